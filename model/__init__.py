@@ -1,0 +1,1 @@
+"""The Siamese network, from recipe to bundle, and the engine that scores with it."""
