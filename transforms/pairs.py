@@ -1,0 +1,190 @@
+"""The batch of pairs: the one element that flows through the pipelines.
+
+A batch is a `pa.RecordBatch` with every column of the input file as it came. Here stand the names
+of the columns that mean something to us, the schemas of what is written, and the checks that part
+a batch into rows that can be used and rows that are rejected with a reason.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from transforms.errors import UserError
+from transforms.labels import LabelRule, can_be_label, parse_labels
+
+REJECT_REASON = "reject_reason"
+REJECT_DETAIL = "reject_detail"
+REJECT_FIELDS = (pa.field(REJECT_REASON, pa.string()), pa.field(REJECT_DETAIL, pa.string()))
+
+# Separators, control and format characters: a sentence of nothing else says nothing.
+_BLANK = r"^[\p{Z}\p{Cc}\p{Cf}]*$"
+
+
+@dataclass(frozen=True)
+class PairColumns:
+    """Names of the columns that hold the two sentences and, where labels are read, the label."""
+
+    sentence1: str = "sentence1"
+    sentence2: str = "sentence2"
+    label: str | None = None
+
+    @property
+    def sides(self) -> tuple[str, str]:
+        """The two sentence columns."""
+        return self.sentence1, self.sentence2
+
+
+def check_schema(schema: pa.Schema, columns: PairColumns, source: str) -> None:
+    """Checks that a file has the columns a run needs, with types it can read.
+
+    Raises:
+        UserError: names the file, the column, what is there and the flag that mends it.
+    """
+    repeated = sorted({name for name in schema.names if schema.names.count(name) > 1})
+    if repeated:
+        raise UserError(f"{source}: column {repeated[0]!r} is there twice; names must be unique")
+    if columns.sentence1 == columns.sentence2:
+        raise UserError(
+            f"--sentence1_column and --sentence2_column are both {columns.sentence1!r}; "
+            "expected two columns"
+        )
+    for flag, name in (("sentence1", columns.sentence1), ("sentence2", columns.sentence2)):
+        found = _require(schema, name, f"--{flag}_column", source).type
+        if not _holds_text(found):
+            raise UserError(
+                f"{source}: column {name!r} is {found}, expected text (string or binary); "
+                f"name another with --{flag}_column"
+            )
+    if columns.label is not None:
+        found = _require(schema, columns.label, "--label_column", source).type
+        if not can_be_label(found):
+            raise UserError(
+                f"{source}: column {columns.label!r} is {found}, expected numbers, text or "
+                "booleans; name another with --label_column"
+            )
+
+
+def _require(schema: pa.Schema, name: str, flag: str, source: str) -> pa.Field:
+    if name not in schema.names:
+        raise UserError(
+            f"{source}: no column {name!r}; it has {_shortened(schema.names)}; name yours with {flag}"
+        )
+    return schema.field(name)
+
+
+def _shortened(names: list[str], most: int = 12) -> str:
+    shown = ", ".join(repr(name) for name in names[:most])
+    return shown + (f" and {len(names) - most} more" if len(names) > most else "")
+
+
+def _holds_text(data_type: pa.DataType) -> bool:
+    if pa.types.is_dictionary(data_type):
+        data_type = data_type.value_type
+    return (
+        pa.types.is_string(data_type)
+        or pa.types.is_large_string(data_type)
+        or pa.types.is_string_view(data_type)
+        or pa.types.is_binary(data_type)
+        or pa.types.is_large_binary(data_type)
+        or pa.types.is_binary_view(data_type)
+    )
+
+
+def rejected_schema(schema: pa.Schema) -> pa.Schema:
+    """The schema of rejected rows: the input's, then why."""
+    for field in REJECT_FIELDS:
+        schema = schema.append(field)
+    return schema
+
+
+def sentences(batch: pa.RecordBatch, name: str) -> pa.Array:
+    """A sentence column as `large_string`; rows that are not UTF-8 become null."""
+    column = batch.column(name)
+    if isinstance(column, pa.DictionaryArray):
+        column = column.dictionary_decode()
+    return _as_utf8(column.cast(pa.large_binary()))
+
+
+def _as_utf8(column: pa.Array) -> pa.Array:
+    try:
+        return column.cast(pa.large_string())
+    except pa.ArrowInvalid:  # some row is not UTF-8: look at each
+        return pa.array([_decoded(value) for value in column], pa.large_string())
+
+
+def _decoded(value: pa.Scalar) -> str | None:
+    try:
+        return None if not value.is_valid else value.as_py().decode()
+    except UnicodeDecodeError:
+        return None
+
+
+def split_rows(
+    batch: pa.RecordBatch,
+    columns: PairColumns,
+    *,
+    max_chars: int,
+    labels: LabelRule | None = None,
+) -> tuple[pa.RecordBatch, pa.RecordBatch]:
+    """Parts a batch into rows that can be used and rows that cannot, with the reason.
+
+    Args:
+        batch: rows with every input column.
+        columns: names of the sentence columns and the label.
+        max_chars: the greatest number of characters a sentence may have.
+        labels: how to read labels; None where they are not read.
+
+    Returns:
+        Good rows as they came, and rejected rows with `reject_reason` (a stable code) and
+        `reject_detail` behind their columns. Both keep the order of the input.
+    """
+    problems = list(_problems(batch, columns, max_chars, labels))
+    first = np.full(batch.num_rows, -1)
+    for number, (mask, _, _) in enumerate(problems):
+        first[(first < 0) & mask] = number
+    bad = first >= 0
+    rejected = batch.filter(pa.array(bad)) if bad.any() else batch.slice(0, 0)
+    why = [problems[number] for number in first[bad]]
+    rejected = pa.RecordBatch.from_arrays(
+        [
+            *rejected.columns,
+            pa.array([code for _, code, _ in why], pa.string()),
+            pa.array([detail for _, _, detail in why], pa.string()),
+        ],
+        schema=rejected_schema(batch.schema),
+    )
+    return (batch.filter(pa.array(~bad)) if bad.any() else batch), rejected
+
+
+def _problems(
+    batch: pa.RecordBatch, columns: PairColumns, max_chars: int, labels: LabelRule | None
+) -> Iterator[tuple[np.ndarray, str, str]]:
+    for name in columns.sides:
+        missing = _mask(_is_missing(batch.column(name)))
+        text = sentences(batch, name)
+        unreadable = _mask(text.is_null()) & ~missing
+        yield missing, "sentence_null", f"{name} is null"
+        yield unreadable, "sentence_not_utf8", f"{name} is not valid UTF-8"
+        yield _mask(pc.match_substring_regex(text, _BLANK)), "sentence_blank", f"{name} is blank"
+        too_long = _mask(pc.greater(pc.utf8_length(text), max_chars))
+        yield too_long, "sentence_too_long", f"{name} has more than {max_chars} characters"
+    if columns.label is not None and labels is not None:
+        missing = _mask(_is_missing(batch.column(columns.label)))
+        unreadable = _mask(parse_labels(batch.column(columns.label), labels).is_null())
+        yield missing, "label_null", f"{columns.label} is null"
+        yield unreadable, "label_invalid", f"{columns.label} is not {labels.expected}"
+
+
+def _is_missing(column: pa.Array) -> pa.Array:
+    if isinstance(column, pa.DictionaryArray):  # an index may point at a null entry
+        column = column.dictionary_decode()
+    return column.is_null()
+
+
+def _mask(array: pa.Array) -> np.ndarray:
+    return pc.fill_null(array, False).to_numpy(zero_copy_only=False)
