@@ -1,0 +1,148 @@
+"""What the command lines share: flags, Beam's options, and how an error reaches a person."""
+
+from __future__ import annotations
+
+import argparse
+import re
+import sys
+from collections.abc import Callable, Sequence
+
+from apache_beam.options.pipeline_options import PipelineOptions, StandardOptions
+
+from transforms.errors import RunError, UserError
+from transforms.pairs import PairColumns
+
+LOCAL_RUNNER = "FnApiRunner"
+DEFAULT_MAX_CHARS = 10_000
+DEFAULT_SHARD_ROWS = 131_072
+_TOLD = re.compile(r"(?:errors\.)?(UserError|RunError): (.+?)(?: \[while running .*)?$", re.M)
+
+
+def parser(module: str, description: str, example: str) -> argparse.ArgumentParser:
+    """An argument parser whose help shows every default and an example to copy."""
+    return argparse.ArgumentParser(
+        prog=f"python -m pipelines.{module}",
+        description=description,
+        epilog=f"Example:\n  {example}\n\nFlags that are not listed go to Beam as they are: "
+        "--runner, --project, --region, --temp_location, --direct_num_workers, …",
+        formatter_class=_HelpFormatter,
+        allow_abbrev=False,
+    )
+
+
+class _HelpFormatter(argparse.ArgumentDefaultsHelpFormatter, argparse.RawDescriptionHelpFormatter):
+    """Shows defaults, and leaves the example's line breaks alone."""
+
+
+def add_input_flags(to: argparse.ArgumentParser, *, label: str | None) -> None:
+    """Adds the flags that say which rows and columns are read."""
+    group = to.add_argument_group("input")
+    group.add_argument(
+        "--input",
+        nargs="+",
+        action="extend",
+        required=True,
+        metavar="GLOB",
+        help="Parquet files of pairs, local or gs://; patterns in quotes",
+    )
+    group.add_argument("--sentence1_column", default="sentence1", help="first sentence")
+    group.add_argument("--sentence2_column", default="sentence2", help="second sentence")
+    if label is not None:
+        group.add_argument("--label_column", default=label, help="label")
+    group.add_argument(
+        "--max_sentence_chars",
+        type=positive,
+        default=DEFAULT_MAX_CHARS,
+        help="a row with a longer sentence is rejected",
+    )
+    group.add_argument(
+        "--shard_rows",
+        type=positive,
+        default=DEFAULT_SHARD_ROWS,
+        help="rows of a shard, the unit of work and of output; whole row groups are taken",
+    )
+
+
+def columns(args: argparse.Namespace) -> PairColumns:
+    """The columns that the input flags name."""
+    return PairColumns(
+        args.sentence1_column, args.sentence2_column, getattr(args, "label_column", None)
+    )
+
+
+def positive(text: str) -> int:
+    """A flag's whole number above zero."""
+    number = int(text)
+    if number < 1:
+        raise argparse.ArgumentTypeError(f"expected a whole number above 0, received {text}")
+    return number
+
+
+def fraction(text: str) -> float:
+    """A flag's number from 0 to 1."""
+    number = float(text)
+    if not 0 <= number <= 1:
+        raise argparse.ArgumentTypeError(f"expected a number from 0 to 1, received {text}")
+    return number
+
+
+def beam_options(flags: Sequence[str]) -> PipelineOptions:
+    """Beam's options from the flags that are not ours.
+
+    The local runner is Beam's in-process FnApiRunner, whatever name it is asked by: Beam's own
+    default would download another one, and results could differ between machines.
+
+    Raises:
+        UserError: a flag that neither we nor Beam know.
+    """
+    unknown = _unknown(flags)
+    if unknown:
+        raise UserError(f"unknown flag {unknown[0]!r}; --help lists ours, the rest must be Beam's")
+    options = PipelineOptions(list(flags))
+    standard = options.view_as(StandardOptions)
+    if standard.runner in (None, "DirectRunner", "BundleBasedDirectRunner", "PrismRunner"):
+        standard.runner = LOCAL_RUNNER
+    return options
+
+
+def _unknown(flags: Sequence[str]) -> list[str]:
+    known = argparse.ArgumentParser(add_help=False, allow_abbrev=False, conflict_handler="resolve")
+    for kind in _subclasses(PipelineOptions):
+        if "_add_argparse_args" in vars(kind):
+            kind._add_argparse_args(known)
+    _, rest = known.parse_known_args(list(flags))
+    return rest
+
+
+def _subclasses(kind: type) -> list[type]:
+    direct = kind.__subclasses__()
+    return direct + [deeper for each in direct for deeper in _subclasses(each)]
+
+
+def run_main(run: Callable[[], object]) -> int:
+    """Runs a command and turns its errors into one line and an exit code.
+
+    Returns:
+        0 done, 2 wrong use or unusable input, 1 failed.
+    """
+    try:
+        run()
+        return 0
+    except UserError as error:
+        return _tell(error, 2)
+    except RunError as error:
+        return _tell(error, 1)
+    except KeyboardInterrupt:
+        return _tell("stopped; run the same command again to go on", 1)
+    except Exception as error:  # a worker's error reaches us as the text of another one
+        told = _TOLD.findall(str(error))
+        if not told:
+            raise
+        kind, line = told[-1]
+        return _tell(line, 2 if kind == "UserError" else 1)
+
+
+def _tell(error: object, code: int) -> int:
+    line = " ".join(str(error).split())
+    print(f"twinbeam: {line}", file=sys.stderr)
+    return code

@@ -1,0 +1,243 @@
+"""The accounts of a run: one for each finished shard, and the manifest that commits them all.
+
+A finished shard leaves its account in `_shards/`; that file is the shard's own commit, so a run
+that died goes on from the accounts it finds. `manifest.json` and `_SUCCESS` come last.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections import Counter
+from collections.abc import Iterable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import asdict, dataclass, field
+from typing import Any
+
+from transforms import files
+from transforms.errors import RunError, UserError
+from transforms.shards import Shard
+
+MANIFEST = "manifest.json"
+SUCCESS = "_SUCCESS"
+SHARDS_FOLDER = "_shards"
+REJECTS_FOLDER = "rejects"
+LOCK = "_LOCK"
+_OURS = (MANIFEST, SUCCESS, LOCK)
+
+
+@dataclass(frozen=True)
+class WrittenFile:
+    """A file that a shard left: its name below the output folder, its rows and its sum."""
+
+    name: str
+    rows: int
+    sha256: str
+    source: str
+
+
+@dataclass(frozen=True)
+class ShardAccount:
+    """What became of one shard.
+
+    Attributes:
+        shard: the shard as planned.
+        run_key: fingerprint of all that decides the output's bytes, but the input.
+        rows_in: rows read.
+        rows_scored: rows written with a similarity.
+        rows_rejected: rows written to `rejects/`.
+        rejected_by_reason: rows rejected, by `reject_reason`.
+        counts: further counts, such as sentences and sentences encoded.
+        files: what was written.
+    """
+
+    shard: dict[str, Any]
+    run_key: str
+    rows_in: int
+    rows_scored: int
+    rows_rejected: int
+    rejected_by_reason: dict[str, int]
+    counts: dict[str, int] = field(default_factory=dict)
+    files: tuple[WrittenFile, ...] = ()
+
+    def check(self) -> ShardAccount:
+        """Holds the promise that every row is accounted for.
+
+        Raises:
+            RunError: a row was lost or doubled.
+        """
+        if not self.rows_in == self.shard["rows"] == self.rows_scored + self.rows_rejected:
+            raise RunError(
+                f"{self.shard['name']}: {self.shard['rows']} rows planned, {self.rows_in} read, "
+                f"{self.rows_scored} scored, {self.rows_rejected} rejected; the accounts must add up"
+            )
+        return self
+
+
+def run_key(**decides: Any) -> str:
+    """A fingerprint of all that decides the bytes of a shard's output, but its input."""
+    return hashlib.sha256(json.dumps(decides, sort_keys=True).encode()).hexdigest()[:32]
+
+
+def write_account(output: str, account: ShardAccount) -> None:
+    """Commits a shard: from here on it is not done again."""
+    files.write_json(_account_path(output, account.shard["name"]), asdict(account.check()))
+
+
+def read_account(output: str, name: str) -> ShardAccount:
+    """The account of a finished shard."""
+    content = files.read_json(_account_path(output, name))
+    content["files"] = tuple(WrittenFile(**file) for file in content["files"])
+    return ShardAccount(**content)
+
+
+def _account_path(output: str, shard_name: str) -> str:
+    return files.join(output, SHARDS_FOLDER, shard_name.removesuffix(".parquet") + ".json")
+
+
+@dataclass(frozen=True)
+class Work:
+    """What an output folder leaves to do: shards to score, shards done, and whether it is whole."""
+
+    todo: tuple[Shard, ...]
+    done: tuple[Shard, ...]
+    committed: bool
+
+
+def open_output(output: str, shards: Sequence[Shard], key: str, *, overwrite: bool) -> Work:
+    """Compares a plan with what the output folder holds.
+
+    Args:
+        output: the output folder; it need not exist.
+        shards: the plan.
+        key: the run's key (see `run_key`).
+        overwrite: delete what an earlier, different run left.
+
+    Raises:
+        UserError: the folder holds something that this run would not have made.
+    """
+    names = files.list_folder(output)
+    accounts = _accounts(output, names)
+    foreign = sorted(set(names) - _known(accounts, names))
+    if foreign:
+        raise UserError(
+            f"{output} holds {foreign[0]!r}, which no scoring run wrote; choose an empty folder"
+        )
+    trouble = _difference(accounts, shards, key)
+    if trouble and not overwrite:
+        raise UserError(
+            f"{output} holds scores of another run ({trouble}); "
+            "choose another folder, or give --overwrite to score everything again"
+        )
+    if trouble or overwrite:
+        files.delete([files.join(output, *name.split("/")) for name in names if name != LOCK])
+        return Work(tuple(shards), (), committed=False)
+    written = set(names)
+    finished = {
+        name
+        for name, account in accounts.items()
+        if all(file.name in written for file in account.files)
+    }
+    done = tuple(shard for shard in shards if shard.name in finished)
+    todo = tuple(shard for shard in shards if shard.name not in finished)
+    return Work(todo, done, committed=not todo and SUCCESS in written and MANIFEST in written)
+
+
+def _accounts(output: str, names: Sequence[str]) -> dict[str, ShardAccount]:
+    shards = [
+        name.removeprefix(SHARDS_FOLDER + "/").removesuffix(".json") + ".parquet"
+        for name in names
+        if name.startswith(SHARDS_FOLDER + "/") and name.endswith(".json") and "/." not in name
+    ]
+    with ThreadPoolExecutor(max_workers=16) as pool:
+        found = list(pool.map(lambda name: read_account(output, name), shards))
+    return dict(zip(shards, found, strict=True))
+
+
+def _known(accounts: dict[str, ShardAccount], names: Sequence[str]) -> set[str]:
+    known = {file.name for account in accounts.values() for file in account.files} | set(_OURS)
+    for name in names:
+        hidden = name.startswith((files.TEMPORARY_FOLDER + "/", SHARDS_FOLDER + "/", "."))
+        # A run that died between a shard's output and its account leaves the output alone.
+        if hidden or "-of-" in name and name.endswith(".parquet"):
+            known.add(name)
+    return known
+
+
+def _difference(
+    accounts: dict[str, ShardAccount], shards: Sequence[Shard], key: str
+) -> str | None:
+    planned = {shard.name: shard for shard in shards}
+    for name, account in sorted(accounts.items()):
+        if account.run_key != key:
+            return "another bundle or other options"
+        if name not in planned:
+            return f"{account.shard['source']} is not among the inputs now"
+        if account.shard["fingerprint"] != planned[name].fingerprint:
+            return f"{account.shard['source']} has changed since"
+    return None
+
+
+def commit(
+    output: str,
+    accounts: Iterable[ShardAccount],
+    *,
+    expected: Sequence[str],
+    header: dict[str, Any],
+    max_reject_fraction: float,
+) -> dict[str, Any]:
+    """Writes the manifest and `_SUCCESS`, once every shard is there and the accounts add up.
+
+    Args:
+        output: the output folder.
+        accounts: of all shards, finished now or earlier.
+        expected: names of all shards in the plan.
+        header: what the manifest says besides the accounts (bundle, options, versions, seconds).
+        max_reject_fraction: above it the run fails with its accounts written but not committed.
+
+    Returns:
+        The manifest.
+
+    Raises:
+        RunError: a shard is missing, or too many rows were rejected.
+    """
+    by_name = {account.shard["name"]: account.check() for account in accounts}
+    missing = sorted(set(expected) - set(by_name))
+    if missing:
+        raise RunError(f"{len(missing)} shards have no account, {missing[0]} among them; run again")
+    manifest = summarise([by_name[name] for name in sorted(expected)]) | header
+    allowed = max_reject_fraction * manifest["rows_in"]
+    if manifest["rows_rejected"] > allowed:
+        files.write_json(files.join(output, SHARDS_FOLDER, "refused.json"), manifest)
+        raise RunError(
+            f"{manifest['rows_rejected']} of {manifest['rows_in']} rows were rejected "
+            f"({_told(manifest['rejected_by_reason'])}), more than --max_reject_fraction "
+            f"{max_reject_fraction} allows; not committed: see {output}/{REJECTS_FOLDER}/, mend "
+            "the input or raise the fraction and run again"
+        )
+    files.delete([files.join(output, files.TEMPORARY_FOLDER)])
+    files.write_json(files.join(output, MANIFEST), manifest)
+    files.write_bytes(files.join(output, SUCCESS), b"")
+    return manifest
+
+
+def summarise(accounts: Sequence[ShardAccount]) -> dict[str, Any]:
+    """Sums the accounts of shards."""
+    reasons: Counter[str] = Counter()
+    counts: Counter[str] = Counter()
+    for account in accounts:
+        reasons.update(account.rejected_by_reason)
+        counts.update(account.counts)
+    return {
+        "rows_in": sum(account.rows_in for account in accounts),
+        "rows_scored": sum(account.rows_scored for account in accounts),
+        "rows_rejected": sum(account.rows_rejected for account in accounts),
+        "rejected_by_reason": dict(sorted(reasons.items())),
+        **dict(sorted(counts.items())),
+        "shards": len(accounts),
+        "files": [asdict(file) for account in accounts for file in account.files],
+    }
+
+
+def _told(reasons: dict[str, int]) -> str:
+    return ", ".join(f"{count} {reason}" for reason, count in sorted(reasons.items()))
