@@ -1,0 +1,116 @@
+# Every target sets itself up. Variables of the run-* targets: INPUT OUTPUT MODEL RECIPE EXAMPLES
+# RUNNER ARGS; patterns in INPUT reach the program as they are, the shell does not expand them.
+
+SHELL := /bin/bash
+.SHELLFLAGS := -euo pipefail -c
+.DEFAULT_GOAL := help
+
+PYTHON ?= $(shell command -v python3.11 || command -v python3)
+VENV := .venv
+BIN := $(VENV)/bin
+PY := $(BIN)/python
+UV := $(BIN)/uv
+READY := $(VENV)/.ready
+SOURCES := pipelines transforms model demo tests setup.py $(wildcard benchmarks dags)
+
+# One compiler for everybody: the lock must not depend on the machine that makes it.
+COMPILE := $(UV) pip compile setup.py --all-extras --generate-hashes --quiet \
+	--python-version 3.11 --python-platform x86_64-manylinux_2_28 \
+	--no-emit-index-url --no-emit-find-links --custom-compile-command "make lock"
+
+NEEDS_preprocess := INPUT RECIPE OUTPUT
+NEEDS_train := EXAMPLES OUTPUT
+NEEDS_score := INPUT MODEL OUTPUT
+NEEDS_evaluate := INPUT OUTPUT
+EXAMPLE_preprocess := INPUT='data/labelled/*.parquet' RECIPE=char-bilstm-manhattan OUTPUT=out/examples
+EXAMPLE_train := EXAMPLES=out/examples OUTPUT=out/bundle
+EXAMPLE_score := INPUT='data/pairs/*.parquet' MODEL=out/bundle OUTPUT=out/scores
+EXAMPLE_evaluate := INPUT=out/scores OUTPUT=out/report
+
+# Stops before anything is installed, with one line that shows how, unless all variables are given.
+need = $(foreach name,$(NEEDS_$(1)),$(if $(strip $($(name))),,$(error make run-$(1) needs \
+	$(NEEDS_$(1):%=%=), and $(name)= is missing; for example: make run-$(1) $(EXAMPLE_$(1)))))
+ifeq ($(filter --help -h,$(ARGS)),)
+$(foreach goal,$(filter run-%,$(MAKECMDGOALS)),$(call need,$(goal:run-%=%)))
+endif
+
+# $(call flag,--name,value): the value in single quotes, so that the shell leaves it alone.
+flag = $(if $(strip $(2)),$(1)='$(subst ','\'',$(2))')
+# --input takes several patterns, parted by spaces.
+INPUTS = $(if $(strip $(INPUT)),--input $(foreach pattern,$(INPUT),'$(subst ','\'',$(pattern))'))
+OUT = $(call flag,--output,$(OUTPUT))
+RUN_ON = $(call flag,--runner,$(RUNNER))
+
+.PHONY: help setup demo test test-slow lint format run-preprocess run-train run-score run-evaluate \
+	bench lock lock-check audit clean
+
+help: ## Show this list
+	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "  %-16s%s\n", $$1, $$2}' $(firstword $(MAKEFILE_LIST))
+	@echo "Variables of run-*: INPUT OUTPUT MODEL RECIPE EXAMPLES RUNNER ARGS; flags: make run-score ARGS=--help"
+
+setup: $(READY) ## Make .venv and install everything from the lock file (other targets do it themselves)
+
+demo: $(READY) ## Make sample pairs, preprocess, train, score and show a table (a few minutes)
+	@$(PY) -m demo.run
+
+test: $(READY) ## Run the fast tests
+	@$(PY) -m pytest -q $(ARGS)
+
+test-slow: $(READY) ## Run the slow tests
+	@$(PY) -m pytest -q -m slow $(ARGS)
+
+lint: $(READY) ## Check format, style and types
+	@$(BIN)/ruff format --check $(SOURCES)
+	@$(BIN)/ruff check $(SOURCES)
+	@$(BIN)/mypy
+
+format: $(READY) ## Format the code and mend what ruff can mend
+	@$(BIN)/ruff check --fix-only $(SOURCES)
+	@$(BIN)/ruff format $(SOURCES)
+
+run-preprocess: $(READY) ## Labelled pairs to examples: INPUT= RECIPE= OUTPUT= [RUNNER= ARGS=]
+	@$(PY) -m pipelines.preprocess $(INPUTS) $(call flag,--recipe,$(RECIPE)) $(OUT) $(RUN_ON) $(ARGS)
+
+run-train: $(READY) ## Examples to a bundle: EXAMPLES= OUTPUT= [ARGS=]
+	@$(PY) -m pipelines.train $(call flag,--examples,$(EXAMPLES)) $(OUT) $(ARGS)
+
+run-score: $(READY) ## Pairs and a bundle to scored pairs: INPUT= MODEL= OUTPUT= [RUNNER= ARGS=]
+	@$(PY) -m pipelines.score $(INPUTS) $(call flag,--model,$(MODEL)) $(OUT) $(RUN_ON) $(ARGS)
+
+run-evaluate: $(READY) ## Labelled scores to metrics and a report: INPUT= OUTPUT= [RUNNER= ARGS=]
+	@$(PY) -m pipelines.evaluate $(call flag,--input,$(INPUT)) $(OUT) $(RUN_ON) $(ARGS)
+
+bench: $(READY) ## Run the benchmarks
+	@$(PY) -m benchmarks.run $(ARGS)
+
+lock: $(UV) ## Pin all versions with hashes in requirements.lock (ARGS=--upgrade takes newer ones)
+	@$(COMPILE) --output-file requirements.lock $(ARGS)
+
+lock-check: $(UV) ## Check that requirements.lock is what setup.py asks for
+	@copy=$$(mktemp) && trap 'rm -f "$$copy"' EXIT && cp requirements.lock "$$copy" \
+		&& $(COMPILE) --output-file "$$copy" \
+		&& diff -u requirements.lock "$$copy" \
+		&& echo "requirements.lock is current" \
+		|| { echo "requirements.lock is not what setup.py asks for: run make lock" >&2; exit 1; }
+
+audit: $(READY) lock-check ## List the dependencies with their licences and check the lock file
+	@$(BIN)/pip-licenses --from=mixed --order=license
+
+clean: ## Remove caches, builds and the demo's data (not .venv)
+	@rm -rf build dist *.egg-info demo-data .pytest_cache .mypy_cache .ruff_cache .hypothesis
+	@find . -name __pycache__ -not -path './$(VENV)/*' -prune -exec rm -rf {} +
+
+$(PY):
+	@$(PYTHON) -c 'import sys; v = sys.version_info[:2]; sys.exit(None if (3, 11) <= v < (3, 14) else \
+		f"twinbeam needs Python 3.11 (3.12 and 3.13 may work), found {v[0]}.{v[1]}: make PYTHON=/path/to/python3.11")'
+	$(PYTHON) -m venv $(VENV)
+
+$(UV): requirements-uv.lock | $(PY)
+	@$(PY) -m pip install --quiet --disable-pip-version-check --require-hashes -r requirements-uv.lock
+	@touch $(UV)
+
+$(READY): requirements.lock $(UV)
+	@echo "Installing the packages of requirements.lock into $(VENV) (2.7 GB, once)"
+	@$(UV) pip install --quiet --python $(PY) --require-hashes -r requirements.lock \
+		|| $(PY) -m pip install --quiet --require-hashes -r requirements.lock # a mirror only pip knows
+	@touch $(READY)

