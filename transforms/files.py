@@ -6,6 +6,7 @@ A file is written beside its final name and renamed, so a half-written one is ne
 
 from __future__ import annotations
 
+import fcntl
 import hashlib
 import json
 import re
@@ -246,6 +247,30 @@ def publish_folder(local: str, target: str, *, last: Sequence[str] = ()) -> None
     names = list_folder(local)
     for name in [name for name in names if name not in last] + [n for n in last if n in names]:
         write_bytes(join(target, *name.split("/")), (Path(local) / name).read_bytes())
+
+
+@contextmanager
+def lock(path: str, *, busy: str) -> Iterator[None]:
+    """Holds a lock file for as long as this process lives; the system frees it if it dies.
+
+    On object storage there is nothing to hold, and no lock is taken.
+
+    Raises:
+        UserError: `busy`, where another process holds it.
+    """
+    if not is_local(path):
+        yield
+        return
+    Path(path).parent.mkdir(parents=True, exist_ok=True)
+    with open(path, "w") as file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            raise UserError(busy) from None
+        try:
+            yield
+        finally:
+            Path(path).unlink(missing_ok=True)
 
 
 @contextmanager

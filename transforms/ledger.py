@@ -22,8 +22,9 @@ MANIFEST = "manifest.json"
 SUCCESS = "_SUCCESS"
 SHARDS_FOLDER = "_shards"
 REJECTS_FOLDER = "rejects"
+PLAN = "plan.json"
+REFUSED = "refused.json"
 LOCK = "_LOCK"
-_OURS = (MANIFEST, SUCCESS, LOCK)
 
 
 @dataclass(frozen=True)
@@ -91,8 +92,20 @@ def read_account(output: str, name: str) -> ShardAccount:
     return ShardAccount(**content)
 
 
+def read_manifest(output: str) -> dict[str, Any]:
+    """The manifest of a committed run.
+
+    Raises:
+        UserError: the folder has none.
+    """
+    path = files.join(output, MANIFEST)
+    if not files.exists(path):
+        raise UserError(f"{output} has no {MANIFEST}; it is no finished run of twinbeam")
+    return files.read_json(path)
+
+
 def _account_path(output: str, shard_name: str) -> str:
-    return files.join(output, SHARDS_FOLDER, shard_name.removesuffix(".parquet") + ".json")
+    return files.join(output, SHARDS_FOLDER, shard_name + ".json")
 
 
 @dataclass(frozen=True)
@@ -116,9 +129,10 @@ def open_output(output: str, shards: Sequence[Shard], key: str, *, overwrite: bo
     Raises:
         UserError: the folder holds something that this run would not have made.
     """
-    names = files.list_folder(output)
+    names = [name for name in files.list_folder(output) if name != LOCK]
     accounts = _accounts(output, names)
-    foreign = sorted(set(names) - _known(accounts, names))
+    leftovers = _leftovers(output, accounts, names)
+    foreign = sorted(set(names) - _ours(accounts, names) - leftovers)
     if foreign:
         raise UserError(
             f"{output} holds {foreign[0]!r}, which no scoring run wrote; choose an empty folder"
@@ -129,52 +143,86 @@ def open_output(output: str, shards: Sequence[Shard], key: str, *, overwrite: bo
             f"{output} holds scores of another run ({trouble}); "
             "choose another folder, or give --overwrite to score everything again"
         )
-    if trouble or overwrite:
-        files.delete([files.join(output, *name.split("/")) for name in names if name != LOCK])
+    if overwrite:
+        _delete(output, names)
         return Work(tuple(shards), (), committed=False)
-    written = set(names)
-    finished = {
-        name
-        for name, account in accounts.items()
-        if all(file.name in written for file in account.files)
-    }
-    done = tuple(shard for shard in shards if shard.name in finished)
-    todo = tuple(shard for shard in shards if shard.name not in finished)
-    return Work(todo, done, committed=not todo and SUCCESS in written and MANIFEST in written)
+    return _remaining(shards, accounts, set(names), bool(leftovers), output)
+
+
+def _remaining(
+    shards: Sequence[Shard],
+    accounts: dict[str, ShardAccount],
+    names: set[str],
+    untidy: bool,
+    output: str,
+) -> Work:
+    def finished(shard: Shard) -> bool:
+        account = accounts.get(shard.name)
+        return account is not None and all(file.name in names for file in account.files)
+
+    done = tuple(shard for shard in shards if finished(shard))
+    todo = tuple(shard for shard in shards if not finished(shard))
+    committed = not todo and not untidy and {SUCCESS, MANIFEST} <= names
+    if not committed:  # readers must not take an older commit for this one
+        _delete(output, sorted(names & {SUCCESS, MANIFEST}))
+    return Work(todo, done, committed)
+
+
+def begin(output: str, shards: Sequence[Shard], key: str) -> None:
+    """Notes what a run is about to write, so that its leftovers are known for its own."""
+    files.write_json(
+        files.join(output, SHARDS_FOLDER, PLAN),
+        {"run_key": key, "shards": [shard.name for shard in shards]},
+    )
+
+
+def _delete(output: str, names: Sequence[str]) -> None:
+    files.delete([files.join(output, *name.split("/")) for name in names])
 
 
 def _accounts(output: str, names: Sequence[str]) -> dict[str, ShardAccount]:
+    suffix = ".parquet.json"
     shards = [
-        name.removeprefix(SHARDS_FOLDER + "/").removesuffix(".json") + ".parquet"
+        name.removeprefix(SHARDS_FOLDER + "/").removesuffix(".json")
         for name in names
-        if name.startswith(SHARDS_FOLDER + "/") and name.endswith(".json") and "/." not in name
+        if name.startswith(SHARDS_FOLDER + "/") and name.endswith(suffix)
     ]
     with ThreadPoolExecutor(max_workers=16) as pool:
         found = list(pool.map(lambda name: read_account(output, name), shards))
     return dict(zip(shards, found, strict=True))
 
 
-def _known(accounts: dict[str, ShardAccount], names: Sequence[str]) -> set[str]:
-    known = {file.name for account in accounts.values() for file in account.files} | set(_OURS)
-    for name in names:
-        hidden = name.startswith((files.TEMPORARY_FOLDER + "/", SHARDS_FOLDER + "/", "."))
-        # A run that died between a shard's output and its account leaves the output alone.
-        if hidden or "-of-" in name and name.endswith(".parquet"):
-            known.add(name)
-    return known
+def _ours(accounts: dict[str, ShardAccount], names: Sequence[str]) -> set[str]:
+    listed = {file.name for account in accounts.values() for file in account.files}
+    hidden = {
+        name for name in names if name.startswith((files.TEMPORARY_FOLDER + "/", SHARDS_FOLDER + "/"))
+    }
+    beside = {name for name in names if name.startswith((f".{MANIFEST}.", f".{SUCCESS}."))}
+    return listed | hidden | beside | {MANIFEST, SUCCESS}
 
 
-def _difference(
-    accounts: dict[str, ShardAccount], shards: Sequence[Shard], key: str
-) -> str | None:
+def _leftovers(
+    output: str, accounts: dict[str, ShardAccount], names: Sequence[str]
+) -> set[str]:
+    """Outputs that a run wrote before it died, and did not come to account for."""
+    if f"{SHARDS_FOLDER}/{PLAN}" not in names:
+        return set()
+    planned = files.read_json(files.join(output, SHARDS_FOLDER, PLAN))["shards"]
+    written = {name for shard in planned for name in (shard, f"{REJECTS_FOLDER}/{shard}")}
+    listed = {file.name for account in accounts.values() for file in account.files}
+    return (written & set(names)) - listed
+
+
+def _difference(accounts: dict[str, ShardAccount], shards: Sequence[Shard], key: str) -> str | None:
     planned = {shard.name: shard for shard in shards}
     for name, account in sorted(accounts.items()):
+        source = account.shard["source"]
         if account.run_key != key:
             return "another bundle or other options"
         if name not in planned:
-            return f"{account.shard['source']} is not among the inputs now"
+            return f"{source} is not among the inputs now"
         if account.shard["fingerprint"] != planned[name].fingerprint:
-            return f"{account.shard['source']} has changed since"
+            return f"{source} has changed since"
     return None
 
 
@@ -208,17 +256,33 @@ def commit(
     manifest = summarise([by_name[name] for name in sorted(expected)]) | header
     allowed = max_reject_fraction * manifest["rows_in"]
     if manifest["rows_rejected"] > allowed:
-        files.write_json(files.join(output, SHARDS_FOLDER, "refused.json"), manifest)
+        files.write_json(files.join(output, SHARDS_FOLDER, REFUSED), manifest)
         raise RunError(
             f"{manifest['rows_rejected']} of {manifest['rows_in']} rows were rejected "
             f"({_told(manifest['rejected_by_reason'])}), more than --max_reject_fraction "
             f"{max_reject_fraction} allows; not committed: see {output}/{REJECTS_FOLDER}/, mend "
             "the input or raise the fraction and run again"
         )
-    files.delete([files.join(output, files.TEMPORARY_FOLDER)])
+    _tidy(output, manifest)
     files.write_json(files.join(output, MANIFEST), manifest)
     files.write_bytes(files.join(output, SUCCESS), b"")
     return manifest
+
+
+def _tidy(output: str, manifest: dict[str, Any]) -> None:
+    """Deletes what died attempts left: hidden files, and outputs no account speaks of."""
+    written = {file["name"] for file in manifest["files"]}
+    names = files.list_folder(output)
+    stale = [
+        name
+        for name in names
+        if name.startswith((f".{MANIFEST}.", f".{SUCCESS}.", f"{SHARDS_FOLDER}/."))
+        or (name.endswith(".parquet") and "/" not in name.removeprefix(REJECTS_FOLDER + "/"))
+        and name not in written
+        or name == f"{SHARDS_FOLDER}/{REFUSED}"
+    ]
+    _delete(output, stale)
+    files.delete([files.join(output, files.TEMPORARY_FOLDER)])
 
 
 def summarise(accounts: Sequence[ShardAccount]) -> dict[str, Any]:

@@ -161,6 +161,12 @@ def split_rows(
     return (batch.filter(pa.array(~bad)) if bad.any() else batch), rejected
 
 
+def with_reject(batch: pa.RecordBatch, reason: str, detail: str) -> pa.RecordBatch:
+    """Rows with the same reason to reject them behind their columns."""
+    why = [pa.repeat(pa.scalar(text, pa.string()), batch.num_rows) for text in (reason, detail)]
+    return pa.RecordBatch.from_arrays([*batch.columns, *why], schema=rejected_schema(batch.schema))
+
+
 def _problems(
     batch: pa.RecordBatch, columns: PairColumns, max_chars: int, labels: LabelRule | None
 ) -> Iterator[tuple[np.ndarray, str, str]]:

@@ -1,0 +1,110 @@
+"""The scoring handler: what a pipeline carries to its workers to turn pairs into columns.
+
+It is small and picklable; the bundle is opened by `load`, in the worker. Only there is TensorFlow
+imported.
+"""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+
+from model.engine import Engine
+
+
+@dataclass(frozen=True)
+class ScoreOptions:
+    """How scores are named and made.
+
+    Attributes:
+        similarity_column: name of the similarity.
+        label_column: name of the label.
+        threshold: the label is 1 from this similarity on; None takes the bundle's.
+        embedding_cache_mb: memory of each process for vectors met before.
+    """
+
+    similarity_column: str = "similarity"
+    label_column: str = "similarity_label"
+    threshold: float | None = None
+    embedding_cache_mb: int = 256
+
+    def decides(self) -> dict[str, Any]:
+        """The options that decide the bytes of the output; the cache is not among them."""
+        return {
+            "similarity_column": self.similarity_column,
+            "similarity_label_column": self.label_column,
+            "threshold": self.threshold,
+        }
+
+
+@dataclass(frozen=True)
+class BundleScorer:
+    """A bundle and how to score with it, not yet opened."""
+
+    bundle: str
+    options: ScoreOptions = ScoreOptions()
+
+    def verify(self) -> dict[str, Any]:
+        """Checks the sums of the bundle's files, without TensorFlow; returns its manifest.
+
+        Raises:
+            UserError: the bundle is not whole; names the file.
+        """
+        from model.bundle import verify
+
+        return verify(self.bundle)
+
+    def fields(self, manifest: dict[str, Any]) -> tuple[pa.Field, ...]:
+        """The columns that scoring adds."""
+        classes = manifest.get("classes")
+        label = pa.string() if classes else pa.int64()
+        return (
+            pa.field(self.options.similarity_column, pa.float32()),
+            pa.field(self.options.label_column, label),
+            *(pa.field(f"probability_{name}", pa.float32()) for name in classes or ()),
+        )
+
+    def load(self) -> LoadedScorer:
+        """Opens the bundle."""
+        from model.bundle import load
+
+        bundle = load(self.bundle)
+        threads = len(os.sched_getaffinity(0))
+        engine = Engine(bundle, cache_mb=self.options.embedding_cache_mb, threads=threads)
+        return LoadedScorer(engine, self.fields(bundle.manifest), bundle.manifest, self.options)
+
+
+class LoadedScorer:
+    """A `transforms.scoring.Scorer` over the engine."""
+
+    def __init__(
+        self,
+        engine: Engine,
+        fields: tuple[pa.Field, ...],
+        manifest: dict[str, Any],
+        options: ScoreOptions,
+    ):
+        """Takes the engine, the columns it fills, and the bundle's manifest."""
+        self.fields = fields
+        self._engine = engine
+        self._classes = manifest.get("classes")
+        self._threshold = options.threshold
+
+    def score(self, side1: pa.Array, side2: pa.Array) -> tuple[list[pa.Array], dict[str, int]]:
+        """Scores pairs into the columns of `fields`."""
+        compared, counts = self._engine.score(side1, side2)
+        similarity = compared["similarity"].astype(np.float32)
+        labels = compared["label"]
+        if self._threshold is not None and not self._classes:
+            labels = similarity >= np.float32(self._threshold)
+        return [pa.array(similarity), *self._labels(labels, compared)], counts
+
+    def _labels(self, labels: np.ndarray, compared: dict[str, np.ndarray]) -> list[pa.Array]:
+        if not self._classes:
+            return [pa.array(labels.astype(np.int64))]
+        names = pa.array(self._classes, pa.string()).take(pa.array(labels))
+        return [names, *(pa.array(column) for column in compared["probabilities"].T)]

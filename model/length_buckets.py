@@ -1,0 +1,73 @@
+"""Plans batches of a token budget: sentences by length, in few fixed shapes.
+
+A batch has one of the shapes (rows, length) below whatever the data, so a compiled function sees
+few of them, and a sentence's vector comes from the same arithmetic in every run.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import numpy as np
+
+TOKEN_BUDGET = 16_384
+LENGTHS = (4, 6, 8, 10, 12, 14, 16, 20, 24, 28, 32, 40, 48, 64, 96, 128, 192, 256, 384, 512)
+
+
+@dataclass(frozen=True)
+class Batch:
+    """Sentences to encode together.
+
+    Attributes:
+        positions: which sentences, [n] with n ≤ rows.
+        rows: rows of the batch's shape; those past n repeat the last sentence.
+        length: tokens of the batch's shape.
+    """
+
+    positions: np.ndarray
+    rows: int
+    length: int
+
+
+def plan_batches(lengths: np.ndarray, *, budget: int = TOKEN_BUDGET) -> Iterator[Batch]:
+    """Cuts sentences into batches, shortest first.
+
+    What does not fill a batch of its own length goes on to the next longer one, so only the
+    last batch of all is padded with repeated rows.
+
+    Args:
+        lengths: tokens of each sentence, [n], each at least 1.
+        budget: tokens of a batch, padding included.
+    """
+    order = np.argsort(lengths, kind="stable")
+    ordered = lengths[order]
+    start = 0
+    for length in _steps(int(ordered[-1]) if len(ordered) else 0):
+        end = int(np.searchsorted(ordered, length, side="right"))
+        rows = max(1, budget // length)
+        while end - start >= rows or (end == len(ordered) and start < end):
+            yield Batch(order[start : min(end, start + rows)], rows, length)
+            start = min(end, start + rows)
+
+
+def _steps(longest: int) -> Iterator[int]:
+    for length in LENGTHS:
+        yield length
+        if length >= longest:
+            return
+    while length < longest:  # longer than any recipe of ours allows
+        length *= 2
+        yield length
+
+
+def padded(
+    values: np.ndarray, starts: np.ndarray, lengths: np.ndarray, batch: Batch
+) -> np.ndarray:
+    """The ids of a batch, int32 [rows, length], padded on the right with 0."""
+    positions = np.resize(batch.positions[-1:], batch.rows)
+    positions[: len(batch.positions)] = batch.positions
+    steps = np.arange(batch.length)
+    inside = steps < lengths[positions, None]
+    taken = np.where(inside, starts[positions, None] + steps, 0)
+    return np.where(inside, values[taken], 0).astype(np.int32)

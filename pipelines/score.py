@@ -1,0 +1,269 @@
+"""Scores Parquet of sentence pairs with a bundle: the same rows, a similarity and a label.
+
+Local: python -m pipelines.score --input 'pairs/*.parquet' --model bundle --output scores
+Dataflow: the same with --runner=DataflowRunner --project=… --region=… --temp_location=gs://…
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, dataclass, field
+from importlib.metadata import version
+from typing import Any
+
+import apache_beam as beam
+import pyarrow as pa
+from apache_beam.options.pipeline_options import PipelineOptions
+
+from model.handler import BundleScorer, ScoreOptions
+from pipelines import options
+from pipelines.progress import show_progress
+from transforms import files, ledger
+from transforms.errors import UserError
+from transforms.pairs import REJECT_FIELDS, PairColumns
+from transforms.scoring import Scorer, ScoreSettings, ScoreShards
+from transforms.shards import Shard, plan_shards, shard_schema
+
+PACKAGES = ("apache-beam", "pyarrow", "tensorflow", "keras")
+EXAMPLE = "python -m pipelines.score --input 'pairs/*.parquet' --model bundle --output scores"
+
+
+@dataclass(frozen=True)
+class ScoreRun:
+    """All that a scoring run was asked for."""
+
+    inputs: tuple[str, ...]
+    model: str
+    output: str
+    columns: PairColumns = field(default_factory=PairColumns)
+    scoring: ScoreOptions = field(default_factory=ScoreOptions)
+    max_chars: int = options.DEFAULT_MAX_CHARS
+    shard_rows: int = options.DEFAULT_SHARD_ROWS
+    compression: str = "zstd"
+    max_reject_fraction: float = 0.05
+    overwrite: bool = False
+    beam_flags: tuple[str, ...] = ()
+
+    def decides(self) -> dict[str, Any]:
+        """The options that decide the bytes of the output."""
+        return {
+            "columns": [*self.columns.sides],
+            "scoring": self.scoring.decides(),
+            "max_sentence_chars": self.max_chars,
+            "shard_rows": self.shard_rows,
+            "compression": self.compression,
+        }
+
+
+def run(argv: Sequence[str] | None = None) -> dict[str, Any]:
+    """Scores, and returns the manifest."""
+    return score(parse(sys.argv[1:] if argv is None else argv))
+
+
+def score(asked: ScoreRun) -> dict[str, Any]:
+    """Plans, scores what is left to do, and commits.
+
+    Raises:
+        UserError: the input, the bundle, the output folder or a flag cannot be used.
+        RunError: the run failed; what it finished is kept for the next one.
+    """
+    started = time.time()
+    beam_options = options.beam_options(asked.beam_flags)
+    scorer = BundleScorer(asked.model, asked.scoring)
+    bundle = scorer.verify()
+    shards = plan_shards(asked.inputs, asked.columns, shard_rows=asked.shard_rows)
+    check_output(asked, shards, scorer.fields(bundle))
+    key = ledger.run_key(bundle=bundle["fingerprint"], **asked.decides())
+    busy = f"{asked.output} is being written by another run; wait for it, or choose another folder"
+    with files.lock(files.join(asked.output, ledger.LOCK), busy=busy):
+        work = ledger.open_output(asked.output, shards, key, overwrite=asked.overwrite)
+        if work.committed:
+            print(f"{asked.output} is complete already: same inputs, bundle and options")
+            return ledger.read_manifest(asked.output)
+        tell_plan(work)
+        ledger.begin(asked.output, shards, key)
+        settings = ScoreSettings(
+            asked.output, key, asked.columns, asked.max_chars, asked.compression
+        )
+        header = {
+            "bundle": {"path": asked.model, "fingerprint": bundle["fingerprint"]},
+            "options": asked.decides(),
+            "versions": {name: version(name) for name in PACKAGES},
+        }
+        commit = Commit(asked.output, work, header, asked.max_reject_fraction, started)
+        with show_progress(asked.output, work):
+            run_pipeline(work.todo, scorer.load, settings, commit, beam_options)
+        manifest = ledger.read_manifest(asked.output)
+    tell_result(asked.output, manifest)
+    return manifest
+
+
+def run_pipeline(
+    shards: Sequence[Shard],
+    load_scorer: Callable[[], Scorer],
+    settings: ScoreSettings,
+    commit: Commit,
+    beam_options: PipelineOptions,
+) -> None:
+    """The graph: shards → scored files → accounts → the commit."""
+    with beam.Pipeline(options=beam_options) as pipeline:
+        accounts = (
+            pipeline
+            | "List shards" >> beam.Create(list(shards))
+            | "Spread shards" >> beam.Reshuffle()
+            | "Score shards" >> ScoreShards(load_scorer, settings)
+        )
+        (
+            pipeline
+            | "Once" >> beam.Create([None])
+            | "Commit" >> beam.Map(commit, accounts=beam.pvalue.AsIter(accounts))
+        )
+
+
+@dataclass(frozen=True)
+class Commit:
+    """Commits the run in a worker, so it happens even where the launcher has gone."""
+
+    output: str
+    work: ledger.Work
+    header: dict[str, Any]
+    max_reject_fraction: float
+    started: float
+
+    def __call__(self, _: None, accounts: Any) -> dict[str, Any]:
+        """Adds the accounts of earlier runs to those of this one, and commits them."""
+        fresh = list(accounts)
+        seconds = time.time() - self.started
+        rows = sum(account.rows_in for account in fresh)
+        earlier = [ledger.read_account(self.output, shard.name) for shard in self.work.done]
+        return ledger.commit(
+            self.output,
+            [*earlier, *fresh],
+            expected=[shard.name for shard in (*self.work.done, *self.work.todo)],
+            header={
+                **self.header,
+                "rows_this_run": rows,
+                "shards_this_run": len(fresh),
+                "seconds": round(seconds, 3),
+                "pairs_per_second": round(rows / seconds, 1),
+            },
+            max_reject_fraction=self.max_reject_fraction,
+        )
+
+
+def check_output(asked: ScoreRun, shards: Sequence[Shard], added: Sequence[pa.Field]) -> None:
+    """Checks that nothing the run writes clashes with what it reads.
+
+    Raises:
+        UserError: names the clash and the flag that mends it.
+    """
+    flags = {
+        asked.scoring.similarity_column: "--similarity_column",
+        asked.scoring.label_column: "--similarity_label_column",
+    }
+    folder = asked.output.rstrip("/") + "/"
+    for shard in {shard.source: shard for shard in shards}.values():
+        if shard.source.startswith(folder):
+            raise UserError(
+                f"--output {asked.output} holds the input {shard.source}; choose another folder"
+            )
+        names = set(shard_schema(shard).names)
+        for new in (*added, *REJECT_FIELDS):
+            if new.name in names:
+                mend = flags.get(new.name)
+                raise UserError(
+                    f"{shard.source} has a column {new.name!r} already; "
+                    + (f"choose another name with {mend}" if mend else "rename it first")
+                )
+
+
+def tell_plan(work: ledger.Work) -> None:
+    """Says what there is to do."""
+    rows = sum(shard.rows for shard in work.todo)
+    kept = f", {len(work.done)} shards done before" if work.done else ""
+    print(f"{rows:,} rows in {len(work.todo)} shards to score{kept}", flush=True)
+
+
+def tell_result(output: str, manifest: dict[str, Any]) -> None:
+    """Says what was done and where it lies."""
+    reasons = ", ".join(f"{n:,} {reason}" for reason, n in manifest["rejected_by_reason"].items())
+    print(
+        f"{manifest['rows_in']:,} rows in = {manifest['rows_scored']:,} scored + "
+        f"{manifest['rows_rejected']:,} rejected{f' ({reasons})' if reasons else ''}; "
+        f"{manifest['sentences_encoded']:,} of {manifest['sentences']:,} sentences encoded; "
+        f"{manifest['seconds']:.1f} s, {manifest['pairs_per_second']:,.0f} pairs/s\n"
+        f"scores: {output}/*.parquet   manifest: {output}/{ledger.MANIFEST}"
+    )
+
+
+def parse(argv: Sequence[str]) -> ScoreRun:
+    """Flags → what the run was asked for."""
+    parser = options.parser("score", __doc__.splitlines()[0], EXAMPLE)
+    options.add_input_flags(parser, label=None)
+    add_flags(parser)
+    args, beam_flags = parser.parse_known_args(argv)
+    return ScoreRun(
+        inputs=tuple(args.input),
+        model=args.model.rstrip("/"),
+        output=args.output.rstrip("/"),
+        columns=options.columns(args),
+        scoring=ScoreOptions(
+            similarity_column=args.similarity_column,
+            label_column=args.similarity_label_column,
+            threshold=args.threshold,
+            embedding_cache_mb=args.embedding_cache_mb,
+        ),
+        max_chars=args.max_sentence_chars,
+        shard_rows=args.shard_rows,
+        compression=args.compression,
+        max_reject_fraction=args.max_reject_fraction,
+        overwrite=args.overwrite,
+        beam_flags=tuple(beam_flags),
+    )
+
+
+def add_flags(parser: argparse.ArgumentParser) -> None:
+    """Adds the flags of scoring."""
+    group = parser.add_argument_group("scoring")
+    group.add_argument("--model", required=True, metavar="BUNDLE", help="folder of the bundle")
+    group.add_argument("--output", required=True, metavar="DIR", help="folder to write to")
+    group.add_argument("--similarity_column", default="similarity", help="name of the similarity")
+    group.add_argument(
+        "--similarity_label_column", default="similarity_label", help="name of the label"
+    )
+    group.add_argument(
+        "--threshold", type=float, help="label 1 from this similarity on (default: the bundle's)"
+    )
+    group.add_argument(
+        "--embedding_cache_mb",
+        type=int,
+        default=256,
+        help="memory of each worker process for vectors of sentences met before; 0 for none",
+    )
+    group.add_argument(
+        "--max_reject_fraction",
+        type=options.fraction,
+        default=0.05,
+        help="with more rejected rows than this the run fails and does not commit",
+    )
+    group.add_argument(
+        "--compression",
+        choices=("zstd", "snappy", "gzip", "lz4", "none"),
+        default="zstd",
+        help="codec of the Parquet that is written",
+    )
+    group.add_argument(
+        "--overwrite", action="store_true", help="replace scores of another run in --output"
+    )
+
+
+def main() -> int:
+    """The command line."""
+    return options.run_main(run)
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())
