@@ -1,0 +1,295 @@
+"""Recipes: YAML files that say which encoder, comparison and loss make a model. No TensorFlow here.
+
+A recipe is checked whole when it is read: every key and value, and that its parts fit together.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Any, Literal
+
+import yaml
+from pydantic import BaseModel, ValidationError, model_validator
+from pydantic_core import ErrorDetails
+
+from model import recipe_parts as parts
+from transforms.errors import UserError
+from transforms.labels import LabelRule
+
+RECIPES = Path(__file__).resolve().parent.parent / "recipes"
+PACKAGE = "package:"
+
+
+class Recipe(parts.Part):
+    """Everything that decides a model but its data."""
+
+    name: str
+    description: str
+    source: str
+    task: Literal["binary", "regression", "classes"]
+    labels: parts.Labels
+    text: parts.Text
+    embedding: parts.Embedding | None = None
+    encoder: parts.Encoder
+    comparison: parts.Comparison
+    loss: parts.Loss
+    training: parts.Training = parts.Training()
+
+    @model_validator(mode="after")
+    def _parts_fit(self) -> Recipe:
+        for problem in _misfits(self):
+            raise ValueError(problem)
+        return self
+
+    @property
+    def label_rule(self) -> LabelRule:
+        """How labels of the data are read."""
+        return LabelRule(self.labels.classes, self.labels.minimum, self.labels.maximum)
+
+    @property
+    def label_range(self) -> tuple[float, float]:
+        """Least and greatest label: 0 and 1 for two classes, else the range of the numbers."""
+        if self.task == "regression":
+            return float(self.labels.minimum or 0.0), float(self.labels.maximum or 0.0)
+        return 0.0, float(len(self.labels.classes or ()) - 1)
+
+    @property
+    def similar_class(self) -> int:
+        """Index of the class whose probability is the similarity."""
+        classes = self.labels.classes or ()
+        return classes.index(self.labels.similar) if self.labels.similar else len(classes) - 1
+
+    @property
+    def reads_text(self) -> bool:
+        """Whether the encoder takes raw sentences instead of ids."""
+        return self.text.tokenizer == "none"
+
+    @property
+    def vocabulary_path(self) -> str | None:
+        """The vocab.txt of a WordPiece tokeniser; nothing where the vocabulary is learned."""
+        if self.text.tokenizer != "wordpiece":
+            return None
+        if self.text.vocabulary:
+            return resolve_path(self.text.vocabulary)
+        assert isinstance(self.encoder, parts.Bert)
+        return str(Path(resolve_path(self.encoder.preset)) / "vocab.txt")
+
+    def to_yaml(self) -> str:
+        """The recipe as YAML, with its defaults written out."""
+        return yaml.safe_dump(
+            self.model_dump(mode="json", exclude_none=True), sort_keys=False, allow_unicode=True
+        )
+
+    def with_training(self, **overrides: Any) -> Recipe:
+        """The same recipe with other training values; those that are None are left as they are.
+
+        Raises:
+            UserError: a value is not allowed.
+        """
+        values = self.model_dump()
+        values["training"] |= {key: value for key, value in overrides.items() if value is not None}
+        return parse_recipe(values, where=f"{self.name} (with changed training values)")
+
+
+def _misfits(recipe: Recipe) -> Iterator[str]:
+    yield from _label_misfits(recipe)
+    yield from _text_misfits(recipe)
+    yield from _loss_misfits(recipe)
+
+
+def _label_misfits(recipe: Recipe) -> Iterator[str]:
+    task, labels = recipe.task, recipe.labels
+    if task == "regression":
+        if labels.classes is not None or labels.similar is not None:
+            yield "labels.classes: task regression has numbers; give labels.minimum and maximum"
+        elif labels.minimum is None or labels.maximum is None or labels.minimum >= labels.maximum:
+            yield (
+                "labels: task regression needs labels.minimum below labels.maximum; received "
+                f"{labels.minimum} and {labels.maximum}"
+            )
+        return
+    if labels.minimum is not None or labels.maximum is not None:
+        yield f"labels.minimum, labels.maximum: only for task regression; task is {task}"
+    count = len(labels.classes or ())
+    if count == 0 or len(set(labels.classes or ())) < count:
+        yield f"labels.classes: task {task} needs different class names; received {labels.classes}"
+    if task == "binary" and count != 2:
+        yield f"labels.classes: task binary needs two, the similar one last; received {count}"
+    if labels.similar is not None and (
+        task == "binary" or labels.similar not in (labels.classes or ())
+    ):
+        yield (
+            "labels.similar: one of labels.classes, and only for task classes; received "
+            f"{labels.similar!r}"
+        )
+
+
+def _text_misfits(recipe: Recipe) -> Iterator[str]:
+    kind, tokenizer = recipe.encoder.kind, recipe.text.tokenizer
+    wanted = {"bert": ("wordpiece",), "saved_model": ("none",)}.get(kind, ("char", "word"))
+    if tokenizer not in wanted:
+        yield (
+            f"text.tokenizer: encoder {kind} needs {' or '.join(wanted)}; received {tokenizer!r}"
+        )
+    if recipe.text.vocabulary is not None and tokenizer != "wordpiece":
+        yield f"text.vocabulary: only for tokenizer wordpiece; tokenizer is {tokenizer!r}"
+    brings_vectors = kind in ("bert", "saved_model")
+    if brings_vectors and recipe.embedding is not None:
+        yield f"embedding: encoder {kind} brings its own vectors; leave it out"
+    if not brings_vectors and recipe.embedding is None:
+        yield f"embedding: encoder {kind} needs it, as in 'embedding: {{dimensions: 128}}'"
+    embedding = recipe.embedding
+    if embedding is not None and not embedding.trainable and embedding.vectors is None:
+        yield "embedding.vectors: vectors that are not trainable must come from somewhere"
+    heads = recipe.encoder.heads if isinstance(recipe.encoder, parts.Transformer) else 1
+    if embedding is not None and embedding.dimensions % heads:
+        yield (
+            f"encoder.heads: must divide embedding.dimensions ({embedding.dimensions}); "
+            f"received {heads}"
+        )
+
+
+# loss → (tasks, comparisons) that it can judge
+_HEADS = ("l1", "concat", "concat_absdiff", "absdiff_product")
+_LOSS_FITS = {
+    "binary_crossentropy": (("binary",), ("manhattan", "euclidean", *_HEADS)),
+    "softmax_crossentropy": (("classes",), _HEADS),
+    "mse": (("binary", "regression"), ("manhattan", "euclidean", *_HEADS)),
+    "cosine_mse": (("binary", "regression"), ("cosine",)),
+    "contrastive": (("binary",), ("manhattan", "euclidean", "cosine")),
+    "triplet": (("binary",), ("manhattan", "euclidean", "cosine")),
+}
+
+
+def _loss_misfits(recipe: Recipe) -> Iterator[str]:
+    loss = recipe.loss
+    tasks, comparisons = _LOSS_FITS[loss.kind]
+    if recipe.task not in tasks:
+        yield f"task: loss {loss.kind} needs {' or '.join(tasks)}; received {recipe.task!r}"
+    if recipe.comparison.kind not in comparisons:
+        yield (
+            f"comparison.kind: loss {loss.kind} needs {' or '.join(comparisons)}; "
+            f"received {recipe.comparison.kind!r}"
+        )
+    if isinstance(loss, parts.CosineMse) and loss.low >= loss.high:
+        yield f"loss.low: must be below loss.high ({loss.high}); received {loss.low}"
+
+
+def resolve_path(path: str) -> str:
+    """The path, with `package:NAME/FOLDER` as the folder in an installed Python package.
+
+    Raises:
+        UserError: the package is not installed.
+    """
+    if not path.startswith(PACKAGE):
+        return path
+    package, _, inside = path.removeprefix(PACKAGE).partition("/")
+    spec = find_spec(package)
+    if spec is None or spec.origin is None:
+        raise UserError(
+            f"{path}: the Python package {package!r} is not installed; install it with "
+            f"'pip install {package.replace('_', '-')}', or give the path of a folder"
+        )
+    return str(Path(spec.origin).parent / inside)
+
+
+def recipe_names() -> list[str]:
+    """Names of the recipes that come with the project."""
+    return sorted(path.stem for path in RECIPES.glob("*.yaml"))
+
+
+def describe_recipes() -> list[tuple[str, str]]:
+    """Name and a line about each recipe that comes with the project."""
+    recipes = [load_recipe(name) for name in recipe_names()]
+    return [(recipe.name, f"{recipe.description} ({recipe.source})") for recipe in recipes]
+
+
+def load_recipe(name_or_path: str) -> Recipe:
+    """Reads a recipe by its name in `recipes/` or from a file.
+
+    Raises:
+        UserError: there is none, it is no YAML, or it says something that is not allowed.
+    """
+    path = Path(name_or_path)
+    if path.suffix not in (".yaml", ".yml"):
+        path = RECIPES / f"{name_or_path}.yaml"
+    if not path.is_file():
+        raise UserError(
+            f"recipe {name_or_path!r} not found; expected a .yaml file or one of: "
+            + ", ".join(recipe_names())
+        )
+    return read_recipe(path.read_bytes(), where=str(path))
+
+
+def read_recipe(text: str | bytes, *, where: str) -> Recipe:
+    """The recipe in a YAML text; `where` is what errors call it.
+
+    Raises:
+        UserError: it is no YAML, or it says something that is not allowed.
+    """
+    try:
+        values = yaml.safe_load(text)
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        reason = " ".join(str(error).split())
+        raise UserError(f"recipe {where} is not valid YAML: {reason}") from None
+    return parse_recipe(values, where=where)
+
+
+def parse_recipe(values: Any, *, where: str) -> Recipe:
+    """The recipe that plain values (as YAML gives them) say.
+
+    Raises:
+        UserError: with the path of the first wrong key, what is allowed and what was received.
+    """
+    try:
+        return Recipe.model_validate(values)
+    except ValidationError as error:
+        raise UserError(f"recipe {where}: {_explain(error.errors()[0])}") from None
+
+
+def _explain(error: ErrorDetails) -> str:
+    location, received = error["loc"], error["input"]
+    key = ".".join(str(step) for step in _without_kinds(location))
+    match error["type"]:
+        case "extra_forbidden":
+            allowed = ", ".join(_part_at(location[:-1]).model_fields)
+            return f"{key}: unknown key; allowed here: {allowed}; received {received!r}"
+        case "missing":
+            return f"{key}: missing; received keys: {', '.join(map(str, received))}"
+        case "union_tag_invalid":
+            allowed = error["ctx"]["expected_tags"]
+            return f"{key}.kind: allowed are {allowed}; received {error['ctx']['tag']!r}"
+        case "union_tag_not_found":
+            return f"{key}.kind: missing; received {received!r}"
+        case "model_type":
+            return f"{key or 'the file'}: expected keys and values; received {received!r}"
+        case "value_error" if not location:
+            return str(error["ctx"]["error"])
+        case _:
+            return f"{key or 'the file'}: {error['msg']}; received {received!r}"
+
+
+_KINDED = ("encoder", "comparison", "loss")
+
+
+def _without_kinds(location: tuple[int | str, ...]) -> list[int | str]:
+    """A location without the kind that pydantic puts behind the name of a kinded part."""
+    return [s for i, s in enumerate(location) if not (i == 1 and location[0] in _KINDED)]
+
+
+def _part_at(location: tuple[int | str, ...]) -> type[BaseModel]:
+    if not location:
+        return Recipe
+    if location[0] in _KINDED:
+        kinds = (
+            parts.BiLstm, parts.Cnn, parts.Transformer, parts.Bert, parts.SavedModel,
+            parts.Distance, parts.Head, parts.PlainLoss, parts.CosineMse, parts.Contrastive,
+            parts.Triplet,
+        )  # fmt: skip
+        return next(k for k in kinds if location[1] in k.model_fields["kind"].annotation.__args__)
+    return {
+        "labels": parts.Labels, "text": parts.Text, "embedding": parts.Embedding,
+        "training": parts.Training,
+    }[str(location[0])]  # fmt: skip
