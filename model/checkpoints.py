@@ -1,0 +1,97 @@
+"""Checkpoints of a training run: everything it needs to go on as if it had never stopped."""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass, field
+
+import keras
+import numpy as np
+import tensorflow as tf
+
+from transforms.errors import UserError
+
+KEEP = 2
+
+
+@dataclass
+class Progress:
+    """How far a run has come. `epoch` and `step` are the next to do, counted from 0."""
+
+    epoch: int = 0
+    step: int = 0
+    loss_sum: float = 0.0  # of this epoch's examples so far
+    rows: float = 0.0  # examples of this epoch so far
+    seconds: float = 0.0  # spent on this epoch so far
+    best_epoch: int = -1
+    history: list[dict] = field(default_factory=list)
+
+
+class Checkpoints:
+    """Saves and restores weights, optimizer, random state, best weights and progress.
+
+    Every process restores; only the chief saves. `run` names what is being trained: a checkpoint
+    of another recipe, seed, batch size or another set of examples is refused.
+    """
+
+    def __init__(
+        self,
+        folder: str,
+        *,
+        variables: Sequence[keras.Variable],
+        best: Sequence[np.ndarray],
+        run: str,
+        every_steps: int | None = None,
+        every_minutes: float | None = None,
+        clock: callable = time.monotonic,
+    ):
+        self.folder = folder
+        self._run = run
+        self._best = [tf.Variable(value, trainable=False) for value in best]
+        self._text = tf.Variable("", dtype=tf.string, trainable=False)
+        self._checkpoint = tf.train.Checkpoint(
+            variables=[variable.value for variable in variables], best=self._best, text=self._text
+        )
+        self._manager = tf.train.CheckpointManager(self._checkpoint, folder, max_to_keep=KEEP)
+        self._every_steps, self._every_seconds = every_steps, (every_minutes or 0) * 60
+        self._clock, self._saved_at, self._steps = clock, clock(), 0
+
+    def restore(self) -> tuple[Progress, list[np.ndarray]] | None:
+        """Puts the last checkpoint's values into the variables; None where there is none.
+
+        Raises:
+            UserError: the folder holds the checkpoints of another run.
+        """
+        path = tf.train.latest_checkpoint(self.folder)
+        if path is None:
+            return None
+        told = json.loads(_read_text(path))
+        if told.pop("run") != self._run:
+            raise UserError(
+                f"--checkpoints {self.folder} holds a run with another recipe, seed, batch size "
+                "or other examples; give an empty folder, or run with the same options"
+            )
+        self._checkpoint.restore(path).assert_consumed()
+        return Progress(**told), [value.numpy() for value in self._best]
+
+    def due(self) -> bool:
+        """Counts a step; true when so many steps or minutes went by since the last save."""
+        self._steps += 1
+        late = self._every_seconds and self._clock() - self._saved_at >= self._every_seconds
+        return bool(late or (self._every_steps and self._steps >= self._every_steps))
+
+    def save(self, progress: Progress, best: Sequence[np.ndarray]) -> str:
+        """Writes a checkpoint; it counts only once it is whole."""
+        self._text.assign(json.dumps({"run": self._run, **asdict(progress)}))
+        for variable, value in zip(self._best, best, strict=True):
+            variable.assign(value)
+        path = self._manager.save()
+        self._saved_at, self._steps = self._clock(), 0
+        return path
+
+
+def _read_text(path: str) -> str:
+    reader = tf.train.load_checkpoint(path)
+    return reader.get_tensor("text/.ATTRIBUTES/VARIABLE_VALUE").decode()

@@ -1,0 +1,265 @@
+"""The training loop: epochs of steps, an evaluation after each, the best epoch kept.
+
+Keras's own fit fails under several workers and cannot resume inside an epoch, so this loop is
+ours, on public API only.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+
+import keras
+import numpy as np
+import tensorflow as tf
+
+from model.checkpoints import Checkpoints, Progress
+from model.dataset import InputShare, count_examples, evaluation_batches, training_batches
+from model.evaluation import MEASURES, Evaluation, evaluate, quality
+from model.examples import Examples
+from model.losses import make_loss
+from model.optimizers import make_optimizer
+from model.recipe import Recipe
+from model.reporter import Reporter
+from model.siamese import Siamese
+from model.steps import distribute, make_eval_step, make_train_step
+from model.stop import Stop
+from model.strategy import Placement
+from transforms.errors import RunError
+
+
+@dataclass(frozen=True)
+class CheckpointOptions:
+    """Where checkpoints go, and after how many steps or minutes."""
+
+    folder: str
+    every_steps: int | None = None
+    every_minutes: float | None = 10
+
+
+@dataclass(frozen=True)
+class FitResult:
+    """The network holds the weights of `best_epoch` (from 1); `evaluation` is theirs."""
+
+    best_epoch: int
+    history: list[dict]
+    evaluation: Evaluation
+
+
+def fit(
+    siamese: Siamese,
+    recipe: Recipe,
+    examples: Examples,
+    *,
+    placement: Placement,
+    reporter: Reporter,
+    checkpoints: CheckpointOptions | None = None,
+) -> FitResult:
+    """Train `siamese`, built in the placement's scope, as `recipe.training` says.
+
+    With checkpoints it goes on from the last one of this very run.
+
+    Raises:
+        UserError: the checkpoints are another run's.
+        RunError: SIGTERM came, or another worker was lost.
+    """
+    with placement.strategy.scope(), Stop() as stop, reporter:
+        run = _Run(siamese, recipe, examples, placement, reporter, checkpoints, stop)
+        return run.to_the_end()
+
+
+class _Run:
+    """What one training run holds on to."""
+
+    def __init__(
+        self,
+        siamese: Siamese,
+        recipe: Recipe,
+        examples: Examples,
+        placement: Placement,
+        reporter: Reporter,
+        options: CheckpointOptions | None,
+        stop: Stop,
+    ):
+        self.network, self.recipe, self.training = siamese.network, recipe, recipe.training
+        self.monitor = f"eval_{MEASURES[recipe.task]}"
+        self.reporter, self.stop, self.chief = reporter, stop, placement.cluster.is_chief
+        self.rows = count_examples(examples.train_files)
+        self.steps = -(-sum(self.rows) // self.training.batch_size)
+        self.optimizer = make_optimizer(recipe, self.steps)
+        self.optimizer.build(self.network.trainable_variables)
+        self.progress, self.best = Progress(), self.weights()
+        self.checkpoints = self._open(options, examples)
+        self._prepare_training(examples, placement.strategy)
+        self._prepare_evaluation(examples, placement.strategy)
+
+    def _open(self, options: CheckpointOptions | None, examples: Examples) -> Checkpoints | None:
+        if options is None:
+            return None
+        checkpoints = Checkpoints(
+            options.folder,
+            variables=self.network.variables + self.optimizer.variables,
+            best=self.best,
+            run=_fingerprint(self.recipe, examples, self.rows),
+            every_steps=options.every_steps,
+            every_minutes=options.every_minutes,
+        )
+        found = checkpoints.restore()
+        if found:
+            self.progress, self.best = found
+            self.reporter.line(
+                f"going on from the checkpoint in {options.folder}: epoch "
+                f"{self.progress.epoch + 1}, step {self.progress.step} of {self.steps}"
+            )
+        return checkpoints
+
+    def _prepare_training(self, examples: Examples, strategy: tf.distribute.Strategy) -> None:
+        def make(share: InputShare) -> tf.data.Dataset:
+            return training_batches(
+                examples.train_files,
+                batch_size=self.training.batch_size,
+                seed=self.training.seed,
+                epoch=self.progress.epoch,
+                epochs=self.training.epochs,
+                skip_steps=self.progress.step,
+                share=share,
+                rows=self.rows,
+                raw_text=self.recipe.reads_text,
+            )
+
+        self.batches, spec = distribute(strategy, make)
+        self.train_step = make_train_step(
+            strategy,
+            self.network,
+            make_loss(self.recipe),
+            self.optimizer,
+            batch_size=self.training.batch_size,
+            mirror=self.training.mirror,
+            element_spec=spec,
+        )
+
+    def _prepare_evaluation(self, examples: Examples, strategy: tf.distribute.Strategy) -> None:
+        rows = count_examples(examples.eval_files)
+        size = self.training.batch_size
+
+        def make(share: InputShare) -> tf.data.Dataset:
+            return evaluation_batches(
+                examples.eval_files,
+                batch_size=size,
+                share=share,
+                rows=rows,
+                raw_text=self.recipe.reads_text,
+            )
+
+        self.eval_batches, spec = distribute(strategy, make)
+        self.eval_steps = -(-sum(rows) // size)
+        self.eval_step = make_eval_step(
+            strategy, self.network, make_loss(self.recipe), element_spec=spec
+        )
+
+    def to_the_end(self) -> FitResult:
+        """All epochs that are left; then the best epoch's weights are put back."""
+        evaluation = None
+        while self.progress.epoch < self.training.epochs and not self._out_of_patience():
+            evaluation = self._epoch()
+        if evaluation is None or self.progress.best_epoch != self.progress.epoch - 1:
+            self.set_weights(self.best)
+            evaluation = self._evaluate()
+        else:
+            self.set_weights(self.best)
+        return FitResult(self.progress.best_epoch + 1, self.progress.history, evaluation)
+
+    def _epoch(self) -> Evaluation:
+        progress, epochs = self.progress, self.training.epochs
+        self.reporter.begin_epoch(progress.epoch + 1, epochs, progress.step, self.steps)
+        self._train_steps()
+        with self._averaged():
+            evaluation = self._evaluate()
+            record = self._record(evaluation)
+            if progress.best_epoch < 0 or record[self.monitor] > self._best_quality():
+                progress.best_epoch, self.best = progress.epoch, self.weights()
+        progress.history.append(record)
+        self.progress = Progress(
+            epoch=progress.epoch + 1, best_epoch=progress.best_epoch, history=progress.history
+        )
+        self.reporter.end_epoch(record, epochs)
+        return evaluation
+
+    def _train_steps(self) -> None:
+        progress, began, rows, before = self.progress, time.monotonic(), 0.0, self.progress.seconds
+        while progress.step < self.steps:
+            wish = tf.constant(float(self.stop.wanted))
+            loss, weight, stop = self.train_step(next(self.batches), wish).numpy().tolist()
+            progress.step += 1
+            progress.loss_sum += loss
+            rows += weight
+            progress.rows += weight
+            progress.seconds = before + time.monotonic() - began
+            self.reporter.step(progress.step, rows, progress.loss_sum / progress.rows)
+            due = self.checkpoints and self.checkpoints.due()
+            if stop or due:
+                self._save()
+            if stop:
+                self._give_up()
+
+    def _save(self) -> None:
+        if self.checkpoints and self.chief:
+            self.checkpoints.save(self.progress, self.best)
+
+    def _give_up(self) -> None:
+        place = f"epoch {self.progress.epoch + 1}, step {self.progress.step} of {self.steps}"
+        if self.checkpoints is None:
+            raise RunError(f"stopped by SIGTERM at {place}; without --checkpoints nothing is kept")
+        raise RunError(
+            f"stopped by SIGTERM at {place}; a checkpoint lies in {self.checkpoints.folder}, the "
+            "same command goes on from it"
+        )
+
+    def _evaluate(self) -> Evaluation:
+        return evaluate(self.recipe, self.eval_step, self.eval_batches, self.eval_steps)
+
+    def _record(self, evaluation: Evaluation) -> dict:
+        progress = self.progress
+        return {
+            "epoch": progress.epoch + 1,
+            "loss": progress.loss_sum / progress.rows,
+            "eval_loss": evaluation.loss,
+            self.monitor: quality(self.recipe, evaluation),
+            "learning_rate": float(keras.ops.convert_to_numpy(self.optimizer.learning_rate)),
+            "seconds": progress.seconds,
+            "pairs_per_second": progress.rows / max(progress.seconds, 1e-9),
+        }
+
+    def _best_quality(self) -> float:
+        return self.progress.history[self.progress.best_epoch][self.monitor]
+
+    def _out_of_patience(self) -> bool:
+        patience, best = self.training.patience, self.progress.best_epoch
+        return patience is not None and best >= 0 and self.progress.epoch - 1 - best >= patience
+
+    @contextmanager
+    def _averaged(self) -> Iterator[None]:
+        """The moving average in place of the weights, where the recipe keeps one."""
+        if self.training.average is None:
+            yield
+            return
+        own = self.weights()
+        self.optimizer.finalize_variable_values(self.network.trainable_variables)
+        yield
+        self.set_weights(own)
+
+    def weights(self) -> list[np.ndarray]:
+        return [variable.numpy() for variable in self.network.trainable_variables]
+
+    def set_weights(self, weights: list[np.ndarray]) -> None:
+        for variable, value in zip(self.network.trainable_variables, weights, strict=True):
+            variable.assign(value)
+
+
+def _fingerprint(recipe: Recipe, examples: Examples, rows: list[int]) -> str:
+    """Names a run: the recipe with its seed and batch size, and the examples' sizes."""
+    told = f"{recipe.to_yaml()}\n{len(examples.train_files)} {rows} {examples.vocabulary_size}"
+    return hashlib.sha256(told.encode()).hexdigest()

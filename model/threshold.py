@@ -1,0 +1,54 @@
+"""The similarity from which a pair is labelled alike, chosen on the eval part."""
+
+from __future__ import annotations
+
+import numpy as np
+
+DEFAULT_RULE = "accuracy"
+
+
+def _accuracy(hits: np.ndarray, alarms: np.ndarray, ones: int, zeros: int) -> np.ndarray:
+    return (hits + zeros - alarms) / (ones + zeros)
+
+
+def _balanced(hits: np.ndarray, alarms: np.ndarray, ones: int, zeros: int) -> np.ndarray:
+    return (hits / max(ones, 1) + (zeros - alarms) / max(zeros, 1)) / 2
+
+
+def _f1(hits: np.ndarray, alarms: np.ndarray, ones: int, zeros: int) -> np.ndarray:
+    return 2 * hits / np.maximum(hits + alarms + ones, 1)
+
+
+RULES = {"accuracy": _accuracy, "balanced_accuracy": _balanced, "f1": _f1}
+
+
+def choose_threshold(
+    similarities: np.ndarray, labels: np.ndarray, rule: str = DEFAULT_RULE
+) -> tuple[float, float]:
+    """The threshold with the best score, and that score.
+
+    A pair is alike where similarity ≥ threshold. `similarities` float [n] in 0…1, `labels` 0 or
+    1 [n]. Every cut between two neighbouring similarities is tried; of equally good ones the
+    nearest to 0.5 is taken. The threshold is a float32, halfway in its gap.
+    """
+    order = np.argsort(-similarities, kind="stable")
+    values = np.asarray(similarities, np.float32)[order]
+    ones = np.asarray(labels)[order] >= 0.5
+    # The cut after k pairs calls the k most similar alike; it must not part equal similarities.
+    cuts = np.r_[0, np.flatnonzero(np.diff(values)) + 1, len(values)]
+    hits = np.r_[0, np.cumsum(ones)][cuts]
+    scores = RULES[rule](hits, cuts - hits, int(ones.sum()), int((~ones).sum()))
+    above = np.r_[np.float32(1), values][cuts]
+    below = np.r_[values, np.float32(0)][cuts]
+    middle = _between(below, above)
+    if len(values) and values[0] >= 1:  # nothing fits above a similarity of 1 but the next float
+        middle[0] = np.nextafter(values[0], np.float32(np.inf), dtype=np.float32)
+    best = np.flatnonzero(scores >= scores.max() - 1e-12)
+    chosen = best[np.argmin(np.abs(middle[best] - 0.5))]
+    return float(middle[chosen]), float(scores[chosen])
+
+
+def _between(below: np.ndarray, above: np.ndarray) -> np.ndarray:
+    """Float32 halfway between, above the lower even where the two are neighbouring floats."""
+    middle = ((below.astype(np.float64) + above) / 2).astype(np.float32)
+    return np.where(middle <= below, above, middle)
