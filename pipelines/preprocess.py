@@ -1,0 +1,273 @@
+"""Turns labelled Parquet of sentence pairs into examples to train on.
+
+Local: python -m pipelines.preprocess --input 'pairs/*.parquet' --recipe char-bilstm-manhattan \
+--output examples
+Dataflow: the same with --runner=DataflowRunner --project=… --region=… --temp_location=gs://…
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+import tempfile
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from importlib.metadata import version
+from typing import TYPE_CHECKING, Any
+
+import apache_beam as beam
+from apache_beam.options.pipeline_options import PipelineOptions, StandardOptions
+
+from model.recipe import Recipe, load_recipe
+from pipelines import options
+from transforms import examples_folder, files
+from transforms.example_counts import add_up
+from transforms.examples import EVAL, PARTS, TRAIN, tensor_adapter_config
+from transforms.ledger import MANIFEST
+from transforms.pairs import PairColumns
+from transforms.preprocessing import (
+    COUNTS,
+    PairReading,
+    ReadPairs,
+    ReadTrainingPairs,
+    StoreExamples,
+)
+from transforms.shards import Shard, plan_shards
+
+if TYPE_CHECKING:
+    from transforms.text import TextFeatures
+
+PACKAGES = ("apache-beam", "pyarrow", "tensorflow", "tensorflow-text", "tensorflow-transform")
+EXAMPLE = (
+    "python -m pipelines.preprocess --input 'pairs/*.parquet' "
+    "--recipe char-bilstm-manhattan --output examples"
+)
+
+
+@dataclass(frozen=True)
+class PreprocessRun:
+    """All that a preprocessing run was asked for."""
+
+    inputs: tuple[str, ...]
+    recipe: Recipe
+    output: str
+    columns: PairColumns
+    train_shards: int = 16
+    eval_shards: int = 1
+    eval_fraction: float = 0.1
+    max_chars: int = options.DEFAULT_MAX_CHARS
+    shard_rows: int = options.DEFAULT_SHARD_ROWS
+    overwrite: bool = False
+    beam_flags: tuple[str, ...] = ()
+
+    @property
+    def reading(self) -> PairReading:
+        """How rows become raw features."""
+        return PairReading(self.columns, self.recipe.label_rule, self.eval_fraction, self.max_chars)
+
+    def told(self) -> dict[str, Any]:
+        """The options as the manifest keeps them."""
+        return {
+            "inputs": list(self.inputs),
+            "columns": [*self.columns.sides, self.columns.label],
+            "eval_fraction": self.eval_fraction,
+            "max_sentence_chars": self.max_chars,
+            "shard_rows": self.shard_rows,
+        }
+
+
+def run(argv: Sequence[str] | None = None) -> dict[str, Any]:
+    """Preprocesses, and returns the manifest."""
+    return preprocess(parse(sys.argv[1:] if argv is None else argv))
+
+
+def preprocess(asked: PreprocessRun) -> dict[str, Any]:
+    """Plans, learns the vocabulary, writes the examples, and commits.
+
+    Raises:
+        UserError: the input, the recipe, the output folder or a flag cannot be used.
+        RunError: the run failed; nothing appears under --output.
+    """
+    started = time.time()
+    beam_options = options.beam_options(asked.beam_flags)
+    examples_folder.check_free(asked.output, overwrite=asked.overwrite)
+    shards = plan_shards(asked.inputs, asked.columns, shard_rows=asked.shard_rows)
+    rows = sum(shard.rows for shard in shards)
+    print(f"{rows:,} pairs in {len(shards)} shards to preprocess", flush=True)
+    staging = examples_folder.staging_folder(asked.output)
+    busy = f"{asked.output} is being written by another run; wait for it, or choose another folder"
+    with files.lock(f"{staging}.lock", busy=busy), graph_folder(staging, beam_options) as graph:
+        files.delete([staging])
+        commit = examples_folder.CommitExamples(
+            staging=staging,
+            graph=graph,
+            output=asked.output,
+            planned=rows,
+            recipe=asked.recipe.to_yaml(),
+            header={
+                "recipe": asked.recipe.name,
+                "options": asked.told(),
+                "versions": {name: version(name) for name in PACKAGES},
+            },
+            started=started,
+        )
+        run_pipeline(asked, shards, commit, beam_options)
+    manifest = files.read_json(files.join(asked.output, MANIFEST))
+    tell_result(asked.output, manifest)
+    return manifest
+
+
+def run_pipeline(
+    asked: PreprocessRun,
+    shards: Sequence[Shard],
+    commit: examples_folder.CommitExamples,
+    beam_options: PipelineOptions,
+) -> None:
+    """The graph: shards → vocabulary; shards and vocabulary → examples → the commit.
+
+    The shards are read twice, once to learn and once to transform: reading costs little, and
+    keeping the rows between the two would cost memory as large as the input.
+    """
+    import tensorflow_transform.beam as tft_beam  # brings TensorFlow, seconds after a mistake
+
+    features = text_features(asked.recipe)
+    raw = tensor_adapter_config()
+    temp = files.join(commit.graph, files.TEMPORARY_FOLDER)
+    with beam.Pipeline(options=beam_options) as pipeline, tft_beam.Context(temp_dir=temp):
+        training = (
+            pipeline
+            | "List shards to learn from" >> beam.Create(list(shards))
+            | "Spread shards to learn from" >> beam.Reshuffle()
+            | "Read training pairs" >> beam.FlatMap(ReadTrainingPairs(asked.reading))
+        )
+        graph = (training, raw) | "Learn vocabulary" >> tft_beam.AnalyzeDataset(features)
+        graph_written = graph | "Write graph" >> tft_beam.WriteTransformFn(commit.graph)
+        pairs = (
+            pipeline
+            | "List shards" >> beam.Create(list(shards))
+            | "Spread shards" >> beam.Reshuffle()
+            | "Read pairs"
+            >> beam.ParDo(ReadPairs(asked.reading, commit.staging)).with_outputs(*PARTS, COUNTS)
+        )
+        transformed = {
+            part: ((pairs[part], raw), graph)
+            | f"Transform {part}" >> tft_beam.TransformDataset(output_record_batches=True)
+            for part in PARTS
+        }
+        written, counts = {part: rows for part, (rows, _) in transformed.items()} | StoreExamples(
+            folder=commit.staging,
+            files={TRAIN: asked.train_shards, EVAL: asked.eval_shards},
+            labels=asked.reading.labels,
+            unknown_id=features.unknown_id,
+        )
+        total = (
+            (counts, pairs[COUNTS])
+            | "Join all counts" >> beam.Flatten()
+            | "Add up" >> beam.CombineGlobally(add_up)
+        )
+        (
+            pipeline
+            | "Once" >> beam.Create([None])
+            | "Commit"
+            >> beam.Map(
+                commit,
+                graph_written=beam.pvalue.AsIter(graph_written),
+                written=beam.pvalue.AsIter(written),
+                counts=beam.pvalue.AsSingleton(total),
+            )
+        )
+
+
+def text_features(recipe: Recipe) -> TextFeatures:
+    """The recipe's way from sentences to ids."""
+    from transforms.text import TextFeatures, read_wordpieces
+
+    text = recipe.text
+    return TextFeatures(
+        tokenizer=text.tokenizer,
+        lowercase=text.lowercase,
+        nfkc=text.nfkc,
+        max_vocabulary=text.max_vocabulary,
+        min_count=text.min_count,
+        max_tokens=text.max_tokens,
+        wordpieces=read_wordpieces(recipe.vocabulary_path) if recipe.vocabulary_path else (),
+    )
+
+
+@contextmanager
+def graph_folder(staging: str, beam_options: PipelineOptions) -> Iterator[str]:
+    """Where tf.Transform keeps its graph: in the staging folder, where workers can reach it.
+
+    A local run that writes to object storage keeps it on this machine until the commit.
+    """
+    local_run = beam_options.view_as(StandardOptions).runner == options.LOCAL_RUNNER
+    if files.is_local(staging) or not local_run:
+        yield staging
+        return
+    with tempfile.TemporaryDirectory(prefix="twinbeam-") as folder:
+        yield folder
+
+
+def tell_result(output: str, manifest: dict[str, Any]) -> None:
+    """Says what was done and where it lies."""
+    reasons = ", ".join(f"{n:,} {reason}" for reason, n in manifest["rejected_by_reason"].items())
+    print(
+        f"{manifest['rows_in']:,} rows in = {manifest['rows_train']:,} train + "
+        f"{manifest['rows_eval']:,} eval + {manifest['rows_rejected']:,} rejected"
+        f"{f' ({reasons})' if reasons else ''}; vocabulary {manifest['vocabulary_size']:,}; "
+        f"{manifest['seconds']:.1f} s, {manifest['pairs_per_second']:,.0f} pairs/s\n"
+        f"examples: {output}/*.tfrecord.gz   manifest: {output}/{MANIFEST}"
+    )
+
+
+def parse(argv: Sequence[str]) -> PreprocessRun:
+    """Flags → what the run was asked for."""
+    parser = options.parser("preprocess", __doc__.splitlines()[0], EXAMPLE)
+    options.add_input_flags(parser, label="label")
+    add_flags(parser)
+    args, beam_flags = parser.parse_known_args(argv)
+    recipe = load_recipe(args.recipe)
+    fraction = recipe.text.eval_fraction if args.eval_fraction is None else args.eval_fraction
+    return PreprocessRun(
+        inputs=tuple(args.input),
+        recipe=recipe,
+        output=args.output.rstrip("/"),
+        columns=options.columns(args),
+        train_shards=args.train_shards,
+        eval_shards=args.eval_shards,
+        eval_fraction=fraction,
+        max_chars=args.max_sentence_chars,
+        shard_rows=args.shard_rows,
+        overwrite=args.overwrite,
+        beam_flags=tuple(beam_flags),
+    )
+
+
+def add_flags(parser: argparse.ArgumentParser) -> None:
+    """Adds the flags of preprocessing."""
+    group = parser.add_argument_group("preprocessing")
+    group.add_argument("--recipe", required=True, metavar="NAME", help="a recipe, or its file")
+    group.add_argument("--output", required=True, metavar="DIR", help="folder to write to")
+    group.add_argument(
+        "--train_shards", type=options.positive, default=16, help="files to train on"
+    )
+    group.add_argument(
+        "--eval_shards", type=options.positive, default=1, help="files to evaluate on"
+    )
+    group.add_argument(
+        "--eval_fraction",
+        type=options.fraction,
+        help="share of the pairs to evaluate on (default: the recipe's)",
+    )
+    group.add_argument("--overwrite", action="store_true", help="replace examples in --output")
+
+
+def main() -> int:
+    """The command line."""
+    return options.run_main(run)
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())

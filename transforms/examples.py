@@ -1,0 +1,190 @@
+"""Examples on disk: rows → tf.Example records → gzip TFRecord files, the same bytes on every run.
+
+A record's file and its place in it follow from a hash of the record. So the order is shuffled,
+and depends neither on the runner nor on which worker finished first.
+"""
+
+from __future__ import annotations
+
+import operator
+import tempfile
+from collections.abc import Iterable, Iterator
+from contextlib import closing
+from dataclasses import dataclass
+from functools import reduce
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from transforms import files
+from transforms.labels import LabelRule, parse_labels
+from transforms.ledger import WrittenFile
+from transforms.pairs import PairColumns, sentences
+from transforms.split import in_eval, text_hash
+
+if TYPE_CHECKING:
+    from tfx_bsl.tfxio.tensor_adapter import TensorAdapterConfig
+
+TRAIN, EVAL = "train", "eval"
+PARTS = (TRAIN, EVAL)
+RAW_SCHEMA = pa.schema(
+    [
+        ("sentence1", pa.large_list(pa.large_binary())),
+        ("sentence2", pa.large_list(pa.large_binary())),
+        ("label", pa.large_list(pa.float32())),
+    ]
+)
+_HASH_KEY = "twinbeam-order-1"  # 16 characters, as SipHash wants; another key is another order
+_PIECE = 1 << 20
+
+
+def raw_rows(
+    rows: pa.RecordBatch, columns: PairColumns, labels: LabelRule, eval_fraction: float
+) -> dict[str, pa.RecordBatch]:
+    """Checked rows → raw features of the training and the evaluation part.
+
+    Args:
+        rows: good rows, as `split_rows` gives them.
+        columns: names of the sentence and label columns.
+        labels: how labels are read.
+        eval_fraction: share of the pairs that is kept for evaluation.
+
+    Returns:
+        For each part its rows under `RAW_SCHEMA`, in the order they came.
+    """
+    sides = [sentences(rows, name) for name in columns.sides]
+    evaluation = in_eval(*sides, eval_fraction)
+    label = parse_labels(rows.column(columns.label), labels)
+    values = [*(side.cast(pa.large_binary()) for side in sides), label]
+    raw = pa.RecordBatch.from_arrays([_one_each(column) for column in values], schema=RAW_SCHEMA)
+    return {TRAIN: raw.filter(pa.array(~evaluation)), EVAL: raw.filter(pa.array(evaluation))}
+
+
+def _one_each(values: pa.Array) -> pa.LargeListArray:
+    """Values [n] → lists of one value [n]: the only shape that tfx-bsl reads."""
+    return pa.LargeListArray.from_arrays(pa.array(np.arange(len(values) + 1)), values)
+
+
+def tensor_adapter_config() -> TensorAdapterConfig:
+    """How tf.Transform reads `RAW_SCHEMA`: every column is a vector with one value a row."""
+    from tensorflow_metadata.proto.v0 import schema_pb2
+    from tfx_bsl.tfxio.tensor_adapter import TensorAdapterConfig
+
+    def scalar(name: str) -> schema_pb2.TensorRepresentation:
+        dense = schema_pb2.TensorRepresentation.DenseTensor(
+            column_name=name, shape=schema_pb2.FixedShape()
+        )
+        return schema_pb2.TensorRepresentation(dense_tensor=dense)
+
+    return TensorAdapterConfig(RAW_SCHEMA, {name: scalar(name) for name in RAW_SCHEMA.names})
+
+
+def serialize(features: pa.RecordBatch) -> pa.LargeBinaryArray:
+    """Features (lists of int64, float32 or bytes) [n] → serialised tf.Examples [n].
+
+    Features are serialised one at a time and joined: a tf.Example is a Protocol Buffers map, whose
+    order in the bytes is random, and messages that are joined end to end count as merged
+    (protobuf.dev/programming-guides/encoding, "Last One Wins").
+    """
+    from tfx_bsl.coders.example_coder import RecordBatchToExamplesEncoder
+
+    encoder = RecordBatchToExamplesEncoder()
+    by_feature = [encoder.encode(features.select([name])) for name in sorted(features.schema.names)]
+    records = reduce(lambda left, right: list(map(operator.add, left, right)), by_feature)
+    return pa.array(records, pa.large_binary())
+
+
+def deal(records: pa.LargeBinaryArray, count: int) -> Iterator[tuple[int, bytes]]:
+    """Deals records out to `count` files by their hash; gives (file, packed records)."""
+    file = record_hash(records) % np.uint64(count)
+    order = np.argsort(file, kind="stable")
+    ends = np.searchsorted(file[order], np.arange(count + 1, dtype=np.uint64))
+    dealt = records.take(pa.array(order))
+    for number, (start, end) in enumerate(zip(ends, ends[1:], strict=False)):
+        if end > start:
+            yield number, pack(dealt[start:end])
+
+
+def record_hash(records: pa.LargeBinaryArray) -> np.ndarray:
+    """A stable 64-bit hash of each record: uint64 [n]."""
+    return text_hash(records, _HASH_KEY)
+
+
+def pack(records: pa.LargeBinaryArray) -> bytes:
+    """Records as one compressed piece: small to shuffle, cheap to keep."""
+    batch = pa.RecordBatch.from_arrays([records], names=["record"])
+    sink = pa.BufferOutputStream()
+    options = pa.ipc.IpcWriteOptions(compression="zstd", use_threads=False)
+    with pa.ipc.new_stream(sink, batch.schema, options=options) as writer:
+        writer.write_batch(batch)
+    return sink.getvalue().to_pybytes()
+
+
+NO_RECORDS = pack(pa.array([], pa.large_binary()))
+
+
+def unpack(packed: bytes) -> list[pa.LargeBinaryArray]:
+    """The records that `pack` packed."""
+    with pa.ipc.open_stream(packed) as reader:
+        return [batch.column(0) for batch in reader]
+
+
+def in_order(pieces: Iterable[bytes]) -> pa.ChunkedArray:
+    """All records of the packed pieces, ordered by hash and, where hashes are equal, by bytes."""
+    records = pa.chunked_array([c for piece in pieces for c in unpack(piece)], pa.large_binary())
+    records = records.combine_chunks()
+    table = pa.table({"hash": record_hash(records), "record": records})
+    order = pc.sort_indices(table, [("hash", "ascending"), ("record", "ascending")])
+    return table.column("record").take(order)
+
+
+def file_name(part: str, number: int, count: int) -> str:
+    """Such as `train-00000-of-00016.tfrecord.gz`."""
+    return f"{part}-{number:05d}-of-{count:05d}.tfrecord.gz"
+
+
+@dataclass(frozen=True)
+class WriteExamples:
+    """Writes one file of examples into a folder; doing it twice is harmless.
+
+    Attributes:
+        folder: where to, local or gs://.
+        counts: how many files each part has.
+    """
+
+    folder: str
+    counts: dict[str, int]
+
+    def __call__(self, grouped: tuple[tuple[str, int], Iterable[bytes]]) -> WrittenFile:
+        """((part, number of the file), packed records) → what was written."""
+        (part, number), pieces = grouped
+        name = file_name(part, number, self.counts[part])
+        records = in_order(pieces)
+        with tempfile.TemporaryDirectory(prefix="twinbeam-") as local:
+            written = Path(local) / name
+            write_records(str(written), records)
+            sha256 = files.sha256_of(str(written))
+            _move_in(written, files.join(self.folder, name))
+        return WrittenFile(name=name, rows=len(records), sha256=sha256, source="")
+
+
+def write_records(path: str, records: pa.ChunkedArray) -> None:
+    """Writes a local gzip TFRecord file."""
+    import tensorflow as tf
+
+    with tf.io.TFRecordWriter(path, tf.io.TFRecordOptions(compression_type="GZIP")) as writer:
+        for chunk in records.chunks:
+            for record in chunk.to_pylist():
+                writer.write(record)
+
+
+def _move_in(local: Path, path: str) -> None:
+    folder, _, name = path.rpartition("/")
+    hidden, target = files.create_hidden(folder, name)
+    with closing(target), local.open("rb") as source:
+        while piece := source.read(_PIECE):
+            target.write(piece)
+    files.reveal(hidden, path)

@@ -1,0 +1,124 @@
+"""The folder of examples as a whole: made beside its final place, checked, and then renamed."""
+
+from __future__ import annotations
+
+import time
+import uuid
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import Any
+
+from apache_beam.io.filesystems import FileSystems
+
+from transforms import files
+from transforms.errors import UserError
+from transforms.example_counts import Counts, accounts
+from transforms.ledger import MANIFEST, REJECTS_FOLDER, SUCCESS, WrittenFile
+
+RECIPE = "recipe.yaml"
+GRAPH_FOLDERS = ("transform_fn", "transformed_metadata")
+VOCABULARY_ASSET = "transform_fn/assets/vocabulary"
+_OURS = (MANIFEST, SUCCESS, RECIPE, REJECTS_FOLDER, *GRAPH_FOLDERS)
+_RESERVED_IDS = 2  # padding and out-of-vocabulary
+
+
+def check_free(output: str, *, overwrite: bool) -> None:
+    """Checks that the folder may be written: nothing there, or examples that may be replaced.
+
+    Raises:
+        UserError: it holds something else, or examples and no leave to replace them.
+    """
+    names = files.list_folder(output)
+    foreign = [name for name in names if not _is_ours(name)]
+    if foreign:
+        raise UserError(
+            f"{output} holds {foreign[0]!r}, which preprocessing did not write; "
+            "choose a new folder with --output"
+        )
+    if names and not overwrite:
+        raise UserError(
+            f"{output} holds examples already; choose another folder, or give --overwrite"
+        )
+
+
+def _is_ours(name: str) -> bool:
+    return name.split("/")[0] in _OURS or name.endswith(".tfrecord.gz")
+
+
+def staging_folder(output: str) -> str:
+    """Where to write before all is done. Object storage has no locks: there each run has its own."""
+    return f"{output}.partial" if files.is_local(output) else f"{output}.partial-{uuid.uuid4().hex}"
+
+
+def vocabulary_size(folder: str) -> int:
+    """Ids in use, padding and out-of-vocabulary included; 0 where no vocabulary was learned."""
+    path = files.join(folder, *VOCABULARY_ASSET.split("/"))
+    if not files.exists(path):
+        return 0
+    return files.read_bytes(path).count(b"\n") + _RESERVED_IDS
+
+
+def publish(staging: str, output: str) -> None:
+    """Makes the finished folder appear under its final name, `_SUCCESS` last."""
+    if files.is_local(output):
+        files.publish_folder(staging, output)
+        return
+    files.delete([files.join(output, *name.split("/")) for name in files.list_folder(output)])
+    names = [name.split("/") for name in files.list_folder(staging) if name != SUCCESS]
+    for batch in (names, [[SUCCESS]]):
+        FileSystems.rename(
+            [files.join(staging, *name) for name in batch],
+            [files.join(output, *name) for name in batch],
+        )
+
+
+@dataclass(frozen=True)
+class CommitExamples:
+    """The last step: checks the accounts, writes the manifest, and makes the folder appear.
+
+    It runs in a worker, so it happens even where the launcher has gone.
+
+    Attributes:
+        staging: the folder that was written to.
+        graph: the folder that holds tf.Transform's graph; it may be another one.
+        output: the folder that is to appear.
+        planned: rows that the footers of the input promised.
+        recipe: as YAML, to lie beside the examples.
+        header: what the manifest says besides the accounts.
+        started: time.time() at the start of the run.
+    """
+
+    staging: str
+    graph: str
+    output: str
+    planned: int
+    recipe: str
+    header: dict[str, Any]
+    started: float
+
+    def __call__(
+        self, _: None, graph_written: Any, written: Iterable[WrittenFile], counts: Counts
+    ) -> None:
+        """Takes what has to be finished first, and commits."""
+        summary = accounts(counts, list(written), planned=self.planned)
+        if not summary["rows_train"]:
+            reasons = ", ".join(f"{n} {why}" for why, n in summary["rejected_by_reason"].items())
+            raise UserError(
+                f"no pair is left to train on: {summary['rows_in']} rows in, "
+                f"{summary['rows_rejected']} rejected ({reasons or 'none'}), "
+                f"{summary['rows_eval']} for eval; check --label_column and the recipe's labels"
+            )
+        if self.graph != self.staging:
+            files.copy_tree(self.graph, self.staging)
+        seconds = time.time() - self.started
+        manifest = summary | {
+            "vocabulary_size": self.header.get("vocabulary_size", vocabulary_size(self.staging)),
+            **self.header,
+            "seconds": round(seconds, 3),
+            "pairs_per_second": round(summary["rows_in"] / seconds, 1),
+        }
+        files.delete([files.join(self.staging, files.TEMPORARY_FOLDER)])
+        files.write_bytes(files.join(self.staging, "recipe.yaml"), self.recipe.encode())
+        files.write_json(files.join(self.staging, MANIFEST), manifest)
+        files.write_bytes(files.join(self.staging, SUCCESS), b"")
+        publish(self.staging, self.output)

@@ -1,0 +1,163 @@
+"""Sentences to token ids, as TensorFlow graph functions: the same graph trains and serves.
+
+Both sentences of a pair go through one tokeniser and one vocabulary. Ids: 0 is padding and never
+comes out of here, 1 is out-of-vocabulary, the vocabulary starts at 2. WordPiece keeps BERT's own
+ids. No sentence comes out empty: one without any token gets a single out-of-vocabulary token.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import tensorflow as tf
+import tensorflow_text as tf_text
+import tensorflow_transform as tft
+
+from transforms import files
+from transforms.errors import UserError
+
+VOCABULARY = "vocabulary"
+OUT_OF_VOCABULARY = 1
+FIRST_ID = 2
+SIDES = (("sentence1", "1"), ("sentence2", "2"))
+
+# Never a token: control characters are dropped, and tft.vocabulary leaves line breaks out.
+_NO_TOKEN = "\n"
+_INVISIBLE = r"[\p{Z}\p{Cc}\p{Cf}]+"
+_FORMAT = r"\p{Cf}+"
+_SPACE = r"[\p{Z}\p{Cc}]+"
+# Scripts written without spaces, punctuation and symbols: each character stands alone.
+_ALONE = r"([\p{Han}\p{Hiragana}\p{Katakana}\p{P}\p{S}])"
+
+
+@dataclass(frozen=True)
+class TextFeatures:
+    """The `preprocessing_fn` of tf.Transform; a plain value, so it can be pickled and compared.
+
+    Attributes:
+        tokenizer: `char`, `word`, `wordpiece`, or `none` for encoders that read raw text.
+        lowercase: fold the case away.
+        nfkc: Unicode NFKC, which makes full-width and half-width forms one.
+        max_vocabulary: the most frequent tokens that get an id of their own.
+        min_count: how often a token must be seen to get one.
+        max_tokens: a sentence's later tokens are cut off.
+        wordpieces: BERT's vocabulary in the order of its ids, for `wordpiece`.
+    """
+
+    tokenizer: str = "char"
+    lowercase: bool = True
+    nfkc: bool = True
+    max_vocabulary: int = 50_000
+    min_count: int = 1
+    max_tokens: int = 256
+    wordpieces: tuple[str, ...] = ()
+
+    @property
+    def unknown_id(self) -> int | None:
+        """The id of tokens that the vocabulary does not hold; None for raw text."""
+        if self.tokenizer == "wordpiece":
+            return self.wordpieces.index("[UNK]")
+        return None if self.tokenizer == "none" else OUT_OF_VOCABULARY
+
+    def __call__(self, inputs: dict[str, tf.Tensor]) -> dict[str, tf.Tensor | tf.RaggedTensor]:
+        """Raw features to model features.
+
+        Args:
+            inputs: `sentence1` and `sentence2` (strings [n]), `label` (float32 [n]).
+
+        Returns:
+            `ids1` and `ids2` (ragged int64 [n, tokens]), or `text1` and `text2` (strings [n])
+            where the tokeniser is `none`; and `label` (float32 [n]).
+        """
+        label = {"label": inputs["label"]}
+        if self.tokenizer == "none":
+            return {f"text{side}": inputs[name] for name, side in SIDES} | label
+        tokens = {f"ids{side}": self.tokenize(inputs[name]) for name, side in SIDES}
+        return (tokens if self.tokenizer == "wordpiece" else self._look_up(tokens)) | label
+
+    def tokenize(self, sentences: tf.Tensor) -> tf.RaggedTensor:
+        """Sentences [n], valid UTF-8 → tokens, ragged [n, at least 1]; wordpieces as their ids."""
+        if self.tokenizer == "wordpiece":
+            return wordpieces(sentences, self)
+        text = normalize(sentences, lowercase=self.lowercase, nfkc=self.nfkc)
+        tokens = {"char": characters, "word": words}[self.tokenizer](text)
+        return never_empty(tokens[:, : self.max_tokens])
+
+    def _look_up(self, tokens: dict[str, tf.RaggedTensor]) -> dict[str, tf.RaggedTensor]:
+        """Tokens of both sides → ids in one vocabulary, learned from both."""
+        both = tf.concat([side.flat_values for side in tokens.values()], axis=0)
+        # Whole-number weights make TFT count in the graph, exactly: not token by token in Python.
+        vocabulary = tft.vocabulary(
+            both,
+            weights=tf.ones_like(both, tf.int64),
+            top_k=self.max_vocabulary,
+            frequency_threshold=self.min_count,
+            vocab_filename=VOCABULARY,
+        )
+        return {
+            name: tft.apply_vocabulary(side, vocabulary, default_value=OUT_OF_VOCABULARY - FIRST_ID)
+            + FIRST_ID
+            for name, side in tokens.items()
+        }
+
+
+def normalize(sentences: tf.Tensor, *, lowercase: bool, nfkc: bool) -> tf.Tensor:
+    """Strings [n] → strings [n] with compatibility forms and case folded away.
+
+    Case is folded and not lowered: `tf.strings.lower` follows the locale of the process, so "I"
+    becomes a dotless i where LC_ALL is Turkish, and a bundle would score differently there.
+    """
+    if nfkc:
+        sentences = tf_text.normalize_utf8(sentences, "NFKC")
+    return tf_text.case_fold_utf8(sentences) if lowercase else sentences
+
+
+def characters(text: tf.Tensor) -> tf.RaggedTensor:
+    """Strings [n] → their visible characters, ragged [n, characters]."""
+    return tf.strings.unicode_split(tf.strings.regex_replace(text, _INVISIBLE, ""), "UTF-8")
+
+
+def words(text: tf.Tensor) -> tf.RaggedTensor:
+    """Strings [n] → words, ragged [n, words]; Chinese, kana, punctuation and symbols one by one."""
+    text = tf.strings.regex_replace(text, _FORMAT, "")
+    text = tf.strings.regex_replace(text, _SPACE, " ")
+    return tf.strings.split(tf.strings.regex_replace(text, _ALONE, r" \1 "))
+
+
+def never_empty(tokens: tf.RaggedTensor) -> tf.RaggedTensor:
+    """Gives rows without a token one that no vocabulary holds: ragged [n, at least 1]."""
+    missing = tf.cast(tokens.row_lengths() == 0, tf.int64)
+    filler = tf.fill([tf.reduce_sum(missing)], _NO_TOKEN)
+    return tf.concat([tokens, tf.RaggedTensor.from_row_lengths(filler, missing)], axis=1)
+
+
+def read_wordpieces(path: str) -> tuple[str, ...]:
+    """BERT's vocabulary from its vocab.txt: a token a line, in the order of ids.
+
+    Raises:
+        UserError: it lacks one of BERT's special tokens, or its padding is not id 0.
+    """
+    vocabulary = tuple(files.read_bytes(path).decode().splitlines())
+    missing = {"[PAD]", "[UNK]", "[CLS]", "[SEP]"} - set(vocabulary)
+    if missing or vocabulary[0] != "[PAD]":
+        raise UserError(
+            f"{path} is not a BERT vocabulary: expected [PAD] in its first line, then [UNK], "
+            f"[CLS] and [SEP]; missing: {', '.join(sorted(missing)) or '[PAD] first'}"
+        )
+    return vocabulary
+
+
+def wordpieces(sentences: tf.Tensor, features: TextFeatures) -> tf.RaggedTensor:
+    """Strings [n] → BERT's ids, [CLS] … [SEP], ragged int64 [n, 2 … max_tokens]."""
+    vocabulary = features.wordpieces
+    if features.nfkc:
+        sentences = tf_text.normalize_utf8(sentences, "NFKC")
+    tokenizer = tf_text.FastBertTokenizer(
+        list(vocabulary),
+        token_out_type=tf.int64,
+        lower_case_nfd_strip_accents=features.lowercase,
+    )
+    ids = tokenizer.tokenize(sentences)[:, : features.max_tokens - 2]
+    ends = [tf.fill([ids.nrows(), 1], vocabulary.index(end)) for end in ("[CLS]", "[SEP]")]
+    start, end = (tf.cast(column, tf.int64) for column in ends)
+    return tf.concat([start, ids, end], axis=1)
