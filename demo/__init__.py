@@ -1,0 +1,1 @@
+"""The demonstration: made-up customer questions, and one run through every step."""

@@ -1,0 +1,162 @@
+"""Goes the whole way on made-up questions: generate, preprocess, train, score; then shows a table.
+
+Each step is the real command line in a process of its own; the numbers come from the manifests
+that the steps leave, and the accuracy from the scored Parquet itself.
+
+    python -m demo.run demo-data
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import shlex
+import shutil
+import subprocess
+import sys
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pyarrow.compute as pc
+import pyarrow.parquet as pq
+from rich.console import Console
+from rich.table import Table
+
+from demo import pairs
+
+RECIPE = "char-bilstm-manhattan"
+EPOCHS = 3  # enough to show learning, short enough for a demonstration
+# Of TensorFlow's and Beam's messages only errors: a reader looks for ours.
+QUIET = {"TF_CPP_MIN_LOG_LEVEL": "2", "PYTHONWARNINGS": "ignore"}
+
+
+@dataclass(frozen=True)
+class Step:
+    """What one step did, a line of the table; None where a step has no such number.
+
+    `pairs` are those it worked through, each epoch anew; `seconds` include start-up.
+    """
+
+    name: str
+    seconds: float
+    pairs: int
+    rows_in: int
+    scored: int | None = None
+    rejected: int | None = None
+    accuracy: float | None = None
+    output: Path | str = ""
+
+
+def run(argv: Sequence[str] | None = None) -> list[Step]:
+    """Runs every step below a fresh folder and shows the table."""
+    parser = argparse.ArgumentParser(prog="python -m demo.run", description=__doc__)
+    parser.add_argument("folder", nargs="?", type=Path, default=Path("demo-data"))
+    parser.add_argument("--epochs", type=int, default=EPOCHS)
+    args = parser.parse_args(argv)
+    if args.folder.exists():
+        shutil.rmtree(args.folder)
+    steps = [generate(args.folder), preprocess(args.folder)]
+    steps += [train(args.folder, args.epochs), score(args.folder)]
+    show(steps)
+    return steps
+
+
+def generate(folder: Path) -> Step:
+    """Makes the pairs."""
+    seconds = timed([sys.executable, "-m", "demo.pairs", str(folder / "pairs")])
+    rows = pairs.LABELLED_ROWS + pairs.TO_SCORE_ROWS
+    return Step("generate", seconds, rows, rows, output=folder / "pairs")
+
+
+def preprocess(folder: Path) -> Step:
+    """Labelled pairs → examples."""
+    output = folder / "examples"
+    flags = {"input": folder / "pairs/labelled/*.parquet", "recipe": RECIPE, "output": output}
+    seconds = timed(command("preprocess", **flags))
+    told = read_json(output / "manifest.json")
+    rows = told["rows_in"]
+    return Step("preprocess", seconds, rows, rows, None, told["rows_rejected"], None, output)
+
+
+def train(folder: Path, epochs: int) -> Step:
+    """Examples → bundle; its accuracy is that on the eval part."""
+    output = folder / "bundle"
+    seconds = timed(command("train", examples=folder / "examples", output=output, epochs=epochs))
+    rows = read_json(folder / "examples/manifest.json")["rows_train"]
+    accuracy = read_json(output / "metrics.json")["accuracy"]
+    return Step("train", seconds, rows * epochs, rows, accuracy=accuracy, output=output)
+
+
+def score(folder: Path) -> Step:
+    """Pairs and the bundle → scored pairs."""
+    output = folder / "scores"
+    flags = {"input": folder / "pairs/to-score/*.parquet", "model": folder / "bundle"}
+    seconds = timed(command("score", **flags, output=output))
+    told = read_json(output / "manifest.json")
+    counts = told["rows_in"], told["rows_scored"], told["rows_rejected"]
+    return Step("score", seconds, told["rows_in"], *counts, scored_accuracy(output), output)
+
+
+def command(name: str, **flags: Any) -> list[str]:
+    """The command line of a step."""
+    return [sys.executable, "-m", f"pipelines.{name}"] + [
+        word for flag, value in flags.items() for word in (f"--{flag}", str(value))
+    ]
+
+
+def timed(words: list[str]) -> float:
+    """Runs a command as a user would; returns its seconds, start-up included.
+
+    Raises:
+        SystemExit: with the command's exit code, where that is not 0.
+    """
+    print("\n$ " + shlex.join(["python", *words[1:]]), flush=True)
+    started = time.monotonic()
+    done = subprocess.run(words, env={**os.environ, **QUIET}, check=False)
+    if done.returncode:
+        raise SystemExit(done.returncode)
+    return time.monotonic() - started
+
+
+def read_json(path: Path) -> dict[str, Any]:
+    """A small JSON file."""
+    return json.loads(path.read_text(encoding="utf-8"))
+
+
+def scored_accuracy(output: Path) -> float:
+    """The share of scored pairs whose similarity label is the label they came with."""
+    columns = ["label", "similarity_label"]
+    scored = [pq.read_table(path, columns=columns) for path in sorted(output.glob("*.parquet"))]
+    right = [pc.sum(pc.equal(*(table[name] for name in columns))).as_py() for table in scored]
+    return sum(right) / sum(table.num_rows for table in scored)
+
+
+def show(steps: list[Step]) -> None:
+    """Prints the table."""
+    table = Table(caption="seconds include start-up; training goes through its rows every epoch")
+    table.add_column("step")
+    for name in ("rows in", "scored", "rejected", "accuracy", "seconds", "pairs/s"):
+        table.add_column(name, justify="right")
+    table.add_column("files", overflow="fold")
+    for step in steps:
+        numbers = (step.rows_in, step.scored, step.rejected)
+        table.add_row(
+            step.name,
+            *("" if number is None else f"{number:,}" for number in numbers),
+            "" if step.accuracy is None else f"{step.accuracy:.3f}",
+            f"{step.seconds:.1f}",
+            f"{step.pairs / step.seconds:,.0f}",
+            str(step.output),
+        )
+    console = Console()
+    console.print()
+    console.print(table)
+    console.print("Rejected rows, with the reason: rejects/ beside the examples and the scores")
+
+
+if __name__ == "__main__":
+    run()

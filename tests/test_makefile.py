@@ -1,0 +1,75 @@
+from __future__ import annotations
+
+import re
+import shutil
+import subprocess
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parent.parent
+
+
+@pytest.fixture
+def make(tmp_path: Path):
+    """Runs make on a copy of the Makefile, where nothing is installed."""
+    shutil.copy(ROOT / "Makefile", tmp_path)
+
+    def run(*words: str) -> subprocess.CompletedProcess:
+        return subprocess.run(
+            ["make", "--no-print-directory", *words],
+            cwd=tmp_path,
+            capture_output=True,
+            text=True,
+            timeout=30,
+        )
+
+    return run
+
+
+def test_help_lists_every_target_with_a_line(make):
+    targets = set(re.findall(r"^([a-z][a-z-]*):", (ROOT / "Makefile").read_text(), re.M))
+    listed = dict(re.findall(r"^  ([a-z-]+) +(\S.+)$", make("help").stdout, re.M))
+
+    assert set(listed) == targets
+    assert {"demo", "test", "run-preprocess", "run-train", "run-score", "run-evaluate"} <= targets
+    assert make().stdout == make("help").stdout
+
+
+@pytest.mark.parametrize(
+    ("words", "missing"),
+    [
+        (["run-score", "MODEL=m", "OUTPUT=o"], "INPUT= is missing"),
+        (["run-score", "INPUT=i", "OUTPUT=o"], "MODEL= is missing"),
+        (["run-preprocess", "INPUT=i", "OUTPUT=o"], "RECIPE= is missing"),
+        (["run-train"], "EXAMPLES= is missing"),
+        (["run-evaluate", "INPUT=i"], "OUTPUT= is missing"),
+    ],
+)
+def test_a_missing_variable_is_told_in_one_line_before_anything_is_installed(
+    make, tmp_path: Path, words: list[str], missing: str
+):
+    done = make(*words)
+
+    assert done.returncode == 2
+    assert done.stdout == ""
+    assert done.stderr.count("\n") == 1
+    assert missing in done.stderr and f"for example: make {words[0]} " in done.stderr
+    assert not (tmp_path / ".venv").exists()
+
+
+def test_values_reach_the_program_as_they_are(make, tmp_path: Path):
+    (tmp_path / "a.parquet").touch()
+    command = make(
+        "-n", "-o", ".venv/.ready", "run-score", "INPUT=*.parquet gs://b/it's?", "MODEL=my bundle",
+        "OUTPUT=out", "RUNNER=DataflowRunner", "ARGS=--threshold 0.7",
+    ).stdout.splitlines()[-1]  # fmt: skip
+    printed = subprocess.run(
+        ["bash", "-c", command.replace(".venv/bin/python", "printf '%s\\n'")],
+        cwd=tmp_path, capture_output=True, text=True, check=True,
+    ).stdout  # fmt: skip
+
+    assert printed.splitlines() == [
+        "-m", "pipelines.score", "--input", "*.parquet", "gs://b/it's?", "--model=my bundle",
+        "--output=out", "--runner=DataflowRunner", "--threshold", "0.7",
+    ]  # fmt: skip
