@@ -6,6 +6,8 @@ back to the pairs → compared. TensorFlow comes in with the bundle, not here.
 
 from __future__ import annotations
 
+import copy
+from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import Protocol
 
@@ -36,14 +38,39 @@ class Twins(Protocol):
         ...
 
 
+class KnownVectors:
+    """Vectors that came from elsewhere, looked up like a cache that never changes."""
+
+    def __init__(self, sentences: Sequence[str], vectors: np.ndarray):
+        """Takes sentences [n] and their vectors [n, d]."""
+        self._rows = {sentence: row for row, sentence in enumerate(sentences)}
+        self._vectors = vectors
+
+    def look_up(self, sentences: Sequence[str], into: np.ndarray) -> np.ndarray:
+        """As `VectorCache.look_up`."""
+        rows = np.array([self._rows.get(sentence, -1) for sentence in sentences], np.int64)
+        known = rows >= 0
+        into[known] = self._vectors[rows[known]]
+        return np.flatnonzero(~known)
+
+    def add(self, sentences: Sequence[str], vectors: np.ndarray) -> None:
+        """Keeps nothing: what was not brought along is rare."""
+
+
 class Engine:
     """Scores pairs of sentences with a bundle's functions and a cache between calls."""
 
     def __init__(self, twins: Twins, *, cache_mb: int, threads: int = 1):
         """Takes the bundle's functions, the cache's budget and how many batches run at once."""
         self._twins = twins
-        self._cache = VectorCache(cache_mb, twins.dimensions)
+        self._cache: VectorCache | KnownVectors = VectorCache(cache_mb, twins.dimensions)
         self._pool = ThreadPoolExecutor(threads)
+
+    def knowing(self, known: KnownVectors) -> Engine:
+        """The same engine, with known vectors in place of its cache."""
+        engine = copy.copy(self)
+        engine._cache = known
+        return engine
 
     def score(self, side1: pa.Array, side2: pa.Array) -> tuple[dict[str, np.ndarray], dict]:
         """Scores pairs.
@@ -77,6 +104,11 @@ class Engine:
             vectors[unknown] = fresh
             self._cache.add(wanted, fresh)
         return vectors, len(unknown)
+
+    @property
+    def dimensions(self) -> int:
+        """Length of a vector."""
+        return self._twins.dimensions
 
     def encode(self, sentences: list[str]) -> np.ndarray:
         """Encodes distinct sentences → vectors, float32 [n, d]."""

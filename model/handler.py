@@ -6,14 +6,17 @@ imported.
 
 from __future__ import annotations
 
+import copy
 import os
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 import pyarrow as pa
 
-from model.engine import Engine
+from model.engine import Engine, KnownVectors
+from transforms.encode_once import Vectors
 
 
 @dataclass(frozen=True)
@@ -93,6 +96,7 @@ class LoadedScorer:
         self._engine = engine
         self._classes = manifest.get("classes")
         self._threshold = options.threshold
+        self._counts = ("sentences", "sentences_encoded", "cache_hits")
 
     def score(self, side1: pa.Array, side2: pa.Array) -> tuple[list[pa.Array], dict[str, int]]:
         """Scores pairs into the columns of `fields`."""
@@ -101,7 +105,26 @@ class LoadedScorer:
         labels = compared["label"]
         if self._threshold is not None and not self._classes:
             labels = similarity >= np.float32(self._threshold)
-        return [pa.array(similarity), *self._labels(labels, compared)], counts
+        counted = {name: counts[name] for name in self._counts}
+        return [pa.array(similarity), *self._labels(labels, compared)], counted
+
+    @property
+    def dimensions(self) -> int:
+        """Length of a vector."""
+        return self._engine.dimensions
+
+    def encode(self, sentences: list[str]) -> np.ndarray:
+        """Distinct sentences [n] → vectors, float32 [n, d]."""
+        return self._engine.encode(sentences)
+
+    def knowing(self, vectors: Sequence[Vectors]) -> LoadedScorer:
+        """The same scorer, with vectors of sentences it need not encode."""
+        scorer = copy.copy(self)
+        sentences = [text for part in vectors for text in part.sentences.to_pylist()]
+        known = KnownVectors(sentences, np.concatenate([part.vectors for part in vectors]))
+        scorer._engine = self._engine.knowing(known)
+        scorer._counts = ("sentences_encoded",)  # who made the vectors has counted the sentences
+        return scorer
 
     def _labels(self, labels: np.ndarray, compared: dict[str, np.ndarray]) -> list[pa.Array]:
         if not self._classes:

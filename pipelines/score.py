@@ -12,16 +12,19 @@ import time
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, field
 from importlib.metadata import version
-from typing import Any
+from typing import Any, Literal
 
 import apache_beam as beam
 import pyarrow as pa
 from apache_beam.options.pipeline_options import PipelineOptions
+from apache_beam.utils.shared import Shared
 
 from model.handler import BundleScorer, ScoreOptions
 from pipelines import options
 from pipelines.progress import show_progress
 from transforms import files, ledger
+from transforms.embedding_store import EmbeddingStore
+from transforms.encode_once import EncodeOnce, bucket_count
 from transforms.errors import UserError
 from transforms.pairs import REJECT_FIELDS, PairColumns
 from transforms.scoring import Scorer, ScoreSettings, ScoreShards
@@ -45,6 +48,8 @@ class ScoreRun:
     compression: str = "zstd"
     max_reject_fraction: float = 0.05
     overwrite: bool = False
+    encode_once: Literal["shard", "global"] = "shard"
+    embedding_store: str | None = None
     beam_flags: tuple[str, ...] = ()
 
     def decides(self) -> dict[str, Any]:
@@ -76,6 +81,7 @@ def score(asked: ScoreRun) -> dict[str, Any]:
     bundle = scorer.verify()
     shards = plan_shards(asked.inputs, asked.columns, shard_rows=asked.shard_rows)
     check_output(asked, shards, scorer.fields(bundle))
+    encode_once = plan_encoding(asked, bundle, shards)
     key = ledger.run_key(bundle=bundle["fingerprint"], **asked.decides())
     busy = f"{asked.output} is being written by another run; wait for it, or choose another folder"
     with files.lock(files.join(asked.output, ledger.LOCK), busy=busy):
@@ -95,7 +101,9 @@ def score(asked: ScoreRun) -> dict[str, Any]:
         }
         commit = Commit(asked.output, work, header, asked.max_reject_fraction, started)
         with show_progress(asked.output, work):
-            run_pipeline(work.todo, scorer.load, settings, commit, beam_options)
+            run_pipeline(
+                work.todo, scorer.load, settings, commit, beam_options, encode_once=encode_once
+            )
         manifest = ledger.read_manifest(asked.output)
     tell_result(asked.output, manifest)
     return manifest
@@ -107,20 +115,50 @@ def run_pipeline(
     settings: ScoreSettings,
     commit: Commit,
     beam_options: PipelineOptions,
+    *,
+    encode_once: EncodePlan | None = None,
 ) -> None:
-    """The graph: shards → scored files → accounts → the commit."""
+    """The graph: shards → scored files → accounts → the commit.
+
+    With a plan to encode once, the vectors of all distinct sentences are made before.
+    """
+    shared = Shared()
     with beam.Pipeline(options=beam_options) as pipeline:
-        accounts = (
+        planned = (
             pipeline
             | "List shards" >> beam.Create(list(shards))
             | "Spread shards" >> beam.Reshuffle()
-            | "Score shards" >> ScoreShards(load_scorer, settings)
         )
+        if encode_once is None:
+            work = planned | "Bring no vectors" >> beam.Map(lambda shard: (shard, ()))
+            counts = pipeline | "Count none" >> beam.Create([])
+        else:
+            encoded = planned | "Encode once" >> EncodeOnce(
+                load_scorer,
+                shared=shared,
+                columns=settings.columns,
+                max_chars=settings.max_chars,
+                buckets=encode_once.buckets,
+                store=encode_once.store,
+            )
+            work, counts = encoded["shards"], encoded["counts"]
+        accounts = work | "Score shards" >> ScoreShards(load_scorer, settings, shared=shared)
         (
             pipeline
             | "Once" >> beam.Create([None])
-            | "Commit" >> beam.Map(commit, accounts=beam.pvalue.AsIter(accounts))
+            | "Commit"
+            >> beam.Map(
+                commit, accounts=beam.pvalue.AsIter(accounts), encoded=beam.pvalue.AsIter(counts)
+            )
         )
+
+
+@dataclass(frozen=True)
+class EncodePlan:
+    """How the distinct sentences of the whole input are encoded: in buckets, with a store."""
+
+    buckets: int
+    store: EmbeddingStore | None = None
 
 
 @dataclass(frozen=True)
@@ -133,8 +171,14 @@ class Commit:
     max_reject_fraction: float
     started: float
 
-    def __call__(self, _: None, accounts: Any) -> dict[str, Any]:
-        """Adds the accounts of earlier runs to those of this one, and commits them."""
+    def __call__(self, _: None, accounts: Any, encoded: Any) -> dict[str, Any]:
+        """Adds the accounts of earlier runs to those of this one, and commits them.
+
+        Args:
+            _: nothing.
+            accounts: of the shards of this run.
+            encoded: counts of sentences that were encoded for all shards together.
+        """
         fresh = list(accounts)
         seconds = time.time() - self.started
         rows = sum(account.rows_in for account in fresh)
@@ -150,8 +194,31 @@ class Commit:
                 "seconds": round(seconds, 3),
                 "pairs_per_second": round(rows / seconds, 1),
             },
+            more_counts=list(encoded),
             max_reject_fraction=self.max_reject_fraction,
         )
+
+
+def plan_encoding(
+    asked: ScoreRun, bundle: dict[str, Any], shards: Sequence[Shard]
+) -> EncodePlan | None:
+    """Whether and how sentences are encoded once for the whole input.
+
+    Raises:
+        UserError: the embedding store is another bundle's, or needs the other plan.
+    """
+    if asked.encode_once == "shard":
+        if asked.embedding_store:
+            raise UserError(
+                "--embedding_store goes with --encode_once=global; each sentence is then looked up "
+                "and encoded once a run"
+            )
+        return None
+    store = None
+    if asked.embedding_store:
+        store = EmbeddingStore(asked.embedding_store, bundle["fingerprint"], bundle["dimensions"])
+        store.open()
+    return EncodePlan(bucket_count(sum(shard.rows for shard in shards)), store)
 
 
 def check_output(asked: ScoreRun, shards: Sequence[Shard], added: Sequence[pa.Field]) -> None:
@@ -221,6 +288,8 @@ def parse(argv: Sequence[str]) -> ScoreRun:
         compression=args.compression,
         max_reject_fraction=args.max_reject_fraction,
         overwrite=args.overwrite,
+        encode_once=args.encode_once or ("global" if args.embedding_store else "shard"),
+        embedding_store=args.embedding_store,
         beam_flags=tuple(beam_flags),
     )
 
@@ -242,6 +311,17 @@ def add_flags(parser: argparse.ArgumentParser) -> None:
         type=int,
         default=256,
         help="memory of each worker process for vectors of sentences met before; 0 for none",
+    )
+    group.add_argument(
+        "--encode_once",
+        choices=("shard", "global"),
+        help="encode each distinct sentence once a shard and cache, or once in the whole input "
+        "(for heavy encoders); shard, but with --embedding_store global",
+    )
+    group.add_argument(
+        "--embedding_store",
+        metavar="DIR",
+        help="keep vectors here and take them from here: a nightly run encodes only new sentences",
     )
     group.add_argument(
         "--max_reject_fraction",

@@ -233,6 +233,7 @@ def commit(
     expected: Sequence[str],
     header: dict[str, Any],
     max_reject_fraction: float,
+    more_counts: Sequence[dict[str, int]] = (),
 ) -> dict[str, Any]:
     """Writes the manifest and `_SUCCESS`, once every shard is there and the accounts add up.
 
@@ -242,6 +243,7 @@ def commit(
         expected: names of all shards in the plan.
         header: what the manifest says besides the accounts (bundle, options, versions, seconds).
         max_reject_fraction: above it the run fails with its accounts written but not committed.
+        more_counts: counts that belong to no shard alone, added to the shards' own.
 
     Returns:
         The manifest.
@@ -253,7 +255,7 @@ def commit(
     missing = sorted(set(expected) - set(by_name))
     if missing:
         raise RunError(f"{len(missing)} shards have no account, {missing[0]} among them; run again")
-    manifest = summarise([by_name[name] for name in sorted(expected)]) | header
+    manifest = summarise([by_name[name] for name in sorted(expected)], more_counts) | header
     allowed = max_reject_fraction * manifest["rows_in"]
     if manifest["rows_rejected"] > allowed:
         files.write_json(files.join(output, SHARDS_FOLDER, REFUSED), manifest)
@@ -285,13 +287,17 @@ def _tidy(output: str, manifest: dict[str, Any]) -> None:
     files.delete([files.join(output, files.TEMPORARY_FOLDER)])
 
 
-def summarise(accounts: Sequence[ShardAccount]) -> dict[str, Any]:
-    """Sums the accounts of shards."""
+def summarise(
+    accounts: Sequence[ShardAccount], more_counts: Sequence[dict[str, int]] = ()
+) -> dict[str, Any]:
+    """Sums the accounts of shards, and counts that belong to no shard alone."""
     reasons: Counter[str] = Counter()
     counts: Counter[str] = Counter()
     for account in accounts:
         reasons.update(account.rejected_by_reason)
         counts.update(account.counts)
+    for more in more_counts:
+        counts.update(more)
     return {
         "rows_in": sum(account.rows_in for account in accounts),
         "rows_scored": sum(account.rows_scored for account in accounts),

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import time
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, field
 from typing import Protocol
@@ -18,6 +18,7 @@ import pyarrow as pa
 from apache_beam.metrics import Metrics
 from apache_beam.utils.shared import Shared
 
+from transforms.encode_once import Vectors
 from transforms.errors import RunError, UserError
 from transforms.ledger import REJECTS_FOLDER, ShardAccount, write_account
 from transforms.pairs import PairColumns, rejected_schema, sentences, split_rows, with_reject
@@ -44,6 +45,10 @@ class Scorer(Protocol):
         Returns:
             One array [n] for each of `fields`, and counts to add to the accounts.
         """
+        ...
+
+    def knowing(self, vectors: Sequence[Vectors]) -> Scorer:
+        """The same scorer, with vectors of sentences it need not encode."""
         ...
 
 
@@ -158,36 +163,40 @@ def _scored(
 
 
 class ScoreShards(beam.PTransform):
-    """Shards → their accounts; the scored rows go to files on the way.
+    """(shard, vectors known) → the shard's account; the scored rows go to files on the way.
 
     Args:
         load_scorer: called once in each worker process; picklable.
         settings: what decides the output.
+        shared: holds the one copy of the model in a process.
     """
 
-    def __init__(self, load_scorer: Callable[[], Scorer], settings: ScoreSettings):
+    def __init__(
+        self, load_scorer: Callable[[], Scorer], settings: ScoreSettings, *, shared: Shared
+    ):
         """Takes the parts; nothing is opened before a worker starts."""
         super().__init__()
-        self._load_scorer = load_scorer
-        self._settings = settings
+        self._work = _ScoreShard(load_scorer, settings, shared)
 
     def expand(self, shards: beam.PCollection) -> beam.PCollection:
         """Wires the work."""
-        return shards | "Score shard" >> beam.ParDo(_ScoreShard(self._load_scorer, self._settings))
+        return shards | "Score shard" >> beam.ParDo(self._work)
 
 
 class _ScoreShard(beam.DoFn):
-    def __init__(self, load_scorer: Callable[[], Scorer], settings: ScoreSettings):
+    def __init__(self, load_scorer: Callable[[], Scorer], settings: ScoreSettings, shared: Shared):
         self._load_scorer = load_scorer
         self._settings = settings
-        self._shared = Shared()
+        self._shared = shared
 
     def setup(self) -> None:
-        self._scorer = self._shared.acquire(self._load_scorer, tag="scorer")
+        self._scorer = self._shared.acquire(self._load_scorer, tag="model")
 
-    def process(self, shard: Shard) -> Iterator[ShardAccount]:
+    def process(self, work: tuple[Shard, Sequence[Vectors]]) -> Iterator[ShardAccount]:
         started = time.monotonic()
-        account = score_shard(shard, self._scorer, self._settings)
+        shard, vectors = work
+        scorer = self._scorer.knowing(vectors) if vectors else self._scorer
+        account = score_shard(shard, scorer, self._settings)
         counts = {
             "rows_in": account.rows_in,
             "rows_scored": account.rows_scored,

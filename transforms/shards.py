@@ -160,8 +160,15 @@ def _fingerprint(path: str, file: pa.NativeFile) -> str:
     return hashlib.sha256(size.to_bytes(8, "little") + footer).hexdigest()[:32]
 
 
-def read_shard(shard: Shard, *, batch_bytes: int = BATCH_BYTES) -> Iterator[pa.RecordBatch]:
+def read_shard(
+    shard: Shard, *, columns: Sequence[str] | None = None, batch_bytes: int = BATCH_BYTES
+) -> Iterator[pa.RecordBatch]:
     """The rows of a shard, in order, in batches bounded in rows and bytes.
+
+    Args:
+        shard: what to read.
+        columns: names of the columns to read; all without it.
+        batch_bytes: about how large a batch may be.
 
     Raises:
         RunError: the file is not the one that was planned with.
@@ -173,7 +180,12 @@ def read_shard(shard: Shard, *, batch_bytes: int = BATCH_BYTES) -> Iterator[pa.R
         groups = list(range(shard.first_row_group, shard.end_row_group))
         rows = _batch_rows(parquet.metadata, groups, batch_bytes)
         schema = parquet.schema_arrow
-        for batch in parquet.iter_batches(batch_size=rows, row_groups=groups, use_threads=False):
+        if columns is not None:
+            schema = pa.schema([schema.field(name) for name in columns])
+        for batch in parquet.iter_batches(
+            batch_size=rows, row_groups=groups, columns=columns, use_threads=False
+        ):
+            batch = batch.select(schema.names)
             yield pa.RecordBatch.from_arrays(batch.columns, schema=schema)
 
 
