@@ -14,7 +14,7 @@ import numpy as np
 import tensorflow as tf
 
 from model.batch_plan import BatchPlan, plan_batches
-from model.windows import COMPRESSION, cut_window, fold, pad_rows, stream_windows, window_edges
+from model.windows import COMPRESSION, cut_window, fold, pad_rows, read_windows, window_edges
 
 
 @dataclass(frozen=True)
@@ -101,7 +101,7 @@ def _epoch(
     skip_windows = tf.searchsorted(edges, [skip], side="right", out_type=tf.int64)[0] - 1
     windows = tf.data.Dataset.zip(
         tf.data.Dataset.from_tensor_slices(tf.stack([edges[:-1], edges[1:]], axis=1)),
-        tuple(stream_windows(plan, stream, edges, key) for stream in mine),
+        read_windows(plan, mine, edges, key),
     ).skip(skip_windows)
 
     def cut(edge: tf.Tensor, records: tuple[tf.Tensor, ...]) -> tuple[dict, tf.Tensor]:

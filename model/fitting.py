@@ -66,9 +66,23 @@ def fit(
         UserError: the checkpoints are another run's.
         RunError: SIGTERM came, or another worker was lost.
     """
-    with placement.strategy.scope(), Stop() as stop, reporter:
+    with placement.strategy.scope(), Stop() as stop, reporter, _lost_workers(placement):
         run = _Run(siamese, recipe, examples, placement, reporter, checkpoints, stop)
         return run.to_the_end()
+
+
+@contextmanager
+def _lost_workers(placement: Placement) -> Iterator[None]:
+    """A worker that dies breaks the collectives of all others: said in one line."""
+    try:
+        yield
+    except tf.errors.OpError as error:
+        if placement.cluster.workers == 1:
+            raise
+        raise RunError(
+            f"training lost a worker ({type(error).__name__}: {str(error)[:200]}); start all "
+            "workers again, they go on from the last checkpoint"
+        ) from None
 
 
 class _Run:

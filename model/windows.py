@@ -37,28 +37,35 @@ def rows_taken(plan: BatchPlan, steps: tf.Tensor) -> tf.Tensor:
     return totals[:, 1:] - totals[:, :-1]
 
 
-def stream_windows(
-    plan: BatchPlan, stream: int, edges: tf.Tensor, key: tf.Tensor | None
+def read_windows(
+    plan: BatchPlan, mine: range, edges: tf.Tensor, key: tf.Tensor | None
 ) -> tf.data.Dataset:
-    """A stream's serialised examples: a vector of strings for each window."""
-    taken = rows_taken(plan, edges)[:, stream]
+    """The serialised examples of each window: a vector of strings for each stream of `mine`."""
+    taken = rows_taken(plan, edges)
     sizes = taken[1:] - taken[:-1]
+    blocks = tuple(_read_blocks(plan, s, tf.reduce_max(sizes[:, s]), key) for s in mine)
+
+    # Blocks are as long as the longest window: what a window leaves over waits for the next.
+    def carry(kept: tuple, element: tuple) -> tuple[tuple, tuple]:
+        blocks, size = element
+        records = [tf.concat(parts, axis=0) for parts in zip(kept, blocks, strict=True)]
+        cuts = [(each, size[stream]) for stream, each in zip(mine, records, strict=True)]
+        return tuple(each[cut:] for each, cut in cuts), tuple(each[:cut] for each, cut in cuts)
+
+    nothing = tuple(tf.zeros([0], tf.string) for _ in mine)
+    sized = tf.data.Dataset.zip(blocks, tf.data.Dataset.from_tensor_slices(sizes))
+    return sized.scan(nothing, carry)
+
+
+def _read_blocks(
+    plan: BatchPlan, stream: int, size: tf.Tensor, key: tf.Tensor | None
+) -> tf.data.Dataset:
+    """A stream's examples in blocks of `size`, and empty ones for ever after."""
     files = tf.constant(plan.streams[stream], tf.string, [len(plan.streams[stream])])
     if key is not None:
         files = tf.gather(files, shuffled_range(tf.size(files), fold(key, stream)))
-    empty = tf.zeros([0], tf.string)
-    blocks = tf.data.TFRecordDataset(files, COMPRESSION)
-    blocks = blocks.batch(tf.maximum(tf.reduce_max(sizes), 1))
-    blocks = blocks.concatenate(tf.data.Dataset.from_tensors(empty).repeat())
-
-    # Blocks are as long as the longest window: what a window leaves over waits for the next.
-    def carry(kept: tf.Tensor, element: tuple) -> tuple[tf.Tensor, tf.Tensor]:
-        block, size = element
-        records = tf.concat([kept, block], axis=0)
-        return records[size:], records[:size]
-
-    sized = tf.data.Dataset.zip(blocks, tf.data.Dataset.from_tensor_slices(sizes))
-    return sized.scan(empty, carry)
+    blocks = tf.data.TFRecordDataset(files, COMPRESSION).batch(tf.maximum(size, 1))
+    return blocks.concatenate(tf.data.Dataset.from_tensors(tf.zeros([0], tf.string)).repeat())
 
 
 def parse(records: tf.Tensor, *, raw_text: bool) -> tuple[dict, tf.Tensor]:
