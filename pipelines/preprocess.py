@@ -10,6 +10,7 @@ from __future__ import annotations
 import argparse
 import sys
 import tempfile
+import threading
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -29,16 +30,20 @@ from transforms.ledger import MANIFEST
 from transforms.pairs import PairColumns
 from transforms.preprocessing import (
     COUNTS,
+    LEARNED,
+    TRANSFORMED,
     PairReading,
     ReadPairs,
     ReadTrainingPairs,
     StoreExamples,
 )
 from transforms.shards import Shard, plan_shards
+from transforms.wordpieces import read_wordpieces
 
 if TYPE_CHECKING:
     from transforms.text import TextFeatures
 
+LOOK_EVERY_SECONDS = 5.0
 PACKAGES = ("apache-beam", "pyarrow", "tensorflow", "tensorflow-text", "tensorflow-transform")
 EXAMPLE = (
     "python -m pipelines.preprocess --input 'pairs/*.parquet' "
@@ -59,6 +64,7 @@ class PreprocessRun:
     eval_fraction: float = 0.1
     max_chars: int = options.DEFAULT_MAX_CHARS
     shard_rows: int = options.DEFAULT_SHARD_ROWS
+    max_reject_fraction: float = 0.05
     overwrite: bool = False
     beam_flags: tuple[str, ...] = ()
 
@@ -92,6 +98,7 @@ def preprocess(asked: PreprocessRun) -> dict[str, Any]:
     """
     started = time.time()
     beam_options = options.beam_options(asked.beam_flags)
+    wordpieces = read_wordpieces(path) if (path := asked.recipe.vocabulary_path) else ()
     examples_folder.check_free(asked.output, overwrite=asked.overwrite)
     shards = plan_shards(asked.inputs, asked.columns, shard_rows=asked.shard_rows)
     rows = sum(shard.rows for shard in shards)
@@ -108,12 +115,15 @@ def preprocess(asked: PreprocessRun) -> dict[str, Any]:
             recipe=asked.recipe.to_yaml(),
             header={
                 "recipe": asked.recipe.name,
+                **({"vocabulary_size": len(wordpieces)} if wordpieces else {}),
                 "options": asked.told(),
                 "versions": {name: version(name) for name in PACKAGES},
             },
+            max_reject_fraction=asked.max_reject_fraction,
             started=started,
         )
-        run_pipeline(asked, shards, commit, beam_options)
+        with show_steps(staging, len(shards)):
+            run_pipeline(asked, wordpieces, shards, commit, beam_options)
     manifest = files.read_json(files.join(asked.output, MANIFEST))
     tell_result(asked.output, manifest)
     return manifest
@@ -121,6 +131,7 @@ def preprocess(asked: PreprocessRun) -> dict[str, Any]:
 
 def run_pipeline(
     asked: PreprocessRun,
+    wordpieces: tuple[str, ...],
     shards: Sequence[Shard],
     commit: examples_folder.CommitExamples,
     beam_options: PipelineOptions,
@@ -132,7 +143,7 @@ def run_pipeline(
     """
     import tensorflow_transform.beam as tft_beam  # brings TensorFlow, seconds after a mistake
 
-    features = text_features(asked.recipe)
+    features = text_features(asked.recipe, wordpieces)
     raw = tensor_adapter_config()
     temp = files.join(commit.graph, files.TEMPORARY_FOLDER)
     with beam.Pipeline(options=beam_options) as pipeline, tft_beam.Context(temp_dir=temp):
@@ -140,7 +151,8 @@ def run_pipeline(
             pipeline
             | "List shards to learn from" >> beam.Create(list(shards))
             | "Spread shards to learn from" >> beam.Reshuffle()
-            | "Read training pairs" >> beam.FlatMap(ReadTrainingPairs(asked.reading))
+            | "Read training pairs"
+            >> beam.FlatMap(ReadTrainingPairs(asked.reading, commit.staging))
         )
         graph = (training, raw) | "Learn vocabulary" >> tft_beam.AnalyzeDataset(features)
         graph_written = graph | "Write graph" >> tft_beam.WriteTransformFn(commit.graph)
@@ -180,9 +192,9 @@ def run_pipeline(
         )
 
 
-def text_features(recipe: Recipe) -> TextFeatures:
+def text_features(recipe: Recipe, wordpieces: tuple[str, ...]) -> TextFeatures:
     """The recipe's way from sentences to ids."""
-    from transforms.text import TextFeatures, read_wordpieces
+    from transforms.text import TextFeatures
 
     text = recipe.text
     return TextFeatures(
@@ -192,7 +204,7 @@ def text_features(recipe: Recipe) -> TextFeatures:
         max_vocabulary=text.max_vocabulary,
         min_count=text.min_count,
         max_tokens=text.max_tokens,
-        wordpieces=read_wordpieces(recipe.vocabulary_path) if recipe.vocabulary_path else (),
+        wordpieces=wordpieces,
     )
 
 
@@ -208,6 +220,28 @@ def graph_folder(staging: str, beam_options: PipelineOptions) -> Iterator[str]:
         return
     with tempfile.TemporaryDirectory(prefix="twinbeam-") as folder:
         yield folder
+
+
+@contextmanager
+def show_steps(staging: str, shards: int) -> Iterator[None]:
+    """Says every few seconds, until the block ends, which step is how far."""
+    started, ended = time.monotonic(), threading.Event()
+
+    def look() -> None:
+        while not ended.wait(LOOK_EVERY_SECONDS):
+            seconds = time.monotonic() - started
+            learned = examples_folder.count_done(staging, LEARNED)
+            done = examples_folder.count_done(staging, TRANSFORMED)
+            step = f"learning the vocabulary: {learned}" if not done else f"transforming: {done}"
+            print(f"{step} of {shards} shards, {seconds:.0f} s", file=sys.stderr, flush=True)
+
+    thread = threading.Thread(target=look, daemon=True)
+    thread.start()
+    try:
+        yield
+    finally:
+        ended.set()
+        thread.join()
 
 
 def tell_result(output: str, manifest: dict[str, Any]) -> None:
@@ -240,6 +274,7 @@ def parse(argv: Sequence[str]) -> PreprocessRun:
         eval_fraction=fraction,
         max_chars=args.max_sentence_chars,
         shard_rows=args.shard_rows,
+        max_reject_fraction=args.max_reject_fraction,
         overwrite=args.overwrite,
         beam_flags=tuple(beam_flags),
     )
@@ -260,6 +295,12 @@ def add_flags(parser: argparse.ArgumentParser) -> None:
         "--eval_fraction",
         type=options.fraction,
         help="share of the pairs to evaluate on (default: the recipe's)",
+    )
+    group.add_argument(
+        "--max_reject_fraction",
+        type=options.fraction,
+        default=0.05,
+        help="with more rejected rows than this the run fails",
     )
     group.add_argument("--overwrite", action="store_true", help="replace examples in --output")
 

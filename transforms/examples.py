@@ -12,6 +12,7 @@ from collections.abc import Iterable, Iterator
 from contextlib import closing
 from dataclasses import dataclass
 from functools import reduce
+from itertools import pairwise
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -103,7 +104,7 @@ def deal(records: pa.LargeBinaryArray, count: int) -> Iterator[tuple[int, bytes]
     order = np.argsort(file, kind="stable")
     ends = np.searchsorted(file[order], np.arange(count + 1, dtype=np.uint64))
     dealt = records.take(pa.array(order))
-    for number, (start, end) in enumerate(zip(ends, ends[1:], strict=False)):
+    for number, (start, end) in enumerate(pairwise(ends)):
         if end > start:
             yield number, pack(dealt[start:end])
 

@@ -11,7 +11,7 @@ from typing import Any
 from apache_beam.io.filesystems import FileSystems
 
 from transforms import files
-from transforms.errors import UserError
+from transforms.errors import RunError, UserError
 from transforms.example_counts import Counts, accounts
 from transforms.ledger import MANIFEST, REJECTS_FOLDER, SUCCESS, WrittenFile
 
@@ -46,7 +46,7 @@ def _is_ours(name: str) -> bool:
 
 
 def staging_folder(output: str) -> str:
-    """Where to write before all is done. Object storage has no locks: there each run has its own."""
+    """Where to write before all is done; on object storage, without locks, each run has its own."""
     return f"{output}.partial" if files.is_local(output) else f"{output}.partial-{uuid.uuid4().hex}"
 
 
@@ -56,6 +56,16 @@ def vocabulary_size(folder: str) -> int:
     if not files.exists(path):
         return 0
     return files.read_bytes(path).count(b"\n") + _RESERVED_IDS
+
+
+def mark_done(staging: str, step: str, shard: str) -> None:
+    """Notes that a step is through with a shard, for those who watch."""
+    files.write_bytes(files.join(staging, files.TEMPORARY_FOLDER, step, shard), b"")
+
+
+def count_done(staging: str, step: str) -> int:
+    """With how many shards a step is through."""
+    return len(files.list_folder(files.join(staging, files.TEMPORARY_FOLDER, step)))
 
 
 def publish(staging: str, output: str) -> None:
@@ -85,6 +95,7 @@ class CommitExamples:
         planned: rows that the footers of the input promised.
         recipe: as YAML, to lie beside the examples.
         header: what the manifest says besides the accounts.
+        max_reject_fraction: with more rejected rows than this the run fails.
         started: time.time() at the start of the run.
     """
 
@@ -94,31 +105,46 @@ class CommitExamples:
     planned: int
     recipe: str
     header: dict[str, Any]
+    max_reject_fraction: float
     started: float
 
     def __call__(
         self, _: None, graph_written: Any, written: Iterable[WrittenFile], counts: Counts
     ) -> None:
-        """Takes what has to be finished first, and commits."""
+        """Takes what has to be finished first, and commits.
+
+        Raises:
+            UserError: no pair is left to train on.
+            RunError: the accounts do not add up, or too many rows were rejected.
+        """
         summary = accounts(counts, list(written), planned=self.planned)
-        if not summary["rows_train"]:
-            reasons = ", ".join(f"{n} {why}" for why, n in summary["rejected_by_reason"].items())
-            raise UserError(
-                f"no pair is left to train on: {summary['rows_in']} rows in, "
-                f"{summary['rows_rejected']} rejected ({reasons or 'none'}), "
-                f"{summary['rows_eval']} for eval; check --label_column and the recipe's labels"
-            )
+        self._check_usable(summary)
         if self.graph != self.staging:
             files.copy_tree(self.graph, self.staging)
         seconds = time.time() - self.started
         manifest = summary | {
-            "vocabulary_size": self.header.get("vocabulary_size", vocabulary_size(self.staging)),
+            "vocabulary_size": vocabulary_size(self.staging),
             **self.header,
             "seconds": round(seconds, 3),
             "pairs_per_second": round(summary["rows_in"] / seconds, 1),
         }
         files.delete([files.join(self.staging, files.TEMPORARY_FOLDER)])
-        files.write_bytes(files.join(self.staging, "recipe.yaml"), self.recipe.encode())
+        files.write_bytes(files.join(self.staging, RECIPE), self.recipe.encode())
         files.write_json(files.join(self.staging, MANIFEST), manifest)
         files.write_bytes(files.join(self.staging, SUCCESS), b"")
         publish(self.staging, self.output)
+
+    def _check_usable(self, summary: dict[str, Any]) -> None:
+        reasons = ", ".join(f"{n} {why}" for why, n in summary["rejected_by_reason"].items())
+        told = f"{summary['rows_rejected']} of {summary['rows_in']} rows were rejected"
+        told += f" ({reasons})" if reasons else ""
+        if not summary["rows_train"]:
+            raise UserError(
+                f"no pair is left to train on: {told}, {summary['rows_eval']} are for eval; "
+                "check --label_column and the labels of the recipe"
+            )
+        if summary["rows_rejected"] > self.max_reject_fraction * summary["rows_in"]:
+            raise RunError(
+                f"{told}, more than --max_reject_fraction {self.max_reject_fraction} allows; "
+                f"see {self.staging}/{REJECTS_FOLDER}/, mend the input or raise the fraction"
+            )

@@ -15,6 +15,7 @@ from apache_beam.metrics import Metrics
 
 from transforms.example_counts import count_features, count_read
 from transforms.examples import NO_RECORDS, PARTS, TRAIN, WriteExamples, deal, raw_rows, serialize
+from transforms.examples_folder import mark_done
 from transforms.labels import LabelRule
 from transforms.ledger import REJECTS_FOLDER
 from transforms.pairs import PairColumns, rejected_schema, split_rows
@@ -22,6 +23,7 @@ from transforms.shards import Shard, read_shard, shard_schema
 from transforms.writing import ShardWriter
 
 COUNTS = "counts"
+LEARNED, TRANSFORMED = "learned", "transformed"
 _METRICS = "twinbeam"
 _Packed = tuple[tuple[str, int], bytes]  # (part, number of the file), packed records
 # Tokens take about ten times the room of their text, and the graph sees a whole batch at once.
@@ -59,10 +61,14 @@ class ReadTrainingPairs:
     """Shard → raw features of its training part, and nothing else."""
 
     how: PairReading
+    folder: str
 
     def __call__(self, shard: Shard) -> Iterator[pa.RecordBatch]:
         """Reads one shard."""
-        return (parts[TRAIN] for parts, _ in read_pairs(shard, self.how) if parts[TRAIN].num_rows)
+        for parts, _ in read_pairs(shard, self.how):
+            if parts[TRAIN].num_rows:
+                yield parts[TRAIN]
+        mark_done(self.folder, LEARNED, shard.name)
 
 
 @dataclass
@@ -92,6 +98,7 @@ class ReadPairs(beam.DoFn):
                 yield beam.pvalue.TaggedOutput(COUNTS, counts)
             if rejects.rows:
                 rejects.finish()
+        mark_done(self.folder, TRANSFORMED, shard.name)
 
 
 @dataclass

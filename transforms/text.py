@@ -13,9 +13,6 @@ import tensorflow as tf
 import tensorflow_text as tf_text
 import tensorflow_transform as tft
 
-from transforms import files
-from transforms.errors import UserError
-
 VOCABULARY = "vocabulary"
 OUT_OF_VOCABULARY = 1
 FIRST_ID = 2
@@ -91,7 +88,7 @@ class TextFeatures:
             both,
             weights=tf.ones_like(both, tf.int64),
             top_k=self.max_vocabulary,
-            frequency_threshold=self.min_count,
+            frequency_threshold=self.min_count if self.min_count > 1 else None,  # 1 only warns
             vocab_filename=VOCABULARY,
         )
         return {
@@ -129,22 +126,6 @@ def never_empty(tokens: tf.RaggedTensor) -> tf.RaggedTensor:
     missing = tf.cast(tokens.row_lengths() == 0, tf.int64)
     filler = tf.fill([tf.reduce_sum(missing)], _NO_TOKEN)
     return tf.concat([tokens, tf.RaggedTensor.from_row_lengths(filler, missing)], axis=1)
-
-
-def read_wordpieces(path: str) -> tuple[str, ...]:
-    """BERT's vocabulary from its vocab.txt: a token a line, in the order of ids.
-
-    Raises:
-        UserError: it lacks one of BERT's special tokens, or its padding is not id 0.
-    """
-    vocabulary = tuple(files.read_bytes(path).decode().splitlines())
-    missing = {"[PAD]", "[UNK]", "[CLS]", "[SEP]"} - set(vocabulary)
-    if missing or vocabulary[0] != "[PAD]":
-        raise UserError(
-            f"{path} is not a BERT vocabulary: expected [PAD] in its first line, then [UNK], "
-            f"[CLS] and [SEP]; missing: {', '.join(sorted(missing)) or '[PAD] first'}"
-        )
-    return vocabulary
 
 
 def wordpieces(sentences: tf.Tensor, features: TextFeatures) -> tf.RaggedTensor:
