@@ -11,6 +11,7 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 
 import numpy as np
 import pyarrow as pa
@@ -118,7 +119,7 @@ class EmbeddingStore:
         parts = max(1, -(-total // rows))
         bounds = [(part << 32) // parts for part in range(parts + 1)]
         written = set()
-        for low, end in zip(bounds, bounds[1:], strict=False):
+        for low, end in pairwise(bounds):
             merged = self._merged(
                 before, low.to_bytes(_PREFIX, "big"), (end - 1).to_bytes(_PREFIX, "big")
             )

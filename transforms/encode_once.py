@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
+from itertools import pairwise
 from typing import Any, Protocol
 
 import apache_beam as beam
@@ -67,7 +68,7 @@ def by_bucket(distinct: pa.Array, buckets: int) -> Iterator[tuple[int, pa.Array]
     numbers = leading * buckets >> 32
     order = np.argsort(numbers, kind="stable")
     bounds = np.flatnonzero(np.diff(numbers[order], prepend=-1, append=buckets))
-    for start, end in zip(bounds, bounds[1:], strict=False):
+    for start, end in pairwise(bounds):
         yield int(numbers[order[start]]), distinct.take(pa.array(order[start:end]))
 
 
