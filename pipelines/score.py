@@ -26,6 +26,7 @@ from transforms import files, ledger
 from transforms.embedding_store import EmbeddingStore
 from transforms.encode_once import EncodeOnce, bucket_count
 from transforms.errors import UserError
+from transforms.lock import lock
 from transforms.pairs import REJECT_FIELDS, PairColumns
 from transforms.scoring import Scorer, ScoreSettings, ScoreShards
 from transforms.shards import Shard, plan_shards, shard_schema
@@ -84,7 +85,7 @@ def score(asked: ScoreRun) -> dict[str, Any]:
     encode_once = plan_encoding(asked, bundle, shards)
     key = ledger.run_key(bundle=bundle["fingerprint"], **asked.decides())
     busy = f"{asked.output} is being written by another run; wait for it, or choose another folder"
-    with files.lock(files.join(asked.output, ledger.LOCK), busy=busy):
+    with lock(files.join(asked.output, ledger.LOCK), busy=busy):
         work = ledger.open_output(asked.output, shards, key, overwrite=asked.overwrite)
         if work.committed:
             print(f"{asked.output} is complete already: same inputs, bundle and options")
@@ -180,7 +181,6 @@ class Commit:
             encoded: counts of sentences that were encoded for all shards together.
         """
         fresh = list(accounts)
-        seconds = time.time() - self.started
         rows = sum(account.rows_in for account in fresh)
         earlier = [ledger.read_account(self.output, shard.name) for shard in self.work.done]
         return ledger.commit(
@@ -191,12 +191,24 @@ class Commit:
                 **self.header,
                 "rows_this_run": rows,
                 "shards_this_run": len(fresh),
-                "seconds": round(seconds, 3),
-                "pairs_per_second": round(rows / seconds, 1),
+                **_times(fresh, self.started, rows),
             },
             more_counts=list(encoded),
             max_reject_fraction=self.max_reject_fraction,
         )
+
+
+def _times(accounts: Sequence[ledger.ShardAccount], started: float, rows: int) -> dict[str, float]:
+    """How long the run took, and how much of it was start-up and how much scoring."""
+    seconds = time.time() - started
+    first = min((account.started for account in accounts), default=started)
+    last = max((account.finished for account in accounts), default=started)
+    return {
+        "seconds": round(seconds, 3),
+        "seconds_startup": round(first - started, 3),
+        "seconds_scoring": round(last - first, 3),
+        "pairs_per_second": round(rows / seconds, 1),
+    }
 
 
 def plan_encoding(

@@ -6,7 +6,6 @@ A file is written beside its final name and renamed, so a half-written one is ne
 
 from __future__ import annotations
 
-import fcntl
 import hashlib
 import json
 import re
@@ -23,7 +22,7 @@ import pyarrow as pa
 from apache_beam.io.filesystem import CompressionTypes
 from apache_beam.io.filesystems import FileSystems
 
-from transforms.errors import UserError
+from transforms.errors import RunError, UserError
 
 TEMPORARY_FOLDER = "_tmp"
 _WILDCARD = re.compile(r"[*?\[]")
@@ -79,10 +78,27 @@ def _match(pattern: str) -> list[tuple[str, int]]:
         return [(pattern, Path(pattern).stat().st_size)]
     if is_local(pattern) and Path(pattern).is_dir():
         raise UserError(
-            f"--input {pattern!r} is a folder; expected files: write {pattern.rstrip('/')}/*.parquet"
+            f"--input {pattern!r} is a folder, expected files: {pattern.rstrip('/')}/*.parquet"
         )
-    matches = FileSystems.match([pattern])[0].metadata_list
+    try:
+        matches = FileSystems.match([pattern])[0].metadata_list
+    except (ValueError, OSError) as error:  # no such file system, or it does not answer
+        raise UserError(f"--input {pattern!r} cannot be listed: {reason(error)}") from None
     return [(match.path, match.size_in_bytes) for match in matches]
+
+
+def reason(error: BaseException) -> str:
+    """What an error says, in one line: the system's own words where it has any."""
+    told = getattr(error, "strerror", None) or str(error) or type(error).__name__
+    return told.strip().partition("\n")[0].rstrip(". ")
+
+
+@contextmanager
+def _writing(path: str) -> Iterator[None]:
+    try:
+        yield
+    except OSError as error:
+        raise RunError(f"{path} cannot be written: {reason(error)}") from None
 
 
 def _name(path: str, pattern: str) -> str:
@@ -129,16 +145,17 @@ def read_json(path: str) -> Any:
     """
     try:
         return json.loads(read_bytes(path))
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise UserError(f"{path} is not valid JSON ({error}); it was changed or cut") from None
 
 
 class HashingFile:
     """A file to write to that keeps the sha256 and the size of what went through it."""
 
-    def __init__(self, file: BinaryIO):
-        """Wraps a file opened for writing in binary mode."""
+    def __init__(self, file: BinaryIO, path: str):
+        """Wraps a file opened for writing in binary mode, and what to call it in an error."""
         self._file = file
+        self._path = path
         self._hash = hashlib.sha256()
         self.size = 0
 
@@ -146,16 +163,19 @@ class HashingFile:
         """Writes bytes and counts them in."""
         self._hash.update(data)
         self.size += len(data)
-        self._file.write(data)
+        with _writing(self._path):
+            self._file.write(data)
         return len(data)
 
     def flush(self) -> None:
         """Passes on to the file."""
-        self._file.flush()
+        with _writing(self._path):
+            self._file.flush()
 
     def close(self) -> None:
         """Passes on to the file."""
-        self._file.close()
+        with _writing(self._path):
+            self._file.close()
 
     @property
     def closed(self) -> bool:
@@ -175,23 +195,24 @@ def create_hidden(folder: str, name: str) -> tuple[str, HashingFile]:
         Its path, to be given to `reveal` once it is closed, and the open file.
     """
     path = join(folder, TEMPORARY_FOLDER, f"{name.replace('/', '__')}.{uuid.uuid4().hex}")
-    return path, HashingFile(_create(path))
+    return path, HashingFile(_create(path), join(folder, *name.split("/")))
 
 
 def reveal(hidden: str, path: str) -> None:
     """Gives a finished hidden file its final name, in place of any file that had it."""
-    if is_local(path):
-        Path(path).parent.mkdir(parents=True, exist_ok=True)
-        Path(hidden).replace(path)
-    else:
-        FileSystems.rename([hidden], [path])
+    with _writing(path):
+        if is_local(path):
+            Path(path).parent.mkdir(parents=True, exist_ok=True)
+            Path(hidden).replace(path)
+        else:
+            FileSystems.rename([hidden], [path])
 
 
 def write_bytes(path: str, content: bytes) -> None:
     """Writes a small file whole: beside, then renamed."""
     folder, _, name = path.rpartition("/")
     hidden = f"{folder}/.{name}.{uuid.uuid4().hex}" if folder else f".{name}.{uuid.uuid4().hex}"
-    with _create(hidden) as file:
+    with _writing(path), _create(hidden) as file:
         file.write(content)
     reveal(hidden, path)
 
@@ -202,9 +223,10 @@ def write_json(path: str, content: Any) -> None:
 
 
 def _create(path: str) -> BinaryIO:
-    if is_local(path):
-        Path(path).parent.mkdir(parents=True, exist_ok=True)
-    return FileSystems.create(path, compression_type=CompressionTypes.UNCOMPRESSED)
+    with _writing(path):
+        if is_local(path):
+            Path(path).parent.mkdir(parents=True, exist_ok=True)
+        return FileSystems.create(path, compression_type=CompressionTypes.UNCOMPRESSED)
 
 
 def delete(paths: Sequence[str]) -> None:
@@ -226,10 +248,10 @@ def sha256_of(path: str) -> str:
 def copy_tree(source: str, target: str) -> None:
     """Copies all files below a folder to another folder."""
     for name in list_folder(source):
-        with open_input(join(source, *name.split("/"))) as reading:
-            with _create(join(target, *name.split("/"))) as writing:
-                while piece := reading.read(1 << 22):
-                    writing.write(piece)
+        path, copy = (join(folder, *name.split("/")) for folder in (source, target))
+        with open_input(path) as reading, _writing(copy), _create(copy) as writing:
+            while piece := reading.read(1 << 22):
+                writing.write(piece)
 
 
 def publish_folder(local: str, target: str, *, last: Sequence[str] = ()) -> None:
@@ -247,30 +269,6 @@ def publish_folder(local: str, target: str, *, last: Sequence[str] = ()) -> None
     names = list_folder(local)
     for name in [name for name in names if name not in last] + [n for n in last if n in names]:
         write_bytes(join(target, *name.split("/")), (Path(local) / name).read_bytes())
-
-
-@contextmanager
-def lock(path: str, *, busy: str) -> Iterator[None]:
-    """Holds a lock file for as long as this process lives; the system frees it if it dies.
-
-    On object storage there is nothing to hold, and no lock is taken.
-
-    Raises:
-        UserError: `busy`, where another process holds it.
-    """
-    if not is_local(path):
-        yield
-        return
-    Path(path).parent.mkdir(parents=True, exist_ok=True)
-    with open(path, "w") as file:
-        try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            raise UserError(busy) from None
-        try:
-            yield
-        finally:
-            Path(path).unlink(missing_ok=True)
 
 
 @contextmanager

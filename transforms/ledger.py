@@ -50,6 +50,8 @@ class ShardAccount:
         rejected_by_reason: rows rejected, by `reject_reason`.
         counts: further counts, such as sentences and sentences encoded.
         files: what was written.
+        started: when work on the shard began, seconds since 1970.
+        finished: when it ended.
     """
 
     shard: dict[str, Any]
@@ -60,6 +62,8 @@ class ShardAccount:
     rejected_by_reason: dict[str, int]
     counts: dict[str, int] = field(default_factory=dict)
     files: tuple[WrittenFile, ...] = ()
+    started: float = 0.0
+    finished: float = 0.0
 
     def check(self) -> ShardAccount:
         """Holds the promise that every row is accounted for.

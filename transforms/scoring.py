@@ -69,6 +69,7 @@ def score_shard(shard: Shard, scorer: Scorer, settings: ScoreSettings) -> ShardA
     Raises:
         RunError: the input changed, the model fails on many rows, or the accounts do not add up.
     """
+    started = time.time()
     schema = shard_schema(shard)
     reasons: Counter[str] = Counter()
     counts: Counter[str] = Counter()
@@ -103,6 +104,8 @@ def score_shard(shard: Shard, scorer: Scorer, settings: ScoreSettings) -> ShardA
         rejected_by_reason=dict(reasons),
         counts=dict(counts),
         files=tuple(written),
+        started=started,
+        finished=time.time(),
     )
     write_account(settings.output, account)
     return account
@@ -193,7 +196,6 @@ class _ScoreShard(beam.DoFn):
         self._scorer = self._shared.acquire(self._load_scorer, tag="model")
 
     def process(self, work: tuple[Shard, Sequence[Vectors]]) -> Iterator[ShardAccount]:
-        started = time.monotonic()
         shard, vectors = work
         scorer = self._scorer.knowing(vectors) if vectors else self._scorer
         account = score_shard(shard, scorer, self._settings)
@@ -207,6 +209,6 @@ class _ScoreShard(beam.DoFn):
         }
         for name, count in counts.items():
             Metrics.counter(_METRICS, name).inc(count)
-        milliseconds = int(1000 * (time.monotonic() - started))
+        milliseconds = int(1000 * (account.finished - account.started))
         Metrics.distribution(_METRICS, "shard_milliseconds").update(milliseconds)
         yield account
