@@ -15,7 +15,7 @@ _HASH_KEY = "twinbeam-split-1"  # 16 characters, as SipHash wants; another key i
 
 
 def text_hash(texts: pa.Array, key: str = _HASH_KEY) -> np.ndarray:
-    """A stable 64-bit hash (SipHash) of each string or byte string: uint64 [n]."""
+    """A stable hash (SipHash-2-4, as pandas finishes it) of strings or byte strings: uint64 [n]."""
     values = texts.to_numpy(zero_copy_only=False)
     return pd.util.hash_array(values, hash_key=key, categorize=False)
 

@@ -99,14 +99,23 @@ class TextFeatures:
 
 
 def normalize(sentences: tf.Tensor, *, lowercase: bool, nfkc: bool) -> tf.Tensor:
-    """Strings [n] → strings [n] with compatibility forms and case folded away.
+    """Strings [n] → strings [n] in lower case and in Unicode NFKC, each if asked for."""
+    form = "NFKC" if nfkc else "NFC"
+    if lowercase:
+        sentences = lower(tf_text.normalize_utf8(sentences, form.replace("C", "D")))
+    return tf_text.normalize_utf8(sentences, form) if lowercase or nfkc else sentences
 
-    Case is folded and not lowered: `tf.strings.lower` follows the locale of the process, so "I"
-    becomes a dotless i where LC_ALL is Turkish, and a bundle would score differently there.
+
+def lower(decomposed: tf.Tensor) -> tf.Tensor:
+    """Decomposed (NFD or NFKD) strings [n] → strings [n] in lower case, in any locale.
+
+    `tf.strings.lower` follows the locale of the process: "I" becomes a dotless i where it is
+    Turkish, and a bundle would score differently there. What locales disagree on are I and J,
+    once accents are apart, and those are ASCII: they are lowered first, by bytes. It also drops
+    all that follows a NUL, so a space takes the place of that.
     """
-    if nfkc:
-        sentences = tf_text.normalize_utf8(sentences, "NFKC")
-    return tf_text.case_fold_utf8(sentences) if lowercase else sentences
+    text = tf.strings.regex_replace(decomposed, r"\x00", " ")
+    return tf.strings.lower(tf.strings.lower(text), encoding="utf-8")
 
 
 def characters(text: tf.Tensor) -> tf.RaggedTensor:
@@ -129,16 +138,21 @@ def never_empty(tokens: tf.RaggedTensor) -> tf.RaggedTensor:
 
 
 def wordpieces(sentences: tf.Tensor, features: TextFeatures) -> tf.RaggedTensor:
-    """Strings [n] → BERT's ids, [CLS] … [SEP], ragged int64 [n, 2 … max_tokens]."""
+    """Strings [n] → BERT's ids, [CLS] … [SEP], ragged int64 [n, 2 … max_tokens].
+
+    Text is cleaned as BERT's own tokeniser does it, which the `lower_case_nfd_strip_accents` of
+    tensorflow-text does not quite: that one also makes full-width characters half-width.
+    """
     vocabulary = features.wordpieces
+    text = tf.strings.regex_replace(sentences, r"[\t\n\r\p{Z}]+", " ")
+    text = tf.strings.regex_replace(text, r"[\p{C}\x{FFFD}]+", "")
     if features.nfkc:
-        sentences = tf_text.normalize_utf8(sentences, "NFKC")
-    tokenizer = tf_text.FastBertTokenizer(
-        list(vocabulary),
-        token_out_type=tf.int64,
-        lower_case_nfd_strip_accents=features.lowercase,
-    )
-    ids = tokenizer.tokenize(sentences)[:, : features.max_tokens - 2]
+        text = tf_text.normalize_utf8(text, "NFKC")
+    if features.lowercase:
+        accents_apart = tf_text.normalize_utf8(text, "NFD")
+        text = lower(tf.strings.regex_replace(accents_apart, r"\p{Mn}+", ""))
+    tokenizer = tf_text.FastBertTokenizer(list(vocabulary), token_out_type=tf.int64)
+    ids = tokenizer.tokenize(text)[:, : features.max_tokens - 2]
     ends = [tf.fill([ids.nrows(), 1], vocabulary.index(end)) for end in ("[CLS]", "[SEP]")]
     start, end = (tf.cast(column, tf.int64) for column in ends)
     return tf.concat([start, ids, end], axis=1)
