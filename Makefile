@@ -4,6 +4,7 @@
 SHELL := /bin/bash
 .SHELLFLAGS := -euo pipefail -c
 .DEFAULT_GOAL := help
+.DELETE_ON_ERROR:
 
 PYTHON ?= $(shell command -v python3.11 || command -v python3)
 VENV := .venv
@@ -14,9 +15,13 @@ READY := $(VENV)/.ready
 SOURCES := pipelines transforms model demo tests setup.py $(wildcard benchmarks dags)
 
 # One compiler for everybody: the lock must not depend on the machine that makes it.
-COMPILE := $(UV) pip compile setup.py --all-extras --generate-hashes --quiet \
-	--python-version 3.11 --python-platform x86_64-manylinux_2_28 \
-	--no-emit-index-url --no-emit-find-links --custom-compile-command "make lock"
+COMPILE := $(UV) pip compile --generate-hashes --quiet --python-version 3.11 \
+	--python-platform x86_64-manylinux_2_28 --no-emit-index-url --no-emit-find-links \
+	--custom-compile-command "make lock"
+# $(call compile,folder): both lock files, starting from what they pin already.
+compile = $(COMPILE) setup.py --all-extras -o $(1)/requirements.lock $(ARGS) \
+	&& $(COMPILE) requirements-data.in --no-deps -o $(1)/requirements-data.lock $(ARGS)
+LOCKS := requirements.lock requirements-data.lock
 
 NEEDS_preprocess := INPUT RECIPE OUTPUT
 NEEDS_train := EXAMPLES OUTPUT
@@ -83,15 +88,15 @@ run-evaluate: $(READY) ## Labelled scores to metrics and a report: INPUT= OUTPUT
 bench: $(READY) ## Run the benchmarks
 	@$(PY) -m benchmarks.run $(ARGS)
 
-lock: $(UV) ## Pin all versions with hashes in requirements.lock (ARGS=--upgrade takes newer ones)
-	@$(COMPILE) --output-file requirements.lock $(ARGS)
+lock: $(UV) ## Pin all versions with hashes in requirements*.lock (ARGS=--upgrade takes newer ones)
+	@$(call compile,.)
 
-lock-check: $(UV) ## Check that requirements.lock is what setup.py asks for
-	@copy=$$(mktemp) && trap 'rm -f "$$copy"' EXIT && cp requirements.lock "$$copy" \
-		&& $(COMPILE) --output-file "$$copy" \
-		&& diff -u requirements.lock "$$copy" \
-		&& echo "requirements.lock is current" \
-		|| { echo "requirements.lock is not what setup.py asks for: run make lock" >&2; exit 1; }
+lock-check: $(UV) ## Check that the lock files are what setup.py asks for
+	@folder=$$(mktemp -d) && trap 'rm -rf "$$folder"' EXIT && cp $(LOCKS) "$$folder" \
+		&& $(call compile,"$$folder") \
+		$(foreach lock,$(LOCKS),&& diff -u $(lock) "$$folder/$(lock)") \
+		&& echo "The lock files are current" \
+		|| { echo "the lock files are not what setup.py asks for: run make lock" >&2; exit 1; }
 
 audit: $(READY) lock-check ## List the dependencies with their licences and check the lock file
 	@$(BIN)/pip-licenses --from=mixed --order=license
@@ -109,8 +114,11 @@ $(UV): requirements-uv.lock | $(PY)
 	@$(PY) -m pip install --quiet --disable-pip-version-check --require-hashes -r requirements-uv.lock
 	@touch $(UV)
 
-$(READY): requirements.lock $(UV)
-	@echo "Installing the packages of requirements.lock into $(VENV) (2.7 GB, once)"
+# Without dependencies: the packages of data name some that we do without, PyTorch for one.
+$(READY): $(LOCKS) $(UV)
+	@echo "Installing the packages of requirements.lock into $(VENV), once"
 	@$(UV) pip install --quiet --python $(PY) --require-hashes -r requirements.lock \
 		|| $(PY) -m pip install --quiet --require-hashes -r requirements.lock # a mirror only pip knows
+	@$(PY) -m pip install --quiet --disable-pip-version-check --require-hashes --no-deps \
+		-r requirements-data.lock
 	@touch $(READY)

