@@ -27,6 +27,7 @@ from transforms import examples_folder, files
 from transforms.example_counts import add_up
 from transforms.examples import EVAL, PARTS, TRAIN, tensor_adapter_config
 from transforms.ledger import MANIFEST
+from transforms.lock import lock
 from transforms.pairs import PairColumns
 from transforms.preprocessing import (
     COUNTS,
@@ -105,7 +106,7 @@ def preprocess(asked: PreprocessRun) -> dict[str, Any]:
     print(f"{rows:,} pairs in {len(shards)} shards to preprocess", flush=True)
     staging = examples_folder.staging_folder(asked.output)
     busy = f"{asked.output} is being written by another run; wait for it, or choose another folder"
-    with files.lock(f"{staging}.lock", busy=busy), graph_folder(staging, beam_options) as graph:
+    with lock(f"{staging}.lock", busy=busy), graph_folder(staging, beam_options) as graph:
         files.delete([staging])
         commit = examples_folder.CommitExamples(
             staging=staging,
