@@ -1,0 +1,232 @@
+"""The bundle: a folder that stands alone, with the model, its preprocessing and its papers.
+
+`verify` reads sums and needs no TensorFlow; `load` opens the model once they agree.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import shutil
+import tempfile
+from collections.abc import Callable
+from datetime import UTC, datetime
+from importlib.metadata import version
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from transforms import files
+from transforms.errors import UserError
+
+if TYPE_CHECKING:
+    from model.recipe import Recipe
+    from model.siamese import Siamese
+
+MANIFEST = "manifest.json"
+SAVED_MODEL = "saved_model"
+RECIPE = "recipe.yaml"
+METRICS = "metrics.json"
+WEIGHTS = "network.weights.h5"
+PACKAGES = ("tensorflow", "keras", "tensorflow-transform", "tensorflow-text")
+
+
+def export_bundle(
+    folder: str,
+    *,
+    siamese: Siamese,
+    recipe: Recipe,
+    examples_dir: str,
+    threshold: float,
+    metrics: dict[str, Any],
+) -> dict[str, Any]:
+    """Writes a bundle; it appears whole or not at all, in place of one that was there.
+
+    Args:
+        folder: where it goes, local or `gs://`.
+        siamese: the trained parts.
+        recipe: what they were made from.
+        examples_dir: the examples folder, local; its transform graph goes into the bundle.
+        threshold: similarity from which the label is 1.
+        metrics: what training measured.
+
+    Returns:
+        The manifest.
+    """
+    import tensorflow as tf
+
+    from model.export import Twins
+
+    with tempfile.TemporaryDirectory(prefix="twinbeam-bundle-") as temporary:
+        local = Path(temporary) / "bundle"
+        twins = Twins(siamese, recipe, examples_dir, threshold)
+        tf.saved_model.save(twins, str(local / SAVED_MODEL), signatures=twins.signatures())
+        siamese.network.save_weights(local / WEIGHTS)
+        (local / RECIPE).write_text(recipe.to_yaml())
+        _write_json(local / METRICS, metrics | {"threshold": threshold})
+        _draw(siamese, local / "model.png")
+        about = {
+            "recipe": recipe.name,
+            "task": recipe.task,
+            "classes": list(recipe.labels.classes or ()) if recipe.task == "classes" else None,
+            "dimensions": siamese.dimensions,
+            "vocabulary_size": metrics.get("vocabulary_size"),
+            "threshold": threshold,
+            "created": datetime.now(UTC).isoformat(timespec="seconds"),
+            "versions": {package: version(package) for package in PACKAGES},
+        }
+        (local / "README.md").write_text(model_card(recipe, about, metrics))
+        return publish(local, folder, about)
+
+
+def publish(local: Path, folder: str, about: dict[str, Any]) -> dict[str, Any]:
+    """Adds the manifest with the sums of all files, and makes the folder appear."""
+    sums = {
+        str(path.relative_to(local)): _sha256(path)
+        for path in sorted(local.rglob("*"))
+        if path.is_file() and path.name != MANIFEST
+    }
+    content = {**about, "files": sums}
+    manifest = {"fingerprint": _fingerprint(content), **content}
+    _write_json(local / MANIFEST, manifest)
+    files.publish_folder(str(local), folder, last=[MANIFEST])
+    return manifest
+
+
+def verify(folder: str) -> dict[str, Any]:
+    """Checks that every file of a bundle is what its manifest says, and that there is no other.
+
+    Returns:
+        The manifest.
+
+    Raises:
+        UserError: no bundle, or one that was changed; names the file.
+    """
+    path = files.join(folder, MANIFEST)
+    if not files.exists(path):
+        raise UserError(
+            f"--model {folder} is no bundle: it has no {MANIFEST}; "
+            "expected the --output of python -m pipelines.train"
+        )
+    manifest = files.read_json(path)
+    sums = manifest.get("files") if isinstance(manifest, dict) else None
+    if not isinstance(sums, dict) or not isinstance(manifest.get("fingerprint"), str):
+        raise UserError(f"{path} is not the manifest of a bundle")
+    there = set(files.list_folder(folder)) - {MANIFEST}
+    for name in sorted(set(sums) | there):
+        if name not in there:
+            raise UserError(f"bundle {folder}: {name} is missing; take a whole copy")
+        if name not in sums:
+            raise UserError(f"bundle {folder}: {name} does not belong to it; take a fresh copy")
+        if files.sha256_of(files.join(folder, *name.split("/"))) != sums[name]:
+            raise UserError(f"bundle {folder}: {name} was changed; take a fresh copy")
+    content = {key: value for key, value in manifest.items() if key != "fingerprint"}
+    if (
+        _fingerprint(content) != manifest["fingerprint"]
+        or files.read_bytes(path) != _as_json(manifest).encode()
+    ):
+        raise UserError(f"bundle {folder}: {MANIFEST} was changed; take a fresh copy")
+    return manifest
+
+
+class Bundle:
+    """An opened bundle: its functions on NumPy arrays (see `model.export.Twins`)."""
+
+    def __init__(self, manifest: dict[str, Any], recipe: Recipe, functions: Any, keep: Any):
+        """Takes the manifest, the recipe, the signatures, and the object that owns them."""
+        self.manifest = manifest
+        self.recipe = recipe
+        self.dimensions: int = manifest["dimensions"]
+        self._functions: dict[str, Callable] = functions
+        self._keep = keep
+
+    def tokenize(self, sentences: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """Sentences [n] → ids of all of them in a row [m], and how many each has [n]."""
+        found = self._call("tokenize", sentences=sentences)
+        return found["values"], found["row_lengths"]
+
+    def encode_ids(self, ids: np.ndarray) -> np.ndarray:
+        """Ids, int32 [b, t] with 0 as padding on the right → vectors [b, d]."""
+        return self._call("encode_ids", ids=ids)["vectors"]
+
+    def encode(self, sentences: np.ndarray) -> np.ndarray:
+        """Sentences [n] → vectors [n, d]."""
+        return self._call("encode", sentences=sentences)["vectors"]
+
+    def compare(self, u: np.ndarray, v: np.ndarray) -> dict[str, np.ndarray]:
+        """Vectors [n, d] of both sides → similarity [n], label [n], maybe probabilities."""
+        return self._call("compare", u=u, v=v)
+
+    def score(self, sentence1: np.ndarray, sentence2: np.ndarray) -> dict[str, np.ndarray]:
+        """Sentences [n] of both sides → similarity [n], label [n], maybe probabilities."""
+        return self._call("score", sentence1=sentence1, sentence2=sentence2)
+
+    def _call(self, name: str, **inputs: np.ndarray) -> dict[str, np.ndarray]:
+        import tensorflow as tf
+
+        tensors = {key: tf.constant(value) for key, value in inputs.items()}
+        return {key: value.numpy() for key, value in self._functions[name](**tensors).items()}
+
+
+def load(folder: str) -> Bundle:
+    """Verifies a bundle and opens it.
+
+    Raises:
+        UserError: the bundle is not whole; names the file.
+    """
+    manifest = verify(folder)
+    import tensorflow as tf
+    import tensorflow_text  # noqa: F401 (registers operations of the transform graph)
+
+    from model.recipe import read_recipe
+
+    where = files.join(folder, RECIPE)
+    recipe = read_recipe(files.read_bytes(where), where=where)
+    with files.local_copy(folder) as local:
+        model = tf.saved_model.load(str(Path(local) / SAVED_MODEL))
+    return Bundle(manifest, recipe, model.signatures, model)
+
+
+def model_card(recipe: Recipe, about: dict[str, Any], metrics: dict[str, Any]) -> str:
+    """A README for people who meet the bundle without us."""
+    numbers = "\n".join(
+        f"| {name} | {value:.4f} |" for name, value in metrics.items() if isinstance(value, float)
+    )
+    return (
+        f"# {recipe.name}\n\n{recipe.description}\n\nSource of the model: {recipe.source}\n\n"
+        f"Task: {recipe.task}. Vectors of {about['dimensions']} floats. "
+        f"Label threshold {about['threshold']:.4f}, chosen on the eval part.\n\n"
+        f"| measure | value |\n| --- | --- |\n{numbers}\n\n"
+        "Score with it: `python -m pipelines.score --input 'pairs/*.parquet' --model BUNDLE "
+        "--output scores`. The SavedModel's signature `score` takes two vectors of strings.\n\n"
+        f"Made {about['created']} with "
+        + ", ".join(f"{name} {number}" for name, number in about["versions"].items())
+        + ".\n"
+    )
+
+
+def _draw(siamese: Siamese, path: Path) -> None:
+    import keras
+
+    if shutil.which("dot") is None:
+        print("model.png is left out of the bundle: it needs Graphviz (apt-get install graphviz)")
+        return
+    keras.utils.plot_model(siamese.network, str(path), show_shapes=True, expand_nested=True)
+
+
+def _fingerprint(content: dict[str, Any]) -> str:
+    return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()
+
+
+def _sha256(path: Path) -> str:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def _write_json(path: Path, content: Any) -> None:
+    path.write_text(_as_json(content))
+
+
+def _as_json(content: Any) -> str:
+    return json.dumps(content, indent=2, ensure_ascii=False) + "\n"
