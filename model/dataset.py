@@ -79,9 +79,21 @@ def evaluation_batches(
     rows: Sequence[int] | None = None,
     raw_text: bool = False,
 ) -> tf.data.Dataset:
-    """Every example once, bucketed by length, never shuffled; elements as in training."""
-    plan = _plan(files, rows, batch_size, share)
-    batches = _epoch(plan, share, raw_text, None, tf.constant(0, tf.int64))
+    """Every example once, bucketed by length, never shuffled; elements as in training.
+
+    With fewer files than workers each worker reads all of them, and takes its own rows.
+    """
+    first = tf.constant(0, tf.int64)
+    if len(files) >= share.workers:
+        batches = _epoch(_plan(files, rows, batch_size, share), share, raw_text, None, first)
+        return batches.prefetch(4 * share.replicas)
+    everyone = InputShare(replicas=share.workers * share.replicas)
+    batches = _epoch(_plan(files, rows, batch_size, everyone), everyone, raw_text, None, first)
+
+    def mine(index: tf.Tensor, _: dict) -> tf.Tensor:
+        return index % everyone.replicas // share.replicas == share.worker
+
+    batches = batches.enumerate().filter(mine).map(lambda _, batch: batch)
     return batches.prefetch(4 * share.replicas)
 
 

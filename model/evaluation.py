@@ -10,6 +10,7 @@ import numpy as np
 
 from model.recipe import Recipe
 from model.siamese import similarity
+from model.threshold import choose_threshold
 
 MEASURES = {"binary": "accuracy", "classes": "accuracy", "regression": "pearson"}
 
@@ -48,6 +49,39 @@ def quality(recipe: Recipe, evaluation: Evaluation) -> float:
     if recipe.task == "classes":
         return float(np.mean(evaluation.output.argmax(axis=1) == labels))
     return float(np.mean((evaluation.similarity >= 0.5) == labels))
+
+
+def measure(recipe: Recipe, evaluation: Evaluation, rule: str) -> tuple[float, dict[str, float]]:
+    """The label threshold, and the measures that go into `metrics.json`.
+
+    Of numbers, the threshold is the middle of the labels' range.
+    """
+    alike, labels = evaluation.similarity, evaluation.labels
+    measures = {"eval_loss": evaluation.loss}
+    if recipe.task == "regression":
+        measures |= {
+            "eval_pearson": pearson(alike, labels),
+            "eval_spearman": spearman(alike, labels),
+        }
+        return sum(recipe.label_range) / 2, measures
+    if recipe.task == "classes":
+        return 0.5, measures | {"eval_accuracy": quality(recipe, evaluation)}
+    threshold, _ = choose_threshold(alike, labels, rule)
+    told = alike >= np.float32(threshold)
+    measures["eval_accuracy"] = float(np.mean(told == labels))
+    measures["eval_accuracy_at_half"] = quality(recipe, evaluation)
+    if 0 < labels.sum() < len(labels):
+        from sklearn.metrics import roc_auc_score
+
+        measures["eval_roc_auc"] = float(roc_auc_score(labels, alike))
+    return threshold, measures
+
+
+def spearman(left: np.ndarray, right: np.ndarray) -> float:
+    """Spearman's correlation: Pearson's of the ranks, equal values sharing their mean rank."""
+    from scipy.stats import rankdata
+
+    return pearson(rankdata(left), rankdata(right))
 
 
 def pearson(left: np.ndarray, right: np.ndarray) -> float:

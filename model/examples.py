@@ -2,20 +2,40 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+import hashlib
+import json
+from dataclasses import dataclass
+from typing import Any
 
 from transforms import files
 from transforms.errors import UserError
 
+SUCCESS = "_SUCCESS"
+MANIFEST = "manifest.json"
+RECIPE = "recipe.yaml"
+
+
+@dataclass(frozen=True)
+class Part:
+    """The shards of the training or of the eval part: paths, and the examples in each."""
+
+    files: tuple[str, ...]
+    rows: tuple[int, ...]
+
+    @property
+    def total(self) -> int:
+        """Examples in all shards."""
+        return sum(self.rows)
+
 
 @dataclass(frozen=True)
 class Examples:
-    """Paths of the training and eval shards, and what the manifest says of them."""
+    """Both parts, and what the manifest says of them."""
 
     folder: str
-    train_files: tuple[str, ...]
-    eval_files: tuple[str, ...]
-    manifest: dict = field(default_factory=dict)
+    train: Part
+    eval: Part
+    manifest: dict[str, Any]
 
     @property
     def vocabulary_size(self) -> int:
@@ -24,27 +44,42 @@ class Examples:
 
     @property
     def recipe_path(self) -> str:
-        return files.join(self.folder, "recipe.yaml")
+        """The recipe that the examples were made for."""
+        return files.join(self.folder, RECIPE)
+
+    @property
+    def fingerprint(self) -> str:
+        """Names the training examples by their content."""
+        told = json.dumps([self.manifest["train_files"], self.vocabulary_size], sort_keys=True)
+        return hashlib.sha256(told.encode()).hexdigest()
 
 
 def open_examples(folder: str) -> Examples:
-    """Find the shards of a finished examples folder.
+    """The shards of a finished examples folder.
 
     Raises:
-        UserError: it is not there, was not finished, or has no training or eval shard.
+        UserError: it is not there, was not finished, or a shard is missing.
     """
-    if not files.exists(files.join(folder, "_SUCCESS")):
+    if not files.exists(files.join(folder, SUCCESS)):
         raise UserError(
-            f"--examples {folder} is not a finished examples folder (no _SUCCESS in it); "
-            "make one with python -m pipelines.preprocess --output"
+            f"--examples {folder} is not a finished examples folder (it has no {SUCCESS}); "
+            "expected the --output of python -m pipelines.preprocess"
         )
-    names = [name for name in files.list_folder(folder) if name.endswith(".tfrecord.gz")]
-    shards = {
-        part: tuple(files.join(folder, name) for name in names if name.startswith(f"{part}-"))
-        for part in ("train", "eval")
-    }
-    for part, found in shards.items():
-        if not found:
-            raise UserError(f"--examples {folder} has no {part}-*.tfrecord.gz; preprocess again")
-    manifest = files.read_json(files.join(folder, "manifest.json"))
-    return Examples(folder, shards["train"], shards["eval"], manifest)
+    manifest = files.read_json(files.join(folder, MANIFEST))
+    there = set(files.list_folder(folder))
+    train, held_out = (_part(folder, manifest, name, there) for name in ("train", "eval"))
+    return Examples(folder, train, held_out, manifest)
+
+
+def _part(folder: str, manifest: dict[str, Any], name: str, there: set[str]) -> Part:
+    shards = manifest.get(f"{name}_files") or []
+    for shard in shards:
+        if shard["name"] not in there:
+            raise UserError(f"--examples {folder}: {shard['name']} is missing; preprocess again")
+    if not sum(shard["rows"] for shard in shards):
+        raise UserError(
+            f"--examples {folder} has no {name} examples; preprocess more pairs, or change "
+            "text.eval_fraction in the recipe"
+        )
+    paths = tuple(files.join(folder, shard["name"]) for shard in shards)
+    return Part(paths, tuple(shard["rows"] for shard in shards))

@@ -17,7 +17,7 @@ import numpy as np
 import tensorflow as tf
 
 from model.checkpoints import Checkpoints, Progress
-from model.dataset import InputShare, count_examples, evaluation_batches, training_batches
+from model.dataset import InputShare, evaluation_batches, training_batches
 from model.evaluation import MEASURES, Evaluation, evaluate, quality
 from model.examples import Examples
 from model.losses import make_loss
@@ -101,8 +101,7 @@ class _Run:
         self.network, self.recipe, self.training = siamese.network, recipe, recipe.training
         self.monitor = f"eval_{MEASURES[recipe.task]}"
         self.reporter, self.stop, self.chief = reporter, stop, placement.cluster.is_chief
-        self.rows = count_examples(examples.train_files)
-        self.steps = -(-sum(self.rows) // self.training.batch_size)
+        self.steps = -(-examples.train.total // self.training.batch_size)
         self.optimizer = make_optimizer(recipe, self.steps)
         self.optimizer.build(self.network.trainable_variables)
         self.progress, self.best = Progress(), self.weights()
@@ -117,7 +116,7 @@ class _Run:
             options.folder,
             variables=self.network.variables + self.optimizer.variables,
             best=self.best,
-            run=_fingerprint(self.recipe, examples, self.rows),
+            run=_fingerprint(self.recipe, examples),
             every_steps=options.every_steps,
             every_minutes=options.every_minutes,
         )
@@ -133,14 +132,14 @@ class _Run:
     def _prepare_training(self, examples: Examples, strategy: tf.distribute.Strategy) -> None:
         def make(share: InputShare) -> tf.data.Dataset:
             return training_batches(
-                examples.train_files,
+                examples.train.files,
                 batch_size=self.training.batch_size,
                 seed=self.training.seed,
                 epoch=self.progress.epoch,
                 epochs=self.training.epochs,
                 skip_steps=self.progress.step,
                 share=share,
-                rows=self.rows,
+                rows=examples.train.rows,
                 raw_text=self.recipe.reads_text,
             )
 
@@ -156,20 +155,19 @@ class _Run:
         )
 
     def _prepare_evaluation(self, examples: Examples, strategy: tf.distribute.Strategy) -> None:
-        rows = count_examples(examples.eval_files)
         size = self.training.batch_size
 
         def make(share: InputShare) -> tf.data.Dataset:
             return evaluation_batches(
-                examples.eval_files,
+                examples.eval.files,
                 batch_size=size,
                 share=share,
-                rows=rows,
+                rows=examples.eval.rows,
                 raw_text=self.recipe.reads_text,
             )
 
         self.eval_batches, spec = distribute(strategy, make)
-        self.eval_steps = -(-sum(rows) // size)
+        self.eval_steps = -(-examples.eval.total // size)
         self.eval_step = make_eval_step(
             strategy, self.network, make_loss(self.recipe), element_spec=spec
         )
@@ -199,6 +197,7 @@ class _Run:
         self.progress = Progress(
             epoch=progress.epoch + 1, best_epoch=progress.best_epoch, history=progress.history
         )
+        self._save()
         self.reporter.end_epoch(record, epochs)
         return evaluation
 
@@ -273,7 +272,6 @@ class _Run:
             variable.assign(value)
 
 
-def _fingerprint(recipe: Recipe, examples: Examples, rows: list[int]) -> str:
-    """Names a run: the recipe with its seed and batch size, and the examples' sizes."""
-    told = f"{recipe.to_yaml()}\n{len(examples.train_files)} {rows} {examples.vocabulary_size}"
-    return hashlib.sha256(told.encode()).hexdigest()
+def _fingerprint(recipe: Recipe, examples: Examples) -> str:
+    """Names a run by its recipe, seed and batch size included, and its examples."""
+    return hashlib.sha256((recipe.to_yaml() + examples.fingerprint).encode()).hexdigest()

@@ -120,7 +120,7 @@ def make_eval_step(
 
     def on_replica(batch: Batch) -> dict[str, tf.Tensor]:
         output = tf.cast(network(sides(batch), training=False), tf.float32)
-        losses = loss(batch["label"], output, None)
+        losses = loss(batch["label"], output, batch["weight"])
         return {
             "output": output,
             "label": batch["label"],

@@ -169,6 +169,20 @@ def test_evaluation_gives_every_example_once_in_the_same_order_always(shards, pa
     assert plain(pairs) == Counter(row for batch in batches for row in rows_of(batch))
 
 
+@pytest.mark.parametrize("workers", [2, 7])
+def test_workers_share_the_evaluation_even_of_few_files(shards, pairs, workers):
+    parts = [
+        list(
+            evaluation_batches(
+                shards, rows=SIZES, batch_size=64, share=InputShare(worker, workers)
+            ).as_numpy_iterator()
+        )
+        for worker in range(workers)
+    ]
+    assert [len(part) for part in parts] == [4] * workers  # 200 pairs in batches of 64
+    assert plain(pairs) == Counter(row for part in parts for b in part for row in rows_of(b))
+
+
 def test_raw_text_comes_through_as_strings(tmp_path):
     pairs = [("how old", "what age", 1.0), ("借款", "还款怎么办", 0.0), ("a", "b", 0.0)]
     shards = write_shards(tmp_path, "train", pairs, sizes=[2, 1])

@@ -68,12 +68,15 @@ def write_examples(
 ) -> Path:
     """A finished examples folder without a transform graph."""
     folder.mkdir(parents=True, exist_ok=True)
+    manifest = {"vocabulary_size": vocabulary, "rows_train": rows, "rows_eval": eval_rows}
     for part, count in (("train", rows), ("eval", eval_rows)):
         pairs = make_pairs(rows=count, vocabulary=vocabulary, seed=len(part))
         sizes = [len(block) for block in np.array_split(np.arange(count), shards)]
-        write_shards(folder, part, pairs, sizes=sizes)
+        paths = write_shards(folder, part, pairs, sizes=sizes)
+        manifest[f"{part}_files"] = [
+            {"name": Path(path).name, "rows": size} for path, size in zip(paths, sizes, strict=True)
+        ]
     (folder / "recipe.yaml").write_text(recipe_yaml)
-    manifest = {"vocabulary_size": vocabulary, "rows_train": rows, "rows_eval": eval_rows}
     (folder / "manifest.json").write_text(json.dumps(manifest))
     (folder / "_SUCCESS").touch()
     return folder

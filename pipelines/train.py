@@ -1,0 +1,240 @@
+"""Trains a recipe's network on an examples folder and writes a bundle.
+
+Local: python -m pipelines.train --examples examples --output bundle
+Several machines: the same on each of them, with TF_CONFIG set.
+"""
+
+from __future__ import annotations
+
+import resource
+import sys
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+from importlib.metadata import version
+from typing import TYPE_CHECKING, Any
+
+from model.recipe import Recipe, describe_recipes, read_recipe
+from pipelines import options
+from transforms import files
+from transforms.errors import UserError
+
+if TYPE_CHECKING:
+    from model.examples import Examples
+    from model.fitting import FitResult
+    from model.strategy import Placement
+
+EXAMPLE = "python -m pipelines.train --examples examples --output bundle --epochs 5"
+STRATEGIES = ("auto", "one", "mirrored", "multi_worker")
+PACKAGES = ("tensorflow", "keras", "numpy")
+
+
+@dataclass(frozen=True)
+class TrainRun:
+    """All that a training run was asked for; what is None the recipe decides."""
+
+    examples: str
+    output: str
+    epochs: int | None = None
+    seed: int | None = None
+    global_batch_size: int | None = None
+    strategy: str = "auto"
+    threshold_rule: str = "accuracy"
+    checkpoints: str | None = None
+    checkpoint_steps: int | None = None
+    checkpoint_minutes: float = 10
+    log_json: str | None = None
+    tensorboard: str | None = None
+    overwrite: bool = False
+
+
+def run(argv: Sequence[str] | None = None) -> dict[str, Any] | None:
+    """Trains, and returns the metrics; None where recipes were only listed."""
+    argv = list(sys.argv[1:] if argv is None else argv)
+    if {"--list_recipes", "--list-recipes"} & set(argv):
+        for name, line in describe_recipes():
+            print(f"{name:28} {line}")
+        return None
+    return train(parse(argv))
+
+
+def train(asked: TrainRun) -> dict[str, Any]:
+    """Examples → network → threshold → bundle.
+
+    Raises:
+        UserError: the examples, the output folder, TF_CONFIG or a flag cannot be used.
+        RunError: it was stopped by SIGTERM, or lost another worker.
+    """
+    started = time.time()
+    check_output(asked)
+    from model.examples import open_examples
+
+    with files.local_copy(asked.examples) as folder:
+        examples = open_examples(folder)
+        recipe = read_recipe(files.read_bytes(examples.recipe_path), where=examples.recipe_path)
+        recipe = recipe.with_training(
+            epochs=asked.epochs, seed=asked.seed, batch_size=asked.global_batch_size
+        )
+        return train_recipe(asked, examples, recipe, started)
+
+
+def check_output(asked: TrainRun) -> None:
+    """Refuses to write over anything but a bundle, and over that without leave."""
+    names = files.list_folder(asked.output)
+    if names and not asked.overwrite:
+        raise UserError(f"{asked.output} is not empty; choose another folder, or give --overwrite")
+    if names and "manifest.json" not in names:
+        raise UserError(
+            f"{asked.output} holds {names[0]!r} and is no bundle; choose another folder"
+        )
+
+
+def train_recipe(
+    asked: TrainRun, examples: Examples, recipe: Recipe, started: float
+) -> dict[str, Any]:
+    """Trains under the strategy that fits this place; the chief writes the bundle."""
+    import keras
+
+    from model import bundle
+    from model.evaluation import measure
+    from model.fitting import CheckpointOptions, fit
+    from model.reporter import Reporter
+    from model.siamese import build_siamese
+    from model.strategy import choose_strategy
+
+    placement = choose_strategy(asked.strategy)
+    chief = placement.cluster.is_chief
+    print(placement.why, flush=True)
+    keras.utils.set_random_seed(recipe.training.seed)
+    vectors, coverage = start_vectors(recipe, examples)
+    with placement.strategy.scope():
+        siamese = build_siamese(recipe, vocabulary_size=examples.vocabulary_size, vectors=vectors)
+    fitted = fit(
+        siamese,
+        recipe,
+        examples,
+        placement=placement,
+        reporter=Reporter(silent=not chief, log_json=asked.log_json, tensorboard=asked.tensorboard),
+        checkpoints=CheckpointOptions(
+            asked.checkpoints, asked.checkpoint_steps, asked.checkpoint_minutes
+        )
+        if asked.checkpoints
+        else None,
+    )
+    threshold, measures = measure(recipe, fitted.evaluation, asked.threshold_rule)
+    metrics = {
+        **describe_run(asked, recipe, examples, placement, fitted),
+        **measures,
+        **coverage,
+        "threshold": threshold,
+        "seconds": round(time.time() - started, 3),
+        "peak_memory_mb": round(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024, 1),
+    }
+    if chief:
+        bundle.export_bundle(
+            asked.output,
+            siamese=siamese,
+            recipe=recipe,
+            examples_dir=examples.folder,
+            threshold=threshold,
+            metrics=metrics,
+        )
+        tell(asked, metrics)
+    return metrics
+
+
+def start_vectors(recipe: Recipe, examples: Examples) -> tuple[Any, dict[str, float]]:
+    """Start values of the embedding, as the recipe says, and how many ids they cover."""
+    if recipe.embedding is None or recipe.embedding.vectors is None:
+        return None, {}
+    from model.vectors import load_vectors
+
+    return load_vectors(recipe, examples)
+
+
+def describe_run(
+    asked: TrainRun, recipe: Recipe, examples: Examples, placement: Placement, fitted: FitResult
+) -> dict[str, Any]:
+    """What was trained where, and how it went, epoch by epoch."""
+    history = fitted.history
+    spent = sum(record["seconds"] for record in history)
+    return {
+        "recipe": recipe.name,
+        "task": recipe.task,
+        "vocabulary_size": examples.vocabulary_size,
+        "rows_train": examples.manifest.get("rows_train"),
+        "rows_eval": len(fitted.evaluation.labels),
+        "strategy": placement.why.removeprefix("strategy: "),
+        "replicas": placement.replicas,
+        "global_batch_size": recipe.training.batch_size,
+        "seed": recipe.training.seed,
+        "epochs": len(history),
+        "best_epoch": fitted.best_epoch,
+        "threshold_rule": asked.threshold_rule,
+        "training_seconds": round(spent, 3),
+        "pairs_per_second": round(
+            sum(record["seconds"] * record["pairs_per_second"] for record in history)
+            / max(spent, 1e-9),
+            1,
+        ),
+        "history": history,
+        "versions": {name: version(name) for name in PACKAGES},
+    }
+
+
+def tell(asked: TrainRun, metrics: dict[str, Any]) -> None:
+    """The closing line."""
+    measured = next(
+        (name for name in ("eval_accuracy", "eval_pearson") if name in metrics), "eval_loss"
+    )
+    print(
+        f"{metrics['epochs']} epochs, best {metrics['best_epoch']}, "
+        f"{measured.replace('_', ' ')} {metrics[measured]:.4f}, "
+        f"threshold {metrics['threshold']:.4f}, {metrics['pairs_per_second']:.0f} pairs/s, "
+        f"{metrics['seconds']:.0f} s in all; bundle in {asked.output}"
+    )
+
+
+def parse(argv: Sequence[str]) -> TrainRun:
+    """The run that the flags ask for."""
+    parser = options.parser("train", __doc__ or "", EXAMPLE)
+    parser.epilog = f"Example:\n  {EXAMPLE}"
+    parser.add_argument("--examples", required=True, help="--output of pipelines.preprocess")
+    parser.add_argument("--output", required=True, help="folder of the bundle, local or gs://")
+    parser.add_argument("--overwrite", action="store_true", help="replace a bundle that is there")
+    parser.add_argument("--list_recipes", action="store_true", help="list recipes and end")
+    told = parser.add_argument_group("training", "what is not given the recipe decides")
+    told.add_argument("--epochs", type=options.positive, help="times that all examples are seen")
+    told.add_argument("--seed", type=int, help="of weights, order and dropout")
+    told.add_argument(
+        "--global_batch_size", type=options.positive, help="pairs of a step, over all replicas"
+    )
+    told.add_argument("--strategy", choices=STRATEGIES, default="auto", help="where to train")
+    told.add_argument(
+        "--threshold_rule",
+        choices=("accuracy", "balanced_accuracy", "f1"),
+        default="accuracy",
+        help="what the label threshold is best at",
+    )
+    kept = parser.add_argument_group("checkpoints and logs")
+    kept.add_argument(
+        "--checkpoints", metavar="DIR", help="keep checkpoints here, and go on from the last one"
+    )
+    kept.add_argument("--checkpoint_steps", type=options.positive, help="save every so many steps")
+    kept.add_argument(
+        "--checkpoint_minutes", type=float, default=10, help="save after so many minutes; 0: never"
+    )
+    kept.add_argument("--log_json", metavar="FILE", help="add a JSON line after each epoch")
+    kept.add_argument("--tensorboard", metavar="DIR", help="write TensorBoard logs")
+    given = vars(parser.parse_args(argv))
+    given.pop("list_recipes")
+    return TrainRun(**given)
+
+
+def main() -> int:
+    """Exit code 0 done, 2 unusable input, 1 failed."""
+    return options.run_main(run)
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())

@@ -1,0 +1,182 @@
+from __future__ import annotations
+
+import os
+import signal
+
+import keras
+import numpy as np
+import pytest
+
+from model.dataset import training_batches
+from model.examples import open_examples
+from model.fitting import CheckpointOptions, fit
+from model.recipe import parse_recipe
+from model.reporter import Reporter
+from model.siamese import build_siamese
+from model.strategy import choose_strategy
+from tests.model.tiny_examples import write_examples
+from transforms.errors import RunError, UserError
+
+TINY = {
+    "name": "tiny",
+    "description": "for tests",
+    "source": "made up",
+    "task": "binary",
+    "labels": {"classes": ["0", "1"]},
+    "text": {"tokenizer": "char"},
+    "embedding": {"dimensions": 8},
+    "encoder": {"kind": "cnn", "filters": 4, "widths": [2], "dropout": 0.2},
+    "comparison": {"kind": "manhattan"},
+    "loss": {"kind": "binary_crossentropy"},
+    "training": {"epochs": 3, "batch_size": 32, "learning_rate": 0.01, "seed": 5},
+}
+
+
+def recipe(**training):
+    return parse_recipe(TINY | {"training": TINY["training"] | training}, where="here")
+
+
+@pytest.fixture(scope="module")
+def examples(tmp_path_factory):
+    folder = write_examples(tmp_path_factory.mktemp("fit") / "examples", recipe().to_yaml())
+    return open_examples(str(folder))
+
+
+class Silent(Reporter):
+    """Calls `at_step` after each step, counted from 1 over all epochs."""
+
+    def __init__(self, at_step=lambda step: None):
+        super().__init__(silent=True)
+        self.count, self.at_step = 0, at_step
+
+    def step(self, done, rows, loss):
+        self.count += 1
+        self.at_step(self.count)
+
+
+def train(examples, rules, *, reporter=None, folder=None, **options):
+    keras.utils.set_random_seed(rules.training.seed)
+    siamese = build_siamese(rules, vocabulary_size=examples.vocabulary_size)
+    checkpoints = folder and CheckpointOptions(str(folder), **options)
+    result = fit(
+        siamese,
+        rules,
+        examples,
+        placement=choose_strategy("one"),
+        reporter=reporter or Silent(),
+        checkpoints=checkpoints or None,
+    )
+    return result, siamese.network.get_weights()
+
+
+@pytest.fixture(scope="module")
+def undisturbed(examples):
+    return train(examples, recipe())
+
+
+def test_it_learns_and_tells_each_epoch(undisturbed):
+    result, _ = undisturbed
+    assert [record["epoch"] for record in result.history] == [1, 2, 3]
+    assert result.history[-1]["loss"] < result.history[0]["loss"]
+    assert set(result.history[0]) == {
+        "epoch", "loss", "eval_loss", "eval_accuracy", "learning_rate", "seconds",
+        "pairs_per_second",
+    }  # fmt: skip
+
+
+def test_the_best_epochs_weights_and_evaluation_are_kept(undisturbed, examples):
+    result, weights = undisturbed
+    accuracies = [record["eval_accuracy"] for record in result.history]
+    assert result.best_epoch == 1 + int(np.argmax(accuracies))
+    said = result.evaluation.similarity >= 0.5
+    assert np.mean(said == result.evaluation.labels) == max(accuracies)
+    assert len(result.evaluation.labels) == 50
+    only_so_far = recipe(epochs=result.best_epoch)
+    _, of_best = train(examples, only_so_far)
+    assert all(map(np.array_equal, weights, of_best))
+
+
+def test_one_epoch_is_what_plain_keras_does(examples):
+    rules = parse_recipe(
+        TINY
+        | {"encoder": {"kind": "cnn", "filters": 4}, "comparison": {"kind": "l1"}}
+        | {"training": TINY["training"] | {"epochs": 1, "batch_size": 46}},
+        where="here",
+    )
+    _, weights = train(examples, rules)
+
+    keras.utils.set_random_seed(5)
+    network = build_siamese(rules, vocabulary_size=examples.vocabulary_size).network
+    # 230 examples are five whole batches, so Keras's mean over a batch is our sum over 46
+    network.compile(keras.optimizers.Adam(0.01), keras.losses.BinaryCrossentropy(from_logits=True))
+    for batch in training_batches(examples.train.files, batch_size=46, seed=5, epoch=0):
+        network.train_on_batch([batch["ids1"], batch["ids2"]], batch["label"])
+    for ours, theirs in zip(weights, network.get_weights(), strict=True):
+        np.testing.assert_allclose(ours, theirs, atol=2e-5)
+
+
+@pytest.mark.parametrize("step", [8, 20])
+def test_sigterm_saves_and_the_next_run_ends_with_the_same_weights(
+    examples, undisturbed, tmp_path, step
+):
+    def preempt(count):
+        if count == step:
+            os.kill(os.getpid(), signal.SIGTERM)
+
+    with pytest.raises(RunError, match=r"SIGTERM at epoch \d, step \d of 8.*goes on from it"):
+        train(examples, recipe(), reporter=Silent(preempt), folder=tmp_path)
+    result, weights = train(examples, recipe(), folder=tmp_path)
+    whole, wanted = undisturbed
+    assert all(map(np.array_equal, weights, wanted))
+    assert [r["loss"] for r in result.history] == [r["loss"] for r in whole.history]
+
+
+def test_a_run_that_broke_goes_on_from_its_last_checkpoint(examples, undisturbed, tmp_path):
+    def crash(count):
+        if count == 12:
+            raise ConnectionError
+
+    with pytest.raises(ConnectionError):
+        train(examples, recipe(), reporter=Silent(crash), folder=tmp_path, every_steps=5)
+    reporter = Silent()
+    _, weights = train(examples, recipe(), reporter=reporter, folder=tmp_path)
+    # 8 steps an epoch: saved after step 8, the end of the first epoch, and not yet five later
+    assert reporter.count == 24 - 8
+    assert all(map(np.array_equal, weights, undisturbed[1]))
+
+
+def test_a_finished_run_is_not_trained_again(examples, undisturbed, tmp_path):
+    train(examples, recipe(), folder=tmp_path)
+    reporter = Silent()
+    result, weights = train(examples, recipe(), reporter=reporter, folder=tmp_path)
+    assert reporter.count == 0 and len(result.history) == 3
+    assert all(map(np.array_equal, weights, undisturbed[1]))
+
+
+def test_checkpoints_of_another_seed_are_refused(examples, tmp_path):
+    train(examples, recipe(epochs=1), folder=tmp_path)
+    with pytest.raises(UserError, match="another recipe, seed"):
+        train(examples, recipe(epochs=1, seed=6), folder=tmp_path)
+
+
+def test_patience_ends_training_early(examples):
+    result, _ = train(examples, recipe(epochs=30, patience=1, learning_rate=1e-9))
+    # nothing moves, so the second epoch is no better than the first
+    assert (len(result.history), result.best_epoch) == (2, 1)
+
+
+def test_the_moving_average_is_what_is_evaluated_and_kept(examples):
+    result, weights = train(examples, recipe(average=0.9, epochs=2))
+    plain, others = train(examples, recipe(epochs=2))
+    assert result.history[0]["loss"] == plain.history[0]["loss"]
+    assert result.history[0]["eval_loss"] != plain.history[0]["eval_loss"]
+    assert not all(map(np.array_equal, weights, others))
+
+
+def test_mirrored_pairs_make_an_uneven_comparison_even(examples):
+    values = TINY | {"comparison": {"kind": "concat"}}
+    rules = parse_recipe(
+        values | {"training": TINY["training"] | {"mirror": True, "epochs": 1}}, where="here"
+    )
+    result, _ = train(examples, rules)
+    assert result.history[0]["loss"] > 0
