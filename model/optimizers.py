@@ -1,0 +1,57 @@
+"""Optimisers and learning-rate schedules, as a recipe's `training` says."""
+
+from __future__ import annotations
+
+import keras
+
+from model.recipe import Recipe
+
+_KINDS = {
+    "nadam": keras.optimizers.Nadam,
+    "adam": keras.optimizers.Adam,
+    "adamw": keras.optimizers.AdamW,
+}
+NOT_DECAYED = ("bias", "gamma", "beta", "embeddings")
+
+
+def make_optimizer(recipe: Recipe, steps_per_epoch: int) -> keras.optimizers.Optimizer:
+    """The recipe's optimiser, not yet built.
+
+    Weight decay is decoupled (Loshchilov and Hutter 2019) for every kind and leaves out biases,
+    norms and embeddings. With `average`, `finalize_variable_values` puts the moving average of
+    the weights in their place.
+    """
+    spec = recipe.training
+    average = {"use_ema": True, "ema_momentum": spec.average} if spec.average else {}
+    optimizer = _KINDS[spec.optimizer](
+        learning_rate=make_schedule(recipe, steps_per_epoch),
+        epsilon=spec.epsilon,
+        weight_decay=spec.weight_decay or (0.0 if spec.optimizer == "adamw" else None),
+        global_clipnorm=spec.clip_norm,
+        **average,
+    )
+    if spec.weight_decay:
+        optimizer.exclude_from_weight_decay(var_names=list(NOT_DECAYED))
+    return optimizer
+
+
+def make_schedule(
+    recipe: Recipe, steps_per_epoch: int
+) -> float | keras.optimizers.schedules.LearningRateSchedule:
+    """Learning rate by step: up in a line over the warm-up, then constant or down by a cosine.
+
+    The cosine ends at zero with the last step of the last epoch.
+    """
+    spec = recipe.training
+    constant = spec.schedule == "constant"
+    steps = max(1, steps_per_epoch * spec.epochs)
+    warmup = round(spec.warmup * steps)
+    if constant and not warmup:
+        return spec.learning_rate
+    rising = {"warmup_target": spec.learning_rate, "warmup_steps": warmup} if warmup else {}
+    return keras.optimizers.schedules.CosineDecay(
+        spec.learning_rate / (warmup + 1) if warmup else spec.learning_rate,
+        decay_steps=max(1, steps - warmup),
+        alpha=1.0 if constant else 0.0,  # a cosine that falls to 1.0 of its start stays there
+        **rising,
+    )
