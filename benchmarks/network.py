@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 import keras
 import numpy as np
-import tensorflow as tf
 
 from model.recipe import load_recipe
 from model.siamese import build_siamese
@@ -14,19 +14,11 @@ from model.siamese import build_siamese
 
 def plain_network(bundle: str) -> keras.Model:
     """The two-sided Keras model with the bundle's weights: (ids1, ids2) → output."""
-    import json
-
     recipe = load_recipe(str(Path(bundle) / "recipe.yaml"))
     size = json.loads((Path(bundle) / "manifest.json").read_text())["vocabulary_size"]
     vectors = None
     if recipe.embedding is not None and recipe.embedding.vectors is not None:
         vectors = np.zeros((size, recipe.embedding.dimensions), np.float32)
     network = build_siamese(recipe, vocabulary_size=size, vectors=vectors).network
-    saved = {
-        variable.name.removesuffix(":0"): variable
-        for variable in tf.saved_model.load(str(Path(bundle) / "saved_model")).weights
-    }
-    for variable in network.variables:
-        if variable.path in saved:
-            variable.assign(saved[variable.path])
+    network.load_weights(Path(bundle) / "network.weights.h5")
     return network
