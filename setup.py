@@ -56,8 +56,9 @@ setup(
     description="Scores sentence pairs at any scale: a Siamese network on Apache Beam",
     license="Apache-2.0",
     license_files=["LICENSE"],
-    python_requires=">=3.11,<3.14",
+    python_requires=">=3.11,<3.13",
     packages=["pipelines", "transforms", "model"],
+    package_data={"pipelines": ["*.html"]},  # the page of an evaluation
     install_requires=REQUIRES,
     extras_require=EXTRAS,
 )
