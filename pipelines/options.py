@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import os
 import re
 import sys
 from collections.abc import Callable, Sequence
@@ -125,6 +126,7 @@ def run_main(run: Callable[[], object]) -> int:
     Returns:
         0 done, 2 wrong use or unusable input, 1 failed.
     """
+    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")  # TensorFlow's own notes help nobody here
     try:
         run()
         return 0
@@ -143,6 +145,6 @@ def run_main(run: Callable[[], object]) -> int:
 
 
 def _tell(error: object, code: int) -> int:
-    line = " ".join(str(error).split())
+    line = " ".join(str(error).split()).split(" [while running ")[0]
     print(f"twinbeam: {line}", file=sys.stderr)
     return code
