@@ -1,0 +1,198 @@
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+from sklearn import metrics as sk
+
+from pipelines import evaluate
+from tests.scored_pairs import scored_table, write_scores
+from transforms.errors import UserError
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return tmp_path_factory.mktemp("evaluate")
+
+
+@pytest.fixture(scope="module")
+def table() -> pa.Table:
+    return scored_table(3_000)
+
+
+@pytest.fixture(scope="module")
+def told(folder: Path, table: pa.Table) -> dict:
+    # two rows that cannot be judged, and training pairs of half of the sentences
+    nothing = pa.table({**table.slice(0, 2).to_pydict(), "label": [None, 7]}, table.schema)
+    write_scores(folder / "scores", pa.concat_tables([table, nothing]))
+    pq.write_table(table.filter(pa.array(np.arange(3_000) % 2 == 0)), folder / "train.parquet")
+    return evaluate.run(
+        ["--input", str(folder / "scores"), "--output", str(folder / "report"), "--slice_column",
+         "channel", "--train_input", str(folder / "train.parquet"), "--resamples", "30"]
+    )  # fmt: skip
+
+
+def test_measures_of_a_scoring_folder(told: dict, table: pa.Table):
+    label, similarity, given = (
+        table[name].to_numpy() for name in ("label", "similarity", "similarity_label")
+    )
+
+    assert told["rows"] == 3_000  # and nothing of rejects/
+    assert told["skipped_by_reason"] == {"label_invalid": 1, "label_null": 1}
+    assert told["metrics"]["accuracy"] == pytest.approx(sk.accuracy_score(label, given))
+    assert told["metrics"]["roc_auc"] == pytest.approx(
+        sk.roc_auc_score(label, similarity), abs=1e-3
+    )
+    assert told["confusion"] == sk.confusion_matrix(label, given).tolist()
+    for name, (low, high) in told["intervals"].items():
+        assert low <= told["metrics"][name] <= high
+
+
+def test_slices_are_the_measures_of_their_rows(told: dict, table: pa.Table):
+    frame = table.to_pandas()
+    longer = np.maximum(frame.sentence1.str.len(), frame.sentence2.str.len())
+    by_name = {(entry["slice"], entry["value"]): entry for entry in told["slices"]}
+
+    for value, part in frame.groupby("channel"):
+        entry = by_name["channel", value]
+        assert entry["rows"] == len(part)
+        expected = sk.f1_score(part.label, part.similarity_label)
+        assert entry["metrics"]["f1"] == pytest.approx(expected)
+    assert by_name["sentence length", "33-64"]["rows"] == longer.between(33, 64).sum()
+    train = frame[::2]
+    known = set(train.sentence1) | set(train.sentence2)
+    both = frame.sentence1.isin(known) & frame.sentence2.isin(known)
+    assert by_name["sentences seen in training", "both"]["rows"] == both.sum()
+
+
+def test_baselines(told: dict, table: pa.Table):
+    ones = table["label"].to_numpy().mean()
+
+    assert told["baselines"]["majority"]["label"] == "0"
+    assert told["baselines"]["majority"]["metrics"]["accuracy"] == pytest.approx(1 - ones)
+    # labels do not depend on the sentences here, so looking them up can tell next to nothing
+    assert told["baselines"]["sentence_prior"]["metrics"]["roc_auc"] < 0.7
+
+
+def test_the_worst_are_the_surest_mistakes(told: dict, table: pa.Table):
+    frame = table.to_pandas()
+    wrong = frame[(frame.label == 0) & (frame.similarity_label == 1)]
+    worst = told["worst"]["false positives"]
+
+    assert len(worst) == 20
+    assert worst[0]["similarity"] == pytest.approx(wrong.similarity.max(), abs=1e-5)
+    assert all(one["label"] == "0" and one["given"] == "1" for one in worst)
+
+
+def test_what_is_written(told: dict, folder: Path):
+    names = {path.name for path in (folder / "report").iterdir()}
+    page = (folder / "report/report.html").read_text()
+
+    assert names == {
+        "metrics.json", "report.html", "_SUCCESS", "roc.png", "precision_recall.png",
+        "calibration.png", "distribution.png",
+    }  # fmt: skip
+    assert json.loads((folder / "report/metrics.json").read_text()) == told
+    assert told["worst"]["false positives"][0]["sentence2"] in page
+    assert "Baselines" in page and "@" not in page.split("<main>")[1].split("</main>")[0]
+
+
+def test_nothing_is_written_over(told: dict, folder: Path, tmp_path: Path):
+    argv = ["--input", str(folder / "scores"), "--output"]
+    (tmp_path / "letters").mkdir()
+    (tmp_path / "letters/dear.txt").touch()
+
+    with pytest.raises(UserError, match=r"holds a report already.*--overwrite"):
+        evaluate.run([*argv, str(folder / "report")])
+    with pytest.raises(UserError, match=r"dear\.txt"):
+        evaluate.run([*argv, str(tmp_path / "letters"), "--overwrite"])
+
+
+def test_redact_shows_no_sentence_and_threshold_judges_anew(folder: Path, tmp_path: Path, told):
+    found = evaluate.run(
+        ["--input", str(folder / "scores/*.parquet"), "--output", str(tmp_path / "out"), "--redact",
+         "--threshold", "0.9", "--resamples", "0"]
+    )  # fmt: skip
+    page = (tmp_path / "out/report.html").read_text()
+
+    assert found["worst"] == {} and "where is order" not in page
+    assert found["metrics"]["recall"] < told["metrics"]["recall"]
+
+
+def test_numbers_as_labels(tmp_path: Path):
+    random = np.random.default_rng(3)
+    label = random.integers(0, 26, 800) / 5
+    similarity = (label + random.normal(0, 1, 800)).astype(np.float32)
+    words = [f"a {n}" for n in range(800)]
+    table = pa.table(
+        {"sentence1": words, "sentence2": words, "label": label, "similarity": similarity}
+    )
+    pq.write_table(table, tmp_path / "scores.parquet")
+    found = evaluate.run(
+        ["--input", str(tmp_path / "scores.parquet"), "--output", str(tmp_path / "out"),
+         "--task", "regression", "--label_range", "0", "5", "--resamples", "20",
+         "--train_input", str(tmp_path / "scores.parquet")]
+    )  # fmt: skip
+
+    expected = np.corrcoef(label, similarity)[0, 1]
+    assert found["metrics"]["pearson"] == pytest.approx(expected, abs=1e-6)
+    # each sentence stands in one pair only, so its own label is known: the baseline wins
+    assert found["baselines"]["sentence_prior"]["metrics"]["pearson"] > 0.99
+    assert any("not clearly above" in line for line in found["warnings"])
+    assert (tmp_path / "out/scatter.png").exists()
+
+
+def test_more_classes(tmp_path: Path):
+    random = np.random.default_rng(4)
+    names = np.array(["no", "maybe", "yes"])
+    actual = random.integers(0, 3, 900)
+    chances = random.dirichlet([1, 1, 1], 900) + 0.8 * np.eye(3)[actual]
+    chances /= chances.sum(axis=1, keepdims=True)
+    table = {
+        "sentence1": [f"a {n}" for n in range(900)],
+        "sentence2": ["b"] * 900,
+        "label": names[actual],
+        "similarity": chances[:, 2].astype(np.float32),
+        "similarity_label": names[chances.argmax(axis=1)],
+    } | {f"probability_{n}": chances[:, k].astype(np.float32) for k, n in enumerate(names)}
+    pq.write_table(pa.table(table), tmp_path / "scores.parquet")
+    found = evaluate.run(
+        ["--input", str(tmp_path / "scores.parquet"), "--output", str(tmp_path / "out"),
+         "--task", "classes", "--classes", *names, "--resamples", "20"]
+    )  # fmt: skip
+
+    expected = sk.confusion_matrix(actual, chances.argmax(axis=1)).tolist()
+    assert found["confusion"] == expected
+    assert set(found["classes_measured"]) == set(names)
+    assert "maybe" in (tmp_path / "out/report.html").read_text()
+
+
+@pytest.mark.parametrize(
+    ("flags", "said"),
+    [
+        (["--slice_column", "sentence1"], "more than 100 values"),
+        (["--similarity_column", "score"], "no column 'score'"),
+        (["--task", "regression"], "--label_range"),
+        (["--classes", "x", "y"], "no row can be judged"),
+    ],
+)
+def test_mistakes_are_told(folder: Path, told, tmp_path: Path, capfd, flags, said, monkeypatch):
+    table = scored_table(400)
+    many = table.set_column(0, "sentence1", [[f"question {n}" for n in range(400)]])
+    pq.write_table(many, tmp_path / "scores.parquet")
+    argv = [
+        "evaluate",
+        "--input",
+        str(tmp_path / "scores.parquet"),
+        "--output",
+        str(tmp_path / "o"),
+    ]
+    monkeypatch.setattr("sys.argv", [*argv, *flags])
+
+    assert evaluate.main() == 2
+    assert said in capfd.readouterr().err.splitlines()[-1]
+    assert not (tmp_path / "o").exists()
