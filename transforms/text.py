@@ -33,8 +33,8 @@ class TextFeatures:
 
     Attributes:
         tokenizer: `char`, `word`, `wordpiece`, or `none` for encoders that read raw text.
-        lowercase: fold the case away.
-        nfkc: Unicode NFKC, which makes full-width and half-width forms one.
+        lowercase: no difference between upper and lower case.
+        nfkc: no difference between full-width and half-width forms (Unicode NFKC).
         max_vocabulary: the most frequent tokens that get an id of their own.
         min_count: how often a token must be seen to get one.
         max_tokens: a sentence's later tokens are cut off.
@@ -73,7 +73,10 @@ class TextFeatures:
         return (tokens if self.tokenizer == "wordpiece" else self._look_up(tokens)) | label
 
     def tokenize(self, sentences: tf.Tensor) -> tf.RaggedTensor:
-        """Sentences [n], valid UTF-8 → tokens, ragged [n, at least 1]; wordpieces as their ids."""
+        """Sentences [n], valid UTF-8 → tokens, ragged [n, at least 1].
+
+        Characters are int32 code points, words are strings, wordpieces are their int64 ids.
+        """
         if self.tokenizer == "wordpiece":
             return wordpieces(sentences, self)
         text = normalize(sentences, lowercase=self.lowercase, nfkc=self.nfkc)
@@ -83,31 +86,48 @@ class TextFeatures:
     def _look_up(self, tokens: dict[str, tf.RaggedTensor]) -> dict[str, tf.RaggedTensor]:
         """Tokens of both sides → ids in one vocabulary, learned from both."""
         both = tf.concat([side.flat_values for side in tokens.values()], axis=0)
-        # Whole-number weights make TFT count in the graph, exactly: not token by token in Python.
+        distinct, _, counts = tf.unique_with_counts(both, tf.int64)
+        # Counted in the graph, and whole-number weights keep it exact: without, TFT would count
+        # token by token in Python.
         vocabulary = tft.vocabulary(
-            both,
-            weights=tf.ones_like(both, tf.int64),
+            spell(distinct),
+            weights=counts,
             top_k=self.max_vocabulary,
             frequency_threshold=self.min_count if self.min_count > 1 else None,  # 1 only warns
             vocab_filename=VOCABULARY,
         )
-        return {
-            name: tft.apply_vocabulary(side, vocabulary, default_value=OUT_OF_VOCABULARY - FIRST_ID)
-            + FIRST_ID
-            for name, side in tokens.items()
-        }
+        return {name: token_ids(side, vocabulary) for name, side in tokens.items()}
+
+
+def token_ids(tokens: tf.RaggedTensor, vocabulary: tf.Tensor) -> tf.RaggedTensor:
+    """Tokens, ragged [n, tokens] → int64 ids of the same shape; each distinct one is looked up."""
+    distinct, place = tf.unique(tokens.flat_values)
+    unknown = OUT_OF_VOCABULARY - FIRST_ID
+    ids = tft.apply_vocabulary(spell(distinct), vocabulary, default_value=unknown) + FIRST_ID
+    return tokens.with_flat_values(tf.gather(ids, place))
+
+
+def spell(tokens: tf.Tensor) -> tf.Tensor:
+    """Tokens [n] as strings [n]: what they are, or the characters of code points."""
+    if tokens.dtype == tf.string:
+        return tokens
+    return tf.strings.unicode_encode(tokens[:, tf.newaxis], "UTF-8")
 
 
 def normalize(sentences: tf.Tensor, *, lowercase: bool, nfkc: bool) -> tf.Tensor:
-    """Strings [n] → strings [n] in lower case and in Unicode NFKC, each if asked for."""
-    form = "NFKC" if nfkc else "NFC"
+    """Strings [n] → strings [n] without differences of case, and in Unicode NFKC, if asked for.
+
+    Both together are Unicode's NFKC_Casefold, which also drops characters that are never seen.
+    """
+    if lowercase and nfkc:
+        return tf_text.case_fold_utf8(sentences)
     if lowercase:
-        sentences = lower(tf_text.normalize_utf8(sentences, form.replace("C", "D")))
-    return tf_text.normalize_utf8(sentences, form) if lowercase or nfkc else sentences
+        return tf_text.normalize_utf8(lower(tf_text.normalize_utf8(sentences, "NFD")), "NFC")
+    return tf_text.normalize_utf8(sentences, "NFKC") if nfkc else sentences
 
 
 def lower(decomposed: tf.Tensor) -> tf.Tensor:
-    """Decomposed (NFD or NFKD) strings [n] → strings [n] in lower case, in any locale.
+    """Decomposed (NFD) strings [n] → strings [n] in lower case, in any locale.
 
     `tf.strings.lower` follows the locale of the process: "I" becomes a dotless i where it is
     Turkish, and a bundle would score differently there. What locales disagree on are I and J,
@@ -119,8 +139,8 @@ def lower(decomposed: tf.Tensor) -> tf.Tensor:
 
 
 def characters(text: tf.Tensor) -> tf.RaggedTensor:
-    """Strings [n] → their visible characters, ragged [n, characters]."""
-    return tf.strings.unicode_split(tf.strings.regex_replace(text, _INVISIBLE, ""), "UTF-8")
+    """Strings [n] → code points of their visible characters, ragged int32 [n, characters]."""
+    return tf.strings.unicode_decode(tf.strings.regex_replace(text, _INVISIBLE, ""), "UTF-8")
 
 
 def words(text: tf.Tensor) -> tf.RaggedTensor:
@@ -132,8 +152,9 @@ def words(text: tf.Tensor) -> tf.RaggedTensor:
 
 def never_empty(tokens: tf.RaggedTensor) -> tf.RaggedTensor:
     """Gives rows without a token one that no vocabulary holds: ragged [n, at least 1]."""
+    no_token = _NO_TOKEN if tokens.dtype == tf.string else ord(_NO_TOKEN)
     missing = tf.cast(tokens.row_lengths() == 0, tf.int64)
-    filler = tf.fill([tf.reduce_sum(missing)], _NO_TOKEN)
+    filler = tf.fill([tf.reduce_sum(missing)], no_token)
     return tf.concat([tokens, tf.RaggedTensor.from_row_lengths(filler, missing)], axis=1)
 
 

@@ -1,5 +1,6 @@
 import os
 import pickle
+import re
 import subprocess
 import sys
 import unicodedata
@@ -15,7 +16,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from transforms.examples import RAW_SCHEMA, tensor_adapter_config
-from transforms.text import TextFeatures
+from transforms.text import TextFeatures, normalize
 
 WORDPIECES = ("[PAD]", "[UNK]", "[CLS]", "[SEP]", "a", "dog", "##s", "##gy", "bark", "！", "我")
 # Categories where Python's Unicode tables and ICU's may differ, or that UTF-8 cannot hold.
@@ -25,12 +26,26 @@ TEXTS = st.lists(
 
 
 def tokens_of(features, sentences):
-    found = features.tokenize(tf.constant(sentences))
-    return [[token.decode() for token in row] for row in found.to_list()]
+    def spelled(token):
+        return token.decode() if isinstance(token, bytes) else chr(token)
+
+    found = features.tokenize(tf.constant(sentences)).to_list()
+    return [[spelled(token) for token in row] for row in found]
 
 
-def normalized(text):
-    return unicodedata.normalize("NFKC", unicodedata.normalize("NFKD", text).lower())
+# Unicode's Default_Ignorable_Code_Point, which NFKC_Casefold drops.
+IGNORABLE = re.compile(
+    "[\u00ad\u034f\u061c\u115f\u1160\u17b4\u17b5\u180b-\u180f\u200b-\u200f\u202a-\u202e\u2060-\u206f"
+    "\u3164\ufe00-\ufe0f\ufeff\uffa0\ufff0-\ufff8\U0001bca0-\U0001bca3\U0001d173-\U0001d17a"
+    "\U000e0000-\U000e0fff]"
+)
+
+
+def nfkc_casefold(text):
+    """Unicode's definition (chapter 3.13), until nothing changes any more."""
+    folded = IGNORABLE.sub("", unicodedata.normalize("NFD", text).casefold())
+    folded = unicodedata.normalize("NFKC", folded)
+    return folded if folded == text else nfkc_casefold(folded)
 
 
 def visible(character):
@@ -40,7 +55,7 @@ def visible(character):
 @settings(max_examples=200)
 @given(TEXTS)
 def test_characters_are_those_that_python_sees(sentences):
-    expected = [[c for c in normalized(text) if visible(c)] or ["\n"] for text in sentences]
+    expected = [[c for c in nfkc_casefold(text) if visible(c)] or ["\n"] for text in sentences]
     assert tokens_of(TextFeatures("char", max_tokens=1000), sentences) == expected
 
 
@@ -67,6 +82,16 @@ def test_case_and_forms_stay_where_the_recipe_says_so():
     assert tokens_of(plain, ["Ａb C"]) == [["Ａ", "b", "C"]]
     assert tokens_of(TextFeatures("char", lowercase=False), ["Ａb C"]) == [["A", "b", "C"]]
     assert tokens_of(TextFeatures("char", nfkc=False), ["Ａb C"]) == [["ａ", "b", "c"]]
+
+
+@given(TEXTS)
+def test_lower_case_alone_is_pythons(sentences):
+    expected = [
+        unicodedata.normalize("NFC", unicodedata.normalize("NFD", text).replace("\0", " ").lower())
+        for text in sentences
+    ]
+    found = normalize(tf.constant(sentences), lowercase=True, nfkc=False).numpy()
+    assert [text.decode() for text in found] == expected
 
 
 @pytest.mark.parametrize("tokenizer", ["char", "word"])
@@ -169,10 +194,14 @@ def test_case_does_not_follow_the_locale():
     code = (
         "import sys, tensorflow as tf\n"
         "from transforms.text import normalize\n"
-        "print(ascii(normalize(sys.argv[1:], lowercase=True, nfkc=True).numpy().tolist()))"
+        "both = [normalize(sys.argv[1:], lowercase=True, nfkc=nfkc) for nfkc in (True, False)]\n"
+        "print(ascii([text.decode() for texts in both for text in texts.numpy()]))"
     )
     texts = ["ID İzmir", "Ì Í Ĩ Į J\u0303"]
-    expected = [normalized(text).encode() for text in texts]
+    lowered = [
+        unicodedata.normalize("NFC", unicodedata.normalize("NFD", text).lower()) for text in texts
+    ]
+    expected = [nfkc_casefold(text) for text in texts] + lowered
     for name in ("C.UTF-8", "tr_TR.UTF-8", "lt_LT.UTF-8"):
         run = subprocess.run(
             [sys.executable, "-c", code, *texts],
