@@ -87,7 +87,7 @@ def train(folder: Path, epochs: int) -> Step:
     output = folder / "bundle"
     seconds = timed(command("train", examples=folder / "examples", output=output, epochs=epochs))
     rows = read_json(folder / "examples/manifest.json")["rows_train"]
-    accuracy = read_json(output / "metrics.json")["accuracy"]
+    accuracy = read_json(output / "metrics.json")["eval_accuracy"]
     return Step("train", seconds, rows * epochs, rows, accuracy=accuracy, output=output)
 
 
