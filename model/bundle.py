@@ -138,6 +138,9 @@ class Bundle:
         self.manifest = manifest
         self.recipe = recipe
         self.dimensions: int = manifest["dimensions"]
+        self.reads_text = recipe.reads_text
+        # A recurrent state passes over padding, a maximum too; sums may round another way.
+        self.padding_shows = getattr(recipe.encoder, "pooling", None) not in ("last", "max")
         self._functions: dict[str, Callable] = functions
         self._keep = keep
 

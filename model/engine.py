@@ -18,12 +18,21 @@ from model.length_buckets import Batch, padded, plan_batches
 from model.vector_cache import VectorCache
 
 COMPARE_ROWS = 16_384
+TEXT_ROWS = 256
 
 
 class Twins(Protocol):
-    """The functions of a bundle that the engine calls, on NumPy arrays."""
+    """The functions of a bundle that the engine calls, on NumPy arrays.
+
+    Attributes:
+        dimensions: length d of a vector.
+        padding_shows: whether a vector's last bits depend on how far its sentence was padded.
+        reads_text: whether sentences are encoded as they are, without ids.
+    """
 
     dimensions: int
+    padding_shows: bool
+    reads_text: bool
 
     def tokenize(self, sentences: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """Sentences [n] → ids of all of them in a row [m], and how many each has [n]."""
@@ -31,6 +40,10 @@ class Twins(Protocol):
 
     def encode_ids(self, ids: np.ndarray) -> np.ndarray:
         """Ids, int32 [rows, length] → vectors, float32 [rows, d]."""
+        ...
+
+    def encode(self, sentences: np.ndarray) -> np.ndarray:
+        """Sentences [n] → vectors, float32 [n, d]."""
         ...
 
     def compare(self, u: np.ndarray, v: np.ndarray) -> dict[str, np.ndarray]:
@@ -112,15 +125,28 @@ class Engine:
 
     def encode(self, sentences: list[str]) -> np.ndarray:
         """Encodes distinct sentences → vectors, float32 [n, d]."""
-        values, lengths = self._twins.tokenize(np.array(sentences, object))
+        texts = np.array(sentences, object)
+        return self._encode_text(texts) if self._twins.reads_text else self._encode_ids(texts)
+
+    def _encode_ids(self, texts: np.ndarray) -> np.ndarray:
+        values, lengths = self._twins.tokenize(texts)
         starts = np.cumsum(lengths) - lengths
-        vectors = np.empty((len(sentences), self._twins.dimensions), np.float32)
+        vectors = np.empty((len(texts), self._twins.dimensions), np.float32)
 
         def encode_batch(batch: Batch) -> None:
             encoded = self._twins.encode_ids(padded(values, starts, lengths, batch))
             vectors[batch.positions] = encoded[: len(batch.positions)]
 
-        list(self._pool.map(encode_batch, plan_batches(lengths)))
+        batches = plan_batches(lengths, own_length=self._twins.padding_shows)
+        list(self._pool.map(encode_batch, batches))
+        return vectors
+
+    def _encode_text(self, texts: np.ndarray) -> np.ndarray:
+        vectors = np.empty((len(texts), self._twins.dimensions), np.float32)
+        for start in range(0, len(texts), TEXT_ROWS):
+            part = texts[start : start + TEXT_ROWS]
+            filled = np.resize(part, TEXT_ROWS)  # one fixed shape, as everywhere
+            vectors[start : start + len(part)] = self._twins.encode(filled)[: len(part)]
         return vectors
 
     def _compare(

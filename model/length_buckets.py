@@ -30,7 +30,9 @@ class Batch:
     length: int
 
 
-def plan_batches(lengths: np.ndarray, *, budget: int = TOKEN_BUDGET) -> Iterator[Batch]:
+def plan_batches(
+    lengths: np.ndarray, *, own_length: bool = False, budget: int = TOKEN_BUDGET
+) -> Iterator[Batch]:
     """Cuts sentences into batches, shortest first.
 
     What does not fill a batch of its own length goes on to the next longer one, so only the
@@ -38,6 +40,8 @@ def plan_batches(lengths: np.ndarray, *, budget: int = TOKEN_BUDGET) -> Iterator
 
     Args:
         lengths: tokens of each sentence, [n], each at least 1.
+        own_length: keeps every sentence at its own length's shape, for encoders whose rounding
+            depends on the padding; each length's last batch is then padded with repeated rows.
         budget: tokens of a batch, padding included.
     """
     order = np.argsort(lengths, kind="stable")
@@ -46,7 +50,8 @@ def plan_batches(lengths: np.ndarray, *, budget: int = TOKEN_BUDGET) -> Iterator
     for length in _steps(int(ordered[-1]) if len(ordered) else 0):
         end = int(np.searchsorted(ordered, length, side="right"))
         rows = max(1, budget // length)
-        while end - start >= rows or (end == len(ordered) and start < end):
+        last = own_length or end == len(ordered)
+        while end - start >= rows or (last and start < end):
             yield Batch(order[start : min(end, start + rows)], rows, length)
             start = min(end, start + rows)
 

@@ -16,6 +16,8 @@ class CodePointTwins:
     """Twins worked out with plain Python: a vector is the sum and the count of code points."""
 
     dimensions = 2
+    padding_shows = False
+    reads_text = False
 
     def __init__(self):
         self.encoded_rows = []

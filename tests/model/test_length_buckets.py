@@ -28,6 +28,15 @@ def test_only_the_last_batch_is_not_full(lengths, budget):
 
 
 @given(lengths=LENGTHS_STRATEGY)
+def test_a_sentence_at_its_own_length_has_the_same_shape_in_any_company(lengths):
+    batches = plan_batches(np.array(lengths, np.int64), own_length=True)
+    for batch in batches:
+        for position in batch.positions:
+            (alone,) = plan_batches(np.array([lengths[position]]), own_length=True)
+            assert (alone.rows, alone.length) == (batch.rows, batch.length)
+
+
+@given(lengths=LENGTHS_STRATEGY)
 def test_shapes_are_few(lengths):
     shapes = {(b.rows, b.length) for b in plan_batches(np.array(lengths, np.int64))}
     assert len(shapes) <= len(LENGTHS) + 1  # and one for sentences above the longest bucket

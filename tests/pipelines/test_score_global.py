@@ -20,6 +20,8 @@ class LetterTwins:
     """Twins in plain NumPy that note what they were asked to encode."""
 
     dimensions = 2
+    padding_shows = False
+    reads_text = False
 
     def __init__(self, asked: Counter):
         self.asked = asked
