@@ -1,0 +1,164 @@
+"""Shows what one of our folders is: bundle, examples, scores or report; in a screen, or as JSON.
+
+python -m pipelines.inspect out/scores
+"""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Sequence
+from typing import Any
+
+import pyarrow.parquet as pq
+
+from pipelines import options
+from transforms import files
+from transforms.errors import UserError
+from transforms.ledger import MANIFEST, SUCCESS
+
+EXAMPLE = "python -m pipelines.inspect out/scores"
+_TOLD = {
+    "bundle": (
+        "recipe", "task", "classes", "threshold", "dimensions", "vocabulary_size", "calibration",
+        "fingerprint", "created", "versions",
+    ),
+    "examples": (
+        "recipe", "rows_in", "rows_train", "rows_eval", "rows_rejected", "rejected_by_reason",
+        "label_counts", "vocabulary_size", "out_of_vocabulary_rate", "options", "seconds",
+        "pairs_per_second", "versions",
+    ),
+    "scores": (
+        "rows_in", "rows_scored", "rows_rejected", "rejected_by_reason", "sentences",
+        "sentences_encoded", "cache_hits", "shards", "bundle", "drift", "options", "seconds",
+        "pairs_per_second", "versions",
+    ),
+    "report": ("task", "rows", "rows_skipped", "metrics", "warnings", "lineage", "seconds"),
+}  # fmt: skip
+
+
+def run(argv: Sequence[str] | None = None) -> dict[str, Any]:
+    """Looks at a folder, prints what it is, and returns it."""
+    parser = options.parser("inspect", (__doc__ or "").splitlines()[0], EXAMPLE)
+    parser.epilog = f"Example:\n  {EXAMPLE}"
+    parser.add_argument("folder", help="a bundle, examples, scores or a report; local or gs://")
+    parser.add_argument("--json", action="store_true", help="print JSON")
+    parser.add_argument("--no_sums", action="store_true", help="do not read files to check sums")
+    args = parser.parse_args(sys.argv[1:] if argv is None else argv)
+    found = inspect(args.folder.rstrip("/"), sums=not args.no_sums)
+    if args.json:
+        print(json.dumps(found, indent=2, ensure_ascii=False))
+    else:
+        show(found)
+    return found
+
+
+def inspect(folder: str, *, sums: bool = True) -> dict[str, Any]:
+    """What a folder is and holds.
+
+    Args:
+        folder: local or `gs://`.
+        sums: whether to read every file and compare it with its sum.
+
+    Raises:
+        UserError: it is none of ours.
+    """
+    kind = kind_of(folder)
+    manifest = files.read_json(files.join(folder, "metrics.json" if kind == "report" else MANIFEST))
+    found = {"folder": folder, "kind": kind}
+    if kind != "bundle":
+        found["finished"] = files.exists(files.join(folder, SUCCESS))
+    found |= {key: manifest[key] for key in _TOLD[kind] if manifest.get(key) is not None}
+    if kind == "scores":
+        found |= score_files(folder, manifest)
+    if sums and kind != "report":
+        found["sums"] = check_sums(folder, kind, manifest)
+    return found
+
+
+def kind_of(folder: str) -> str:
+    """`bundle`, `examples`, `scores` or `report`.
+
+    Raises:
+        UserError: it is none of ours.
+    """
+    marks = {
+        "examples": ("transformed_metadata/saved_model.pb", "transform_fn/saved_model.pb"),
+        "bundle": ("saved_model/saved_model.pb",),
+        "report": ("report.html",),
+    }
+    for kind, names in marks.items():
+        if any(files.exists(files.join(folder, *name.split("/"))) for name in names):
+            return kind
+    manifest = files.join(folder, MANIFEST)
+    if files.exists(manifest) and "rows_scored" in files.read_json(manifest):
+        return "scores"
+    raise UserError(
+        f"{folder} is none of ours; expected the --output of preprocess, train, score or evaluate"
+    )
+
+
+def score_files(folder: str, manifest: dict[str, Any]) -> dict[str, Any]:
+    """How many files of scores and rejects there are, and the schema of the scores."""
+    names = [file["name"] for file in manifest["files"]]
+    scored = [name for name in names if "/" not in name]
+    told: dict[str, Any] = {"files": len(scored), "reject_files": len(names) - len(scored)}
+    if scored:
+        with files.open_input(files.join(folder, scored[0])) as file:
+            schema = pq.ParquetFile(file).schema_arrow
+        told["schema"] = {field.name: str(field.type) for field in schema}
+    return told
+
+
+def check_sums(folder: str, kind: str, manifest: dict[str, Any]) -> str:
+    """`valid`, or the first file that is not what the manifest says."""
+    if kind == "bundle":
+        from model.bundle import verify
+
+        try:
+            verify(folder)
+            return "valid"
+        except UserError as error:
+            return str(error)
+    listed = manifest.get("files") or manifest.get("train_files", []) + manifest["eval_files"]
+    for file in listed:
+        path = files.join(folder, *file["name"].split("/"))
+        if not files.exists(path):
+            return f"{file['name']} is missing"
+        if files.sha256_of(path) != file["sha256"]:
+            return f"{file['name']} was changed"
+    return "valid"
+
+
+def show(found: dict[str, Any]) -> None:
+    """Prints a line for each thing."""
+    from rich.console import Console
+    from rich.markup import escape
+    from rich.table import Table
+
+    table = Table(show_header=False, box=None, padding=(0, 2, 0, 0))
+    table.add_column(style="bold", no_wrap=True)
+    table.add_column(overflow="fold")
+    for key, value in found.items():
+        table.add_row(key.replace("_", " "), escape(told(value)))
+    Console(highlight=False, soft_wrap=False).print(table)
+
+
+def told(value: Any) -> str:
+    """A value in a line, or one line for each thing in it."""
+    if isinstance(value, dict):
+        deep = any(isinstance(each, dict) for each in value.values())
+        parts = (f"{key} {told(each)}" for key, each in value.items())
+        return ("\n" if deep else ", ").join(parts)
+    if isinstance(value, list):
+        return ", ".join(map(told, value))
+    return f"{value:,}" if isinstance(value, int) and not isinstance(value, bool) else str(value)
+
+
+def main() -> int:
+    """The command line."""
+    return options.run_main(run)
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())
