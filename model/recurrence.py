@@ -4,6 +4,9 @@ Most of a recurrent layer's work does not depend on the step before: input·kern
 first layer it depends on the token alone, so it is a row of a table made once for the whole
 vocabulary ("folded"); for the others it is one matrix product over all steps. What is left in the
 loop is the state's own product. The result is that of the Keras layers up to rounding.
+
+Sentences are padded on the right, which saves most of the masking: forward, padding comes after
+all that counts; backward, it comes first, and there the state is held at zero.
 """
 
 from __future__ import annotations
@@ -15,69 +18,62 @@ MAX_TABLE_BYTES = 256 << 20
 
 
 class Direction(tf.Module):
-    """One direction of one layer: its gates' tables or kernels, and the state's kernel."""
+    """One direction of one layer: its gates' table or kernel, and the state's kernel."""
 
-    def __init__(self, cell: keras.layers.LSTM, *, backward: bool):
-        """Takes a built Keras LSTM; its gates stand in the order input, forget, cell, output."""
+    def __init__(self, layer: keras.layers.LSTM, embeddings: tf.Tensor | None, *, backward: bool):
+        """Takes a built Keras LSTM, and the embeddings [vocabulary, d] if they are to be folded."""
         super().__init__()
-        self.units = cell.units
+        self.units = layer.units
         self.backward = backward
-        kernel, recurrent, bias = (tf.convert_to_tensor(w) for w in cell.get_weights())
-        self.kernel = tf.Variable(kernel, trainable=False)
+        kernel, recurrent, bias = (self._sigmoids_first(w) for w in layer.get_weights())
         self.recurrent = tf.Variable(recurrent, trainable=False)
-        self.bias = tf.Variable(bias, trainable=False)
-        self.table: tf.Variable | None = None
+        self.table = self.kernel = self.bias = None
+        if embeddings is not None:
+            self.table = tf.Variable(tf.matmul(embeddings, kernel) + bias, trainable=False)
+        else:
+            self.kernel = tf.Variable(kernel, trainable=False)
+            self.bias = tf.Variable(bias, trainable=False)
 
-    def fold(self, embeddings: tf.Tensor) -> None:
-        """Makes the table of gates for every id, [vocabulary, 4 units], in place of the kernel."""
-        table = tf.matmul(embeddings, self.kernel) + self.bias
-        self.table = tf.Variable(table, trainable=False)
-        self.kernel = self.bias = None
+    def _sigmoids_first(self, weights) -> tf.Tensor:
+        """Keras's gates [input, forget, cell, output] → [input, forget, output, cell]."""
+        i, f, c, o = tf.split(tf.convert_to_tensor(weights), 4, axis=-1)
+        return tf.concat([i, f, o, c], axis=-1)
 
-    def gates(self, ids_or_steps: tf.Tensor) -> tf.Tensor:
-        """Ids [t, b] where folded, else inputs [t, b, d] → gates [t, b, 4 units]."""
-        if self.table is not None:
-            return tf.gather(self.table, ids_or_steps)
-        shape = tf.shape(ids_or_steps)
-        flat = tf.reshape(ids_or_steps, [-1, ids_or_steps.shape[-1]])
-        gates = tf.matmul(flat, self.kernel) + self.bias
-        return tf.reshape(gates, [shape[0], shape[1], 4 * self.units])
-
-    def run(self, inputs: tf.Tensor, keep: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
+    def __call__(self, inputs: tf.Tensor, keep: tf.Tensor) -> tf.Tensor:
         """Runs over the steps.
 
         Args:
-            inputs: ids [t, b] where folded, else [t, b, d].
-            keep: which steps are real, bool [t, b, 1]; the others leave the state as it is.
+            inputs: ids [t, b] where folded, else vectors [t, b, d].
+            keep: 1 for a token and 0 for padding, float32 [t, b, 1].
 
         Returns:
-            The last state [b, units], and the states after each step [t, b, units] in the
-            order of the sentence.
+            The states [t, b, units]; those of padding mean nothing.
         """
-        if self.backward:
-            inputs, keep = tf.reverse(inputs, [0]), tf.reverse(keep, [0])
-        last, states = self._loop(self.gates(inputs), keep)
-        return last, tf.reverse(states, [0]) if self.backward else states
-
-    def _loop(self, gates: tf.Tensor, keep: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
+        gates = self._gates(inputs)
         steps, rows = tf.shape(gates)[0], tf.shape(gates)[1]
-        gates_of = tf.TensorArray(tf.float32, size=steps).unstack(gates)
-        keep_of = tf.TensorArray(tf.bool, size=steps).unstack(keep)
         states = tf.TensorArray(tf.float32, size=steps, element_shape=[None, self.units])
 
-        def step(at, state, memory, states):
-            i, f, c, o = tf.split(gates_of.read(at) + tf.matmul(state, self.recurrent), 4, axis=1)
-            new_memory = tf.sigmoid(f) * memory + tf.sigmoid(i) * tf.tanh(c)
-            new_state = tf.sigmoid(o) * tf.tanh(new_memory)
-            real = keep_of.read(at)
-            state = tf.where(real, new_state, state)
-            return at + 1, state, tf.where(real, new_memory, memory), states.write(at, state)
+        def step(count, state, memory, states):
+            at = steps - 1 - count if self.backward else count
+            gate = gates[at] + tf.matmul(state, self.recurrent)
+            i, f, o = tf.split(tf.sigmoid(gate[:, : 3 * self.units]), 3, axis=1)
+            memory = f * memory + i * tf.tanh(gate[:, 3 * self.units :])
+            if self.backward:
+                memory *= keep[at]  # so the state, o · tanh(memory), is zero as well
+            state = o * tf.tanh(memory)
+            return count + 1, state, memory, states.write(at, state)
 
         zeros = tf.zeros([rows, self.units])
-        _, last, _, states = tf.while_loop(
-            lambda at, *_: at < steps, step, (0, zeros, zeros, states)
-        )
-        return last, states.stack()
+        start = (0, zeros, zeros, states)
+        return tf.while_loop(lambda count, *_: count < steps, step, start)[-1].stack()
+
+    def _gates(self, inputs: tf.Tensor) -> tf.Tensor:
+        if self.table is not None:
+            return tf.gather(self.table, inputs)
+        steps, rows = tf.shape(inputs)[0], tf.shape(inputs)[1]
+        flat = tf.reshape(inputs, [-1, inputs.shape[-1]])
+        gates = tf.matmul(flat, self.kernel) + self.bias
+        return tf.reshape(gates, [steps, rows, 4 * self.units])
 
 
 class FoldedBiLstm(tf.Module):
@@ -91,30 +87,29 @@ class FoldedBiLstm(tf.Module):
         super().__init__()
         embeddings = tf.convert_to_tensor(encoder.get_layer("embedding").get_weights()[0])
         layers = [layer for layer in encoder.layers if layer.name.startswith("bilstm_")]
-        self.directions = [
-            (
-                Direction(layer.forward_layer, backward=False),
-                Direction(layer.backward_layer, backward=True),
-            )
-            for layer in layers
-        ]
-        first = self.directions[0]
-        size = sum(4 * 4 * direction.units * embeddings.shape[0] for direction in first)
-        self.folded = size <= max_table_bytes
+        gates = sum(4 * side.units for side in (layers[0].forward_layer, layers[0].backward_layer))
+        self.folded = 4 * gates * embeddings.shape[0] <= max_table_bytes
         self.embeddings = None if self.folded else tf.Variable(embeddings, trainable=False)
-        if self.folded:
-            for direction in first:
-                direction.fold(embeddings)
+        self.layers = []
+        for layer in layers:
+            table = embeddings if self.folded and layer is layers[0] else None
+            forward = Direction(layer.forward_layer, table, backward=False)
+            self.layers.append((forward, Direction(layer.backward_layer, table, backward=True)))
 
     def __call__(self, ids: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
-        """Ids, int32 [b, t] → the last states [b, d], and the states at each step [b, t, d]."""
+        """Ids, int32 [b, t] with 0 as padding on the right → vectors of sentences and tokens.
+
+        Returns:
+            The last state of both directions [b, d], and the states at each step [b, t, d];
+            those of padding mean nothing.
+        """
         steps = tf.transpose(ids)
-        keep = tf.not_equal(steps, 0)[:, :, None]
+        keep = tf.cast(tf.not_equal(steps, 0), tf.float32)[:, :, None]
         inputs = steps if self.folded else tf.gather(self.embeddings, steps)
-        for forward, backward in self.directions:
-            (last_f, states_f), (last_b, states_b) = (
-                forward.run(inputs, keep),
-                backward.run(inputs, keep),
-            )
-            inputs = tf.concat([states_f, states_b], axis=-1)
-        return tf.concat([last_f, last_b], axis=-1), tf.transpose(inputs, [1, 0, 2])
+        for forward, backward in self.layers:
+            states = forward(inputs, keep), backward(inputs, keep)
+            inputs = tf.concat(states, axis=-1)
+        ends = tf.math.count_nonzero(steps, axis=0, dtype=tf.int32) - 1
+        rows = tf.range(tf.shape(ids)[0])
+        last = tf.gather_nd(states[0], tf.stack([ends, rows], axis=1)), states[1][0]
+        return tf.concat(last, axis=-1), tf.transpose(inputs, [1, 0, 2])
