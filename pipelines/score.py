@@ -10,7 +10,7 @@ import argparse
 import sys
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from importlib.metadata import version
 from typing import Any, Literal
 
@@ -29,7 +29,7 @@ from transforms.errors import UserError
 from transforms.lock import lock
 from transforms.pairs import REJECT_FIELDS, PairColumns
 from transforms.scoring import Scorer, ScoreSettings, ScoreShards
-from transforms.shards import Shard, plan_shards, shard_schema
+from transforms.shards import RejectedFile, Shard, plan
 
 PACKAGES = ("apache-beam", "pyarrow", "tensorflow", "keras")
 EXAMPLE = "python -m pipelines.score --input 'pairs/*.parquet' --model bundle --output scores"
@@ -48,6 +48,10 @@ class ScoreRun:
     shard_rows: int = options.DEFAULT_SHARD_ROWS
     compression: str = "zstd"
     max_reject_fraction: float = 0.05
+    on_long_sentence: Literal["reject", "truncate"] = "reject"
+    on_bad_file: Literal["fail", "reject"] = "fail"
+    redact: bool = True
+    model_sha256: str | None = None
     overwrite: bool = False
     encode_once: Literal["shard", "global"] = "shard"
     embedding_store: str | None = None
@@ -59,6 +63,8 @@ class ScoreRun:
             "columns": [*self.columns.sides],
             "scoring": self.scoring.decides(),
             "max_sentence_chars": self.max_chars,
+            "on_long_sentence": self.on_long_sentence,
+            "redact": self.redact,
             "shard_rows": self.shard_rows,
             "compression": self.compression,
         }
@@ -80,24 +86,37 @@ def score(asked: ScoreRun) -> dict[str, Any]:
     beam_options = options.beam_options(asked.beam_flags)
     scorer = BundleScorer(asked.model, asked.scoring)
     bundle = scorer.verify()
-    shards = plan_shards(asked.inputs, asked.columns, shard_rows=asked.shard_rows)
-    check_output(asked, shards, scorer.fields(bundle))
+    check_pin(asked, bundle["fingerprint"])
+    planned = plan(
+        asked.inputs, asked.columns, shard_rows=asked.shard_rows, on_bad_file=asked.on_bad_file
+    )
+    shards = planned.shards
+    check_output(asked, planned.schemas, scorer.fields(bundle))
     encode_once = plan_encoding(asked, bundle, shards)
     key = ledger.run_key(bundle=bundle["fingerprint"], **asked.decides())
     busy = f"{asked.output} is being written by another run; wait for it, or choose another folder"
     with lock(files.join(asked.output, ledger.LOCK), busy=busy):
-        work = ledger.open_output(asked.output, shards, key, overwrite=asked.overwrite)
+        work = ledger.open_output(
+            asked.output, shards, key, overwrite=asked.overwrite, rejected=planned.rejected
+        )
         if work.committed:
             print(f"{asked.output} is complete already: same inputs, bundle and options")
             return ledger.read_manifest(asked.output)
-        tell_plan(work)
+        tell_plan(work, planned.rejected)
         ledger.begin(asked.output, shards, key)
         settings = ScoreSettings(
-            asked.output, key, asked.columns, asked.max_chars, asked.compression
+            asked.output,
+            key,
+            asked.columns,
+            asked.max_chars,
+            truncate=asked.on_long_sentence == "truncate",
+            redact=asked.redact,
+            compression=asked.compression,
         )
         header = {
             "bundle": {"path": asked.model, "fingerprint": bundle["fingerprint"]},
             "options": asked.decides(),
+            "files_rejected": [asdict(file) for file in planned.rejected],
             "versions": {name: version(name) for name in PACKAGES},
         }
         commit = Commit(asked.output, work, header, asked.max_reject_fraction, started)
@@ -139,6 +158,7 @@ def run_pipeline(
                 shared=shared,
                 columns=settings.columns,
                 max_chars=settings.max_chars,
+                truncate=settings.truncate,
                 buckets=encode_once.buckets,
                 store=encode_once.store,
             )
@@ -233,7 +253,20 @@ def plan_encoding(
     return EncodePlan(bucket_count(sum(shard.rows for shard in shards)), store)
 
 
-def check_output(asked: ScoreRun, shards: Sequence[Shard], added: Sequence[pa.Field]) -> None:
+def check_pin(asked: ScoreRun, fingerprint: str) -> None:
+    """Checks that the bundle is the one that was asked for.
+
+    Raises:
+        UserError: it is another one.
+    """
+    if asked.model_sha256 not in (None, fingerprint):
+        raise UserError(
+            f"{asked.model} has the fingerprint {fingerprint}, expected --model_sha256 "
+            f"{asked.model_sha256}; it is another bundle than the one that was pinned"
+        )
+
+
+def check_output(asked: ScoreRun, schemas: dict[str, pa.Schema], added: Sequence[pa.Field]) -> None:
     """Checks that nothing the run writes clashes with what it reads.
 
     Raises:
@@ -243,24 +276,25 @@ def check_output(asked: ScoreRun, shards: Sequence[Shard], added: Sequence[pa.Fi
         asked.scoring.similarity_column: "--similarity_column",
         asked.scoring.label_column: "--similarity_label_column",
     }
-    folder = asked.output.rstrip("/") + "/"
-    for shard in {shard.source: shard for shard in shards}.values():
-        if shard.source.startswith(folder):
+    for source, schema in schemas.items():
+        if files.is_inside(source, asked.output):
             raise UserError(
-                f"--output {asked.output} holds the input {shard.source}; choose another folder"
+                f"--output {asked.output} holds the input {source}; choose another folder"
             )
-        names = set(shard_schema(shard).names)
+        names = set(schema.names)
         for new in (*added, *REJECT_FIELDS):
             if new.name in names:
                 mend = flags.get(new.name)
                 raise UserError(
-                    f"{shard.source} has a column {new.name!r} already; "
+                    f"{source} has a column {new.name!r} already; "
                     + (f"choose another name with {mend}" if mend else "rename it first")
                 )
 
 
-def tell_plan(work: ledger.Work) -> None:
-    """Says what there is to do."""
+def tell_plan(work: ledger.Work, rejected: Sequence[RejectedFile]) -> None:
+    """Says what there is to do, and what is left out."""
+    for file in rejected:
+        print(f"left out: {file.reason}", flush=True)
     rows = sum(shard.rows for shard in work.todo)
     kept = f", {len(work.done)} shards done before" if work.done else ""
     print(f"{rows:,} rows in {len(work.todo)} shards to score{kept}", flush=True)
@@ -299,6 +333,10 @@ def parse(argv: Sequence[str]) -> ScoreRun:
         shard_rows=args.shard_rows,
         compression=args.compression,
         max_reject_fraction=args.max_reject_fraction,
+        on_long_sentence=args.on_long_sentence,
+        on_bad_file=args.on_bad_file,
+        redact=args.redact,
+        model_sha256=args.model_sha256,
         overwrite=args.overwrite,
         encode_once=args.encode_once or ("global" if args.embedding_store else "shard"),
         embedding_store=args.embedding_store,
@@ -310,6 +348,9 @@ def add_flags(parser: argparse.ArgumentParser) -> None:
     """Adds the flags of scoring."""
     group = parser.add_argument_group("scoring")
     group.add_argument("--model", required=True, metavar="BUNDLE", help="folder of the bundle")
+    group.add_argument(
+        "--model_sha256", metavar="HEX", help="the fingerprint that the bundle has to have"
+    )
     group.add_argument("--output", required=True, metavar="DIR", help="folder to write to")
     group.add_argument("--similarity_column", default="similarity", help="name of the similarity")
     group.add_argument(
@@ -340,6 +381,25 @@ def add_flags(parser: argparse.ArgumentParser) -> None:
         type=options.fraction,
         default=0.05,
         help="with more rejected rows than this the run fails and does not commit",
+    )
+    group.add_argument(
+        "--on_bad_file",
+        choices=("fail", "reject"),
+        default="fail",
+        help="whether a file that cannot be used stops the run before it starts, or is left out",
+    )
+    group.add_argument(
+        "--on_long_sentence",
+        choices=("reject", "truncate"),
+        default="reject",
+        help="whether the row of a longer sentence is rejected, or its beginning scored",
+    )
+    group.add_argument(
+        "--redact",
+        action=argparse.BooleanOptionalAction,
+        default=True,
+        help="keep what the model says of rows it fails on, which may quote them, out of "
+        "reject details and errors",
     )
     group.add_argument(
         "--compression",

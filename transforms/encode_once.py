@@ -20,7 +20,7 @@ import pyarrow.compute as pc
 from apache_beam.utils.shared import Shared
 
 from transforms.embedding_store import EmbeddingStore, sentence_keys
-from transforms.pairs import PairColumns, sentences, split_rows
+from transforms.pairs import PairColumns, cut_sentences, split_rows
 from transforms.shards import Shard, read_shard
 
 BUCKET_SENTENCES = 100_000
@@ -51,12 +51,14 @@ def bucket_count(rows: int) -> int:
     return min(MAX_BUCKETS, 1 << (wanted - 1).bit_length())
 
 
-def distinct_sentences(shard: Shard, columns: PairColumns, max_chars: int) -> pa.Array:
+def distinct_sentences(
+    shard: Shard, columns: PairColumns, max_chars: int, truncate: bool = False
+) -> pa.Array:
     """The distinct sentences of a shard's usable rows, in order of first use."""
     distinct = pa.array([], pa.large_string())
     for batch in read_shard(shard, columns=columns.sides):
-        good, _ = split_rows(batch, columns, max_chars=max_chars)
-        sides = [sentences(good, name) for name in columns.sides]
+        good, _ = split_rows(batch, columns, max_chars=max_chars, truncate=truncate)
+        sides, _ = cut_sentences(good, columns, max_chars)
         distinct = pa.concat_arrays([distinct, *sides]).unique()
     return distinct
 
@@ -120,7 +122,8 @@ class EncodeOnce(beam.PTransform):
         load_encoder: called once in each worker process; picklable.
         shared: holds the one copy of the model in a process.
         columns: names of the sentence columns.
-        max_chars: the longest sentence that is scored.
+        max_chars: the longest sentence that is scored whole.
+        truncate: encode the beginning of longer ones.
         buckets: how many pieces the sentences are encoded in.
         store: vectors of earlier runs, or None.
     """
@@ -132,6 +135,7 @@ class EncodeOnce(beam.PTransform):
         shared: Shared,
         columns: PairColumns,
         max_chars: int,
+        truncate: bool = False,
         buckets: int,
         store: EmbeddingStore | None = None,
     ):
@@ -141,6 +145,7 @@ class EncodeOnce(beam.PTransform):
         self._shared = shared
         self._columns = columns
         self._max_chars = max_chars
+        self._truncate = truncate
         self._buckets = buckets
         self._store = store
 
@@ -150,7 +155,7 @@ class EncodeOnce(beam.PTransform):
         encoded = (
             shards
             | "Ask for sentences"
-            >> beam.FlatMap(_ask, self._columns, self._max_chars, self._buckets)
+            >> beam.FlatMap(_ask, self._columns, self._max_chars, self._truncate, self._buckets)
             | "Gather buckets" >> beam.GroupByKey()
             | "Encode bucket"
             >> beam.ParDo(
@@ -166,9 +171,10 @@ class EncodeOnce(beam.PTransform):
 
 
 def _ask(
-    shard: Shard, columns: PairColumns, max_chars: int, buckets: int
+    shard: Shard, columns: PairColumns, max_chars: int, truncate: bool, buckets: int
 ) -> Iterator[tuple[int, tuple[str, pa.Array]]]:
-    for bucket, array in by_bucket(distinct_sentences(shard, columns, max_chars), buckets):
+    distinct = distinct_sentences(shard, columns, max_chars, truncate)
+    for bucket, array in by_bucket(distinct, buckets):
         yield bucket, (shard.name, array)
 
 

@@ -49,6 +49,13 @@ def is_local(path: str) -> bool:
     return "://" not in path
 
 
+def is_inside(path: str, folder: str) -> bool:
+    """Whether a file lies below a folder, however both are written."""
+    if is_local(path) and is_local(folder):
+        return Path(path).resolve().is_relative_to(Path(folder).resolve())
+    return path.startswith(folder.rstrip("/") + "/")
+
+
 def join(folder: str, *names: str) -> str:
     """The path of `names` below `folder`."""
     return FileSystems.join(folder, *names)

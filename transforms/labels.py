@@ -54,17 +54,33 @@ def _as_text(array: pa.Array) -> pa.Array:
         whole = pc.equal(numbers, pc.round(numbers))
         as_int = pc.if_else(whole, numbers, None).cast(pa.int64(), safe=False)
         return pc.if_else(whole, as_int.cast(pa.string()), numbers.cast(pa.string()))
-    text = array.cast(pa.string())
-    return pc.utf8_trim_whitespace(text)
+    return pc.utf8_trim_whitespace(_readable(array.cast(pa.large_string())))
 
 
 def _as_numbers(array: pa.Array) -> pa.Array:
     array = _plain(array)
     if not pa.types.is_string(array.type) and not pa.types.is_large_string(array.type):
-        return array.cast(pa.float64())
-    text = pc.utf8_trim_whitespace(array)
+        return array.cast(pa.float64(), safe=False)
+    text = pc.utf8_trim_whitespace(_readable(array))
     number = pc.match_substring_regex(text, r"^[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?$")
     return pc.if_else(number, text, None).cast(pa.float64())
+
+
+def _readable(text: pa.Array) -> pa.Array:
+    """Text with null for what is not UTF-8; Parquet files may hold such bytes as strings."""
+    try:
+        text.validate(full=True)
+        return text
+    except pa.ArrowInvalid:
+        raw = text.cast(pa.large_binary()).to_pylist()
+        return pa.array([_decoded(value) for value in raw], text.type)
+
+
+def _decoded(raw: bytes | None) -> str | None:
+    try:
+        return None if raw is None else raw.decode()
+    except UnicodeDecodeError:
+        return None
 
 
 def _plain(array: pa.Array) -> pa.Array:

@@ -16,7 +16,7 @@ from typing import Any
 
 from transforms import files
 from transforms.errors import RunError, UserError
-from transforms.shards import Shard
+from transforms.shards import RejectedFile, Shard
 
 MANIFEST = "manifest.json"
 SUCCESS = "_SUCCESS"
@@ -74,7 +74,7 @@ class ShardAccount:
         if not self.rows_in == self.shard["rows"] == self.rows_scored + self.rows_rejected:
             raise RunError(
                 f"{self.shard['name']}: {self.shard['rows']} rows planned, {self.rows_in} read, "
-                f"{self.rows_scored} scored, {self.rows_rejected} rejected; the accounts must add up"
+                f"{self.rows_scored} scored, {self.rows_rejected} rejected: they must add up"
             )
         return self
 
@@ -91,21 +91,34 @@ def write_account(output: str, account: ShardAccount) -> None:
 
 def read_account(output: str, name: str) -> ShardAccount:
     """The account of a finished shard."""
-    content = files.read_json(_account_path(output, name))
-    content["files"] = tuple(WrittenFile(**file) for file in content["files"])
-    return ShardAccount(**content)
+    path = _account_path(output, name)
+    content = files.read_json(path)
+    try:
+        content["files"] = tuple(WrittenFile(**file) for file in content["files"])
+        return ShardAccount(**content).check()
+    except (TypeError, KeyError, AttributeError, RunError):
+        raise UserError(
+            f"{path} is not the account of a shard; delete it to have the shard scored again"
+        ) from None
 
 
 def read_manifest(output: str) -> dict[str, Any]:
     """The manifest of a committed run.
 
     Raises:
-        UserError: the folder has none.
+        UserError: the folder has none, or it is no JSON object.
     """
     path = files.join(output, MANIFEST)
     if not files.exists(path):
         raise UserError(f"{output} has no {MANIFEST}; it is no finished run of twinbeam")
-    return files.read_json(path)
+    return _object(path)
+
+
+def _object(path: str) -> dict[str, Any]:
+    content = files.read_json(path)
+    if not isinstance(content, dict):
+        raise UserError(f"{path} is not a JSON object; it was changed")
+    return content
 
 
 def _account_path(output: str, shard_name: str) -> str:
@@ -121,7 +134,14 @@ class Work:
     committed: bool
 
 
-def open_output(output: str, shards: Sequence[Shard], key: str, *, overwrite: bool) -> Work:
+def open_output(
+    output: str,
+    shards: Sequence[Shard],
+    key: str,
+    *,
+    overwrite: bool,
+    rejected: Sequence[RejectedFile] = (),
+) -> Work:
     """Compares a plan with what the output folder holds.
 
     Args:
@@ -129,6 +149,7 @@ def open_output(output: str, shards: Sequence[Shard], key: str, *, overwrite: bo
         shards: the plan.
         key: the run's key (see `run_key`).
         overwrite: delete what an earlier, different run left.
+        rejected: input files that are left out; the manifest has to name the same ones.
 
     Raises:
         UserError: the folder holds something that this run would not have made.
@@ -150,7 +171,14 @@ def open_output(output: str, shards: Sequence[Shard], key: str, *, overwrite: bo
     if overwrite:
         _delete(output, names)
         return Work(tuple(shards), (), committed=False)
-    return _remaining(shards, accounts, set(names), bool(leftovers), output)
+    stale = bool(leftovers) or not _names_rejected(output, names, rejected)
+    return _remaining(shards, accounts, set(names), stale, output)
+
+
+def _names_rejected(output: str, names: Sequence[str], rejected: Sequence[RejectedFile]) -> bool:
+    if MANIFEST not in names:
+        return True
+    return read_manifest(output).get("files_rejected", []) == [asdict(file) for file in rejected]
 
 
 def _remaining(
@@ -199,19 +227,22 @@ def _accounts(output: str, names: Sequence[str]) -> dict[str, ShardAccount]:
 def _ours(accounts: dict[str, ShardAccount], names: Sequence[str]) -> set[str]:
     listed = {file.name for account in accounts.values() for file in account.files}
     hidden = {
-        name for name in names if name.startswith((files.TEMPORARY_FOLDER + "/", SHARDS_FOLDER + "/"))
+        name
+        for name in names
+        if name.startswith((files.TEMPORARY_FOLDER + "/", SHARDS_FOLDER + "/"))
     }
     beside = {name for name in names if name.startswith((f".{MANIFEST}.", f".{SUCCESS}."))}
     return listed | hidden | beside | {MANIFEST, SUCCESS}
 
 
-def _leftovers(
-    output: str, accounts: dict[str, ShardAccount], names: Sequence[str]
-) -> set[str]:
+def _leftovers(output: str, accounts: dict[str, ShardAccount], names: Sequence[str]) -> set[str]:
     """Outputs that a run wrote before it died, and did not come to account for."""
     if f"{SHARDS_FOLDER}/{PLAN}" not in names:
         return set()
-    planned = files.read_json(files.join(output, SHARDS_FOLDER, PLAN))["shards"]
+    path = files.join(output, SHARDS_FOLDER, PLAN)
+    planned = _object(path).get("shards")
+    if not isinstance(planned, list) or not all(isinstance(name, str) for name in planned):
+        raise UserError(f"{path} is not the plan of a run; delete it, or give another --output")
     written = {name for shard in planned for name in (shard, f"{REJECTS_FOLDER}/{shard}")}
     listed = {file.name for account in accounts.values() for file in account.files}
     return (written & set(names)) - listed
@@ -283,12 +314,15 @@ def _tidy(output: str, manifest: dict[str, Any]) -> None:
         name
         for name in names
         if name.startswith((f".{MANIFEST}.", f".{SUCCESS}.", f"{SHARDS_FOLDER}/."))
-        or (name.endswith(".parquet") and "/" not in name.removeprefix(REJECTS_FOLDER + "/"))
-        and name not in written
+        or (_is_output(name) and name not in written)
         or name == f"{SHARDS_FOLDER}/{REFUSED}"
     ]
     _delete(output, stale)
     files.delete([files.join(output, files.TEMPORARY_FOLDER)])
+
+
+def _is_output(name: str) -> bool:
+    return name.endswith(".parquet") and "/" not in name.removeprefix(REJECTS_FOLDER + "/")
 
 
 def summarise(
@@ -303,6 +337,8 @@ def summarise(
     for more in more_counts:
         counts.update(more)
     return {
+        "sentences": 0,
+        "sentences_encoded": 0,
         "rows_in": sum(account.rows_in for account in accounts),
         "rows_scored": sum(account.rows_scored for account in accounts),
         "rows_rejected": sum(account.rows_rejected for account in accounts),

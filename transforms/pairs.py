@@ -72,7 +72,8 @@ def check_schema(schema: pa.Schema, columns: PairColumns, source: str) -> None:
 def _require(schema: pa.Schema, name: str, flag: str, source: str) -> pa.Field:
     if name not in schema.names:
         raise UserError(
-            f"{source}: no column {name!r}; it has {_shortened(schema.names)}; name yours with {flag}"
+            f"{source}: no column {name!r}; it has {_shortened(schema.names)}; "
+            f"name yours with {flag}"
         )
     return schema.field(name)
 
@@ -124,11 +125,29 @@ def _decoded(value: pa.Scalar) -> str | None:
         return None
 
 
+def cut_sentences(
+    batch: pa.RecordBatch, columns: PairColumns, max_chars: int
+) -> tuple[list[pa.Array], int]:
+    """Both sentence columns of checked rows, at most so many characters of each, as large_string.
+
+    Returns:
+        The two columns, and how many sentences were cut.
+    """
+    sides, cut = [], 0
+    for name in columns.sides:
+        text = sentences(batch, name)
+        longer = pc.sum(pc.greater(pc.utf8_length(text), max_chars)).as_py() or 0
+        sides.append(pc.utf8_slice_codeunits(text, 0, max_chars) if longer else text)
+        cut += longer
+    return sides, cut
+
+
 def split_rows(
     batch: pa.RecordBatch,
     columns: PairColumns,
     *,
     max_chars: int,
+    truncate: bool = False,
     labels: LabelRule | None = None,
 ) -> tuple[pa.RecordBatch, pa.RecordBatch]:
     """Parts a batch into rows that can be used and rows that cannot, with the reason.
@@ -137,13 +156,14 @@ def split_rows(
         batch: rows with every input column.
         columns: names of the sentence columns and the label.
         max_chars: the greatest number of characters a sentence may have.
+        truncate: let longer sentences pass; `cut_sentences` cuts them for the model.
         labels: how to read labels; None where they are not read.
 
     Returns:
         Good rows as they came, and rejected rows with `reject_reason` (a stable code) and
         `reject_detail` behind their columns. Both keep the order of the input.
     """
-    problems = list(_problems(batch, columns, max_chars, labels))
+    problems = list(_problems(batch, columns, None if truncate else max_chars, labels))
     first = np.full(batch.num_rows, -1)
     for number, (mask, _, _) in enumerate(problems):
         first[(first < 0) & mask] = number
@@ -168,7 +188,7 @@ def with_reject(batch: pa.RecordBatch, reason: str, detail: str) -> pa.RecordBat
 
 
 def _problems(
-    batch: pa.RecordBatch, columns: PairColumns, max_chars: int, labels: LabelRule | None
+    batch: pa.RecordBatch, columns: PairColumns, max_chars: int | None, labels: LabelRule | None
 ) -> Iterator[tuple[np.ndarray, str, str]]:
     for name in columns.sides:
         missing = _mask(_is_missing(batch.column(name)))
@@ -177,8 +197,9 @@ def _problems(
         yield missing, "sentence_null", f"{name} is null"
         yield unreadable, "sentence_not_utf8", f"{name} is not valid UTF-8"
         yield _mask(pc.match_substring_regex(text, _BLANK)), "sentence_blank", f"{name} is blank"
-        too_long = _mask(pc.greater(pc.utf8_length(text), max_chars))
-        yield too_long, "sentence_too_long", f"{name} has more than {max_chars} characters"
+        if max_chars is not None:
+            too_long = _mask(pc.greater(pc.utf8_length(text), max_chars))
+            yield too_long, "sentence_too_long", f"{name} has more than {max_chars} characters"
     if columns.label is not None and labels is not None:
         missing = _mask(_is_missing(batch.column(columns.label)))
         unreadable = _mask(parse_labels(batch.column(columns.label), labels).is_null())

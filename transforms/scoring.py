@@ -21,7 +21,13 @@ from apache_beam.utils.shared import Shared
 from transforms.encode_once import Vectors
 from transforms.errors import RunError, UserError
 from transforms.ledger import REJECTS_FOLDER, ShardAccount, write_account
-from transforms.pairs import PairColumns, rejected_schema, sentences, split_rows, with_reject
+from transforms.pairs import (
+    PairColumns,
+    cut_sentences,
+    rejected_schema,
+    split_rows,
+    with_reject,
+)
 from transforms.shards import Shard, read_shard, shard_schema
 from transforms.writing import ShardWriter
 
@@ -54,12 +60,25 @@ class Scorer(Protocol):
 
 @dataclass(frozen=True)
 class ScoreSettings:
-    """What decides a shard's output besides its rows and the scorer."""
+    """What decides a shard's output besides its rows and the scorer.
+
+    Attributes:
+        output: the output folder.
+        run_key: see `transforms.ledger.run_key`.
+        columns: names of the sentence columns.
+        max_chars: characters of the longest sentence that is scored whole.
+        truncate: score the beginning of a longer sentence; else its row is rejected.
+        redact: keep what the model says of a row that it failed on out of details and errors,
+            for it may quote the row.
+        compression: codec of the files written.
+    """
 
     output: str
     run_key: str
     columns: PairColumns = field(default_factory=PairColumns)
     max_chars: int = 10_000
+    truncate: bool = False
+    redact: bool = True
     compression: str = "zstd"
 
 
@@ -86,10 +105,12 @@ def score_shard(shard: Shard, scorer: Scorer, settings: ScoreSettings) -> ShardA
         )
         for batch in read_shard(shard):
             rows_in += batch.num_rows
-            good, bad = split_rows(batch, settings.columns, max_chars=settings.max_chars)
-            outcome = score_rows(good, scorer, settings.columns)
-            for part in outcome.scored:
-                scores.write(part)
+            good, bad = split_rows(
+                batch, settings.columns, max_chars=settings.max_chars, truncate=settings.truncate
+            )
+            outcome = score_rows(good, scorer, settings)
+            if outcome.scored:  # in one piece: halving must not show in the bytes
+                scores.write(pa.concat_batches(outcome.scored))
             for part in (bad, *outcome.failed):
                 rejects.write(part)
                 reasons.update(part.column("reject_reason").to_pylist())
@@ -127,7 +148,7 @@ class Outcome:
     counts: Counter[str] = field(default_factory=Counter)
 
 
-def score_rows(batch: pa.RecordBatch, scorer: Scorer, columns: PairColumns) -> Outcome:
+def score_rows(batch: pa.RecordBatch, scorer: Scorer, settings: ScoreSettings) -> Outcome:
     """Scores a batch of good rows; where the model fails, halves it until the guilty row is alone.
 
     Halving also answers a batch that does not fit in memory.
@@ -140,7 +161,7 @@ def score_rows(batch: pa.RecordBatch, scorer: Scorer, columns: PairColumns) -> O
     while pending:
         part = pending.pop()
         try:
-            outcome.scored.append(_scored(part, scorer, columns, outcome.counts))
+            outcome.scored.append(_scored(part, scorer, settings, outcome.counts))
         except (UserError, RunError):
             raise
         except Exception as error:
@@ -148,21 +169,31 @@ def score_rows(batch: pa.RecordBatch, scorer: Scorer, columns: PairColumns) -> O
                 half = part.num_rows // 2
                 pending += [part.slice(half), part.slice(0, half)]
                 continue
-            outcome.failed.append(with_reject(part, MODEL_FAILED, type(error).__name__))
+            told = _told(error, settings)
+            outcome.failed.append(with_reject(part, MODEL_FAILED, told))
             if len(outcome.failed) > MAX_FAILED_ROWS:
-                raise RunError(f"the model fails on every row tried, last with: {error}") from error
+                raise RunError(
+                    f"the model failed on {len(outcome.failed)} rows one by one, last with: {told}"
+                ) from None
     return outcome
 
 
 def _scored(
-    batch: pa.RecordBatch, scorer: Scorer, columns: PairColumns, counts: Counter[str]
+    batch: pa.RecordBatch, scorer: Scorer, settings: ScoreSettings, counts: Counter[str]
 ) -> pa.RecordBatch:
-    side1, side2 = (sentences(batch, name) for name in columns.sides)
+    (side1, side2), cut = cut_sentences(batch, settings.columns, settings.max_chars)
     arrays, counted = scorer.score(side1, side2)
     counts.update(counted)
+    if settings.truncate:
+        counts["sentences_truncated"] += cut
     return pa.RecordBatch.from_arrays(
         [*batch.columns, *arrays], schema=scored_schema(batch.schema, scorer)
     )
+
+
+def _told(error: Exception, settings: ScoreSettings) -> str:
+    kind = type(error).__name__
+    return kind if settings.redact else f"{kind}: {' '.join(str(error).split())}"
 
 
 class ScoreShards(beam.PTransform):

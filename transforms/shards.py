@@ -6,23 +6,24 @@ The plan depends on the input files alone, never on the machine, so a second run
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass
-from typing import Any
+from itertools import pairwise
+from typing import Any, Literal
 
 import pyarrow as pa
 import pyarrow.parquet as pq
 
 from transforms import files
 from transforms.errors import RunError, UserError
-from transforms.pairs import PairColumns, check_schema
+from transforms.footers import Footer, checked_footer, fingerprint
+from transforms.pairs import PairColumns
 
-MAGIC = b"PAR1"
-ENCRYPTED_MAGIC = b"PARE"
 BATCH_ROWS = 65_536
 BATCH_BYTES = 64 << 20
+MAX_NAME_BYTES = 200  # file systems allow 255, and hidden names are longer
 
 
 @dataclass(frozen=True)
@@ -51,42 +52,80 @@ class Shard:
 
 
 @dataclass(frozen=True)
-class Footer:
-    """What a Parquet file says of itself."""
+class RejectedFile:
+    """An input file that cannot be used, and why."""
 
-    fingerprint: str
-    schema: pa.Schema
-    rows: tuple[int, ...]
+    source: str
+    reason: str
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What there is to do: shards, the files they come from, and the files left out."""
+
+    shards: tuple[Shard, ...]
+    schemas: dict[str, pa.Schema]
+    rejected: tuple[RejectedFile, ...]
 
 
 def plan_shards(patterns: Sequence[str], columns: PairColumns, *, shard_rows: int) -> list[Shard]:
+    """The shards of `plan`, where no file may be left out."""
+    return list(plan(patterns, columns, shard_rows=shard_rows).shards)
+
+
+def plan(
+    patterns: Sequence[str],
+    columns: PairColumns,
+    *,
+    shard_rows: int,
+    on_bad_file: Literal["fail", "reject"] = "fail",
+) -> Plan:
     """Finds the input, checks every file's footer, and cuts the files into shards.
 
     Args:
         patterns: paths or globs, local or `gs://`.
         columns: the columns every file must have.
         shard_rows: how many rows a shard should have; a single larger row group stays whole.
+        on_bad_file: whether a file that cannot be used stops the run or is left out.
 
     Raises:
         UserError: names the file and what is wrong with it; nothing was done.
     """
     found = files.find(patterns)
     with ThreadPoolExecutor(max_workers=16) as pool:  # object storage answers slowly, not busily
-        footers = list(pool.map(lambda file: checked_footer(file.path, columns), found))
-    shards = [
-        shard
+        footers = list(pool.map(lambda file: _footer_or_error(file.path, columns), found))
+    rejected = tuple(
+        RejectedFile(file.path, str(footer))
         for file, footer in zip(found, footers, strict=True)
-        for shard in cut(file.path, file.name, footer, shard_rows)
+        if isinstance(footer, UserError)
+    )
+    if rejected and (on_bad_file == "fail" or len(rejected) == len(found)):
+        raise UserError(_told(rejected, len(found)))
+    usable = [
+        (file, footer)
+        for file, footer in zip(found, footers, strict=True)
+        if isinstance(footer, Footer)
     ]
+    shards = tuple(
+        s for file, footer in usable for s in cut(file.path, file.name, footer, shard_rows)
+    )
     _check_names(shards)
-    return shards
+    return Plan(shards, {file.path: footer.schema for file, footer in usable}, rejected)
 
 
-def checked_footer(path: str, columns: PairColumns) -> Footer:
-    """A file's footer, once its columns are seen to be usable."""
-    footer = read_footer(path)
-    check_schema(footer.schema, columns, path)
-    return footer
+def _footer_or_error(path: str, columns: PairColumns) -> Footer | UserError:
+    try:
+        return checked_footer(path, columns)
+    except UserError as error:
+        return error
+
+
+def _told(rejected: Sequence[RejectedFile], found: int) -> str:
+    if len(rejected) == 1 and found == 1:
+        return rejected[0].reason
+    more = f" ({len(rejected)} of {found} files cannot be used)" if len(rejected) > 1 else ""
+    mend = "" if len(rejected) == found else "; leave such files out with --on_bad_file=reject"
+    return f"{rejected[0].reason}{more}{mend}"
 
 
 def cut(source: str, name: str, footer: Footer, shard_rows: int) -> list[Shard]:
@@ -108,56 +147,24 @@ def cut(source: str, name: str, footer: Footer, shard_rows: int) -> list[Shard]:
             end_row_group=end,
             rows=sum(footer.rows[first:end]),
         )
-        for place, (first, end) in enumerate(zip(bounds, bounds[1:], strict=False))
+        for place, (first, end) in enumerate(pairwise(bounds))
     ]
 
 
 def _check_names(shards: Sequence[Shard]) -> None:
     sources: dict[str, str] = {}
     for shard in shards:
+        if len(shard.name.encode()) > MAX_NAME_BYTES:
+            raise UserError(
+                f"{shard.source} would be written as a name of more than {MAX_NAME_BYTES} bytes; "
+                "give it a shorter name, or name a deeper folder with the pattern"
+            )
         other = sources.setdefault(shard.name, shard.source)
         if other != shard.source:
             raise UserError(
                 f"{other} and {shard.source} would both be written as {shard.name}; "
                 "give them different names, or name their common folder with one pattern"
             )
-
-
-def read_footer(path: str) -> Footer:
-    """Reads the footer of a Parquet file and nothing else of it.
-
-    Raises:
-        UserError: the file cannot be read as Parquet; says why.
-    """
-    try:
-        with files.open_input(path) as file:
-            fingerprint = _fingerprint(path, file)
-            parquet = pq.ParquetFile(file)
-            metadata = parquet.metadata
-            rows = tuple(metadata.row_group(i).num_rows for i in range(metadata.num_row_groups))
-            return Footer(fingerprint, parquet.schema_arrow, rows)
-    except UserError:
-        raise
-    except PermissionError:
-        raise UserError(f"{path} may not be read: permission denied") from None
-    except (OSError, pa.ArrowException, ValueError) as error:
-        reason = str(error).splitlines()[0].rstrip(". ")
-        raise UserError(f"{path} cannot be read as Parquet: {reason}") from None
-
-
-def _fingerprint(path: str, file: pa.NativeFile) -> str:
-    size = file.size()
-    tail = file.read_at(min(8, size), max(size - 8, 0))
-    if tail[-4:] == ENCRYPTED_MAGIC:
-        raise UserError(f"{path} has an encrypted footer; decrypt it first")
-    length = int.from_bytes(tail[:4], "little")
-    if tail[-4:] != MAGIC or length + 12 > size:
-        raise UserError(
-            f"{path} is not a whole Parquet file ({size} bytes, no footer at its end); "
-            "it is of another kind, or was cut"
-        )
-    footer = file.read_at(length, size - 8 - length)
-    return hashlib.sha256(size.to_bytes(8, "little") + footer).hexdigest()[:32]
 
 
 def read_shard(
@@ -173,10 +180,7 @@ def read_shard(
     Raises:
         RunError: the file is not the one that was planned with.
     """
-    with files.open_input(shard.source) as file:
-        if _fingerprint(shard.source, file) != shard.fingerprint:
-            raise RunError(f"{shard.source} changed while the run was reading it; run again")
-        parquet = pq.ParquetFile(file)
+    with _reading(shard) as parquet:
         groups = list(range(shard.first_row_group, shard.end_row_group))
         rows = _batch_rows(parquet.metadata, groups, batch_bytes)
         schema = parquet.schema_arrow
@@ -191,8 +195,28 @@ def read_shard(
 
 def shard_schema(shard: Shard) -> pa.Schema:
     """The Arrow schema of the shard's file."""
-    with files.open_input(shard.source) as file:
-        return pq.ParquetFile(file).schema_arrow
+    with _reading(shard) as parquet:
+        return parquet.schema_arrow
+
+
+@contextmanager
+def _reading(shard: Shard) -> Iterator[pq.ParquetFile]:
+    """The shard's file, if it still is the one that was planned with."""
+    changed = f"{shard.source} changed after the run had looked at it; run again"
+    try:
+        with files.open_input(shard.source) as file:
+            if fingerprint(shard.source, file) != shard.fingerprint:
+                raise RunError(changed)
+            yield pq.ParquetFile(file, page_checksum_verification=True)
+    except FileNotFoundError:
+        raise RunError(f"{shard.source} vanished after the run had looked at it") from None
+    except UserError:  # it has no footer any more
+        raise RunError(changed) from None
+    except (OSError, pa.ArrowException) as error:
+        raise RunError(
+            f"{shard.source}: row groups {shard.first_row_group} to {shard.end_row_group - 1} "
+            f"cannot be read ({files.reason(error)}); the file is damaged: mend it or leave it out"
+        ) from None
 
 
 def _batch_rows(metadata: pq.FileMetaData, groups: Sequence[int], batch_bytes: int) -> int:
