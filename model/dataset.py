@@ -14,7 +14,8 @@ import numpy as np
 import tensorflow as tf
 
 from model.batch_plan import BatchPlan, plan_batches
-from model.windows import COMPRESSION, cut_window, fold, pad_rows, read_windows, window_edges
+from model.hashing import draw
+from model.windows import COMPRESSION, cut_window, pad_rows, read_windows, window_edges
 
 
 @dataclass(frozen=True)
@@ -53,19 +54,20 @@ def training_batches(
 ) -> tf.data.Dataset:
     """So many epochs from `epoch` on, each with every example once, by (seed, epoch) alone.
 
-    Elements: {"ids1": int32 [b, t], "ids2": int32 [b, t], "label": float32 [b], "weight":
-    float32 [b]}, or `text1` and `text2` (strings [b]) for encoders that read raw text. A step
-    gives one element for each of the share's replicas; a replica that no row falls to gets one
-    made-up row of weight 0. All steps of an epoch have `batch_size` rows but one, which has the
-    rest and may stand anywhere. `skip_steps` are left out of the first epoch, for resuming.
+    Elements: {"ids1": int32 [b, t], "ids2": int32 [b, t], "label": float32 [b], "row": int32 [b],
+    "weight": float32 [b]}, or `text1` and `text2` (strings [b]) for encoders that read raw text;
+    `row` is the example's number in the global batch. A step gives one element for each of the
+    share's replicas; a replica that no row falls to gets one made-up row of weight 0. All steps of
+    an epoch have `batch_size` rows but one, which has the rest and may stand anywhere.
+    `skip_steps` are left out of the first epoch, for resuming.
     `rows` are the examples in each file, counted when not given.
     """
     plan = _plan(files, rows, batch_size, share)
-    seed_key = tf.constant(np.random.SeedSequence(seed).generate_state(2).astype(np.int32))
+    seed_key = tf.constant(np.random.SeedSequence(seed).generate_state(1)[0], tf.uint32)
 
     def one_epoch(number: tf.Tensor) -> tf.data.Dataset:
         skip = tf.where(number == epoch, tf.constant(skip_steps, tf.int64), 0)
-        return _epoch(plan, share, raw_text, fold(seed_key, number), skip)
+        return _epoch(plan, share, raw_text, draw(seed_key, number), skip)
 
     numbers = tf.data.Dataset.range(epoch, epoch + epochs)
     return numbers.flat_map(one_epoch).prefetch(4 * share.replicas)

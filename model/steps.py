@@ -13,9 +13,12 @@ import keras
 import tensorflow as tf
 
 from model.dataset import InputShare
+from model.dropout import dropping
 
 Batch = dict[str, tf.Tensor]
 Loss = Callable[[tf.Tensor, tf.Tensor, "tf.Tensor | None"], tf.Tensor]
+
+_ANOTHER = 1 << 28  # more rows than a batch has: sets numbers of other sentences apart
 
 
 def sides(batch: Batch) -> tuple[tf.Tensor, tf.Tensor]:
@@ -64,7 +67,7 @@ def make_train_step(
     def on_replica(batch: Batch, stop: tf.Tensor) -> tf.Tensor:
         rows = tf.reduce_sum(batch["weight"])
         batch = _mirrored(batch) if mirror else batch
-        with tf.GradientTape() as tape:
+        with tf.GradientTape() as tape, dropping(_slots(batch), optimizer.iterations):
             output = network(sides(batch), training=True)
             losses = loss(batch["label"], output, batch["weight"])
             total = tf.reduce_sum(losses)
@@ -82,6 +85,11 @@ def make_train_step(
     return step
 
 
+def _slots(batch: Batch) -> tf.Tensor:
+    """Numbers of the batch's sentences, [2 b]: first sides, then second sides, as encoded."""
+    return tf.concat([batch["row"], batch["row"] + 2 * _ANOTHER], axis=0)
+
+
 def _mirrored(batch: Batch) -> Batch:
     """Each pair also with its sides exchanged, either of them with half the weight."""
     first, second = sides(batch)
@@ -90,6 +98,7 @@ def _mirrored(batch: Batch) -> Batch:
         name1: tf.concat([first, second], axis=0),
         name2: tf.concat([second, first], axis=0),
         "label": tf.tile(batch["label"], [2]),
+        "row": tf.concat([batch["row"], batch["row"] + _ANOTHER], axis=0),
         "weight": tf.tile(batch["weight"] / 2, [2]),
     }
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 import tensorflow as tf
 
 from model.batch_plan import BatchPlan
+from model.hashing import draw, mix
 
 PAD_MULTIPLE = 4  # few distinct widths, at most three columns of padding more
 COMPRESSION = "GZIP"
@@ -18,10 +19,9 @@ def window_edges(plan: BatchPlan, key: tf.Tensor | None) -> tf.Tensor:
 
     With a key the first window is cut short at random, which moves all the others.
     """
-    whole = tf.constant(plan.window_steps, tf.int64)
-    first = whole
+    whole = first = tf.constant(plan.window_steps, tf.int64)
     if key is not None:
-        first = tf.random.stateless_uniform([], key, 1, whole + 1, dtype=tf.int64)
+        first = 1 + tf.cast(mix(key), tf.int64) % whole
     starts = tf.range(tf.minimum(first, plan.steps), plan.steps, whole, dtype=tf.int64)
     return tf.concat([[0], starts, [plan.steps]], axis=0)
 
@@ -43,29 +43,35 @@ def read_windows(
     """The serialised examples of each window: a vector of strings for each stream of `mine`."""
     taken = rows_taken(plan, edges)
     sizes = taken[1:] - taken[:-1]
-    blocks = tuple(_read_blocks(plan, s, tf.reduce_max(sizes[:, s]), key) for s in mine)
+    blocks = _read_blocks(plan, mine, tf.maximum(tf.reduce_max(sizes, axis=0), 1), key)
 
     # Blocks are as long as the longest window: what a window leaves over waits for the next.
     def carry(kept: tuple, element: tuple) -> tuple[tuple, tuple]:
         blocks, size = element
         records = [tf.concat(parts, axis=0) for parts in zip(kept, blocks, strict=True)]
-        cuts = [(each, size[stream]) for stream, each in zip(mine, records, strict=True)]
-        return tuple(each[cut:] for each, cut in cuts), tuple(each[:cut] for each, cut in cuts)
+        parts = [
+            tf.split(each, [cut, -1]) for each, cut in zip(records, tf.unstack(size), strict=True)
+        ]
+        return tuple(rest for _, rest in parts), tuple(window for window, _ in parts)
 
     nothing = tuple(tf.zeros([0], tf.string) for _ in mine)
-    sized = tf.data.Dataset.zip(blocks, tf.data.Dataset.from_tensor_slices(sizes))
-    return sized.scan(nothing, carry)
+    of_mine = tf.data.Dataset.from_tensor_slices(sizes[:, mine.start : mine.stop])
+    return tf.data.Dataset.zip(blocks, of_mine).scan(nothing, carry)
 
 
 def _read_blocks(
-    plan: BatchPlan, stream: int, size: tf.Tensor, key: tf.Tensor | None
-) -> tf.data.Dataset:
-    """A stream's examples in blocks of `size`, and empty ones for ever after."""
-    files = tf.constant(plan.streams[stream], tf.string, [len(plan.streams[stream])])
-    if key is not None:
-        files = tf.gather(files, shuffled_range(tf.size(files), fold(key, stream)))
-    blocks = tf.data.TFRecordDataset(files, COMPRESSION).batch(tf.maximum(size, 1))
-    return blocks.concatenate(tf.data.Dataset.from_tensors(tf.zeros([0], tf.string)).repeat())
+    plan: BatchPlan, mine: range, sizes: tf.Tensor, key: tf.Tensor | None
+) -> tuple[tf.data.Dataset, ...]:
+    """Each stream's examples in blocks of its size, and empty ones for ever after."""
+    nothing = tf.data.Dataset.from_tensors(tf.zeros([0], tf.string)).repeat()
+    blocks = []
+    for stream in mine:
+        files = tf.constant(plan.streams[stream], tf.string, [len(plan.streams[stream])])
+        if key is not None and len(plan.streams[stream]) > 1:
+            files = tf.gather(files, shuffled(tf.size(files), draw(key, stream)))
+        records = tf.data.TFRecordDataset(files, COMPRESSION)
+        blocks.append(records.batch(sizes[stream]).concatenate(nothing))
+    return tuple(blocks)
 
 
 def parse(records: tf.Tensor, *, raw_text: bool) -> tuple[dict, tf.Tensor]:
@@ -91,69 +97,79 @@ def cut_window(
     """Put a window's rows in the order of their steps.
 
     `records` are the strings of the streams `mine`, and `edge` the window's first and end step.
-    Gives the rows and where each step's rows begin and end: int64 [steps + 1].
+    Gives the rows, each with its number in its global batch (`row`), and where each step's rows
+    begin and end: int64 [steps + 1].
     """
     rows, length = parse(tf.concat([tf.zeros([0], tf.string), *records], axis=0), raw_text=raw_text)
-    if key is not None:
-        key = fold(key, edge[0])
-    steps = edge[1] - edge[0]
-    place = shuffled_range(steps, key)
+    key = None if key is None else draw(key, edge[0])
+    sizes = tf.stack([tf.size(block, tf.int64) for block in records])
+    stream = tf.repeat(tf.range(len(records), dtype=tf.int64), sizes)
+    rank = tf.range(tf.size(length, tf.int64)) - tf.gather(tf.cumsum(sizes, exclusive=True), stream)
+    order = _by_length(
+        stream, rank, length, None if key is None else draw(key, stream + mine.start, rank)
+    )
+
     taken = rows_taken(plan, tf.range(edge[0], edge[1] + 1))
-    taken = taken[1:] - taken[0]
-    chosen, fallen, first = [tf.zeros([0], tf.int32)], [tf.zeros([0], tf.int64)], 0
-    for stream, block in zip(mine, records, strict=True):
-        size = tf.size(block)
-        rank = tf.range(tf.cast(size, tf.int64))
-        step = tf.searchsorted(taken[:, stream], rank, side="right", out_type=tf.int64)
-        fallen.append(tf.gather(place, step))
-        stream_key = None if key is None else fold(key, stream)
-        chosen.append(first + sorted_by_length(length[first : first + size], stream_key))
-        first += size
-    step_of_row = tf.concat(fallen, axis=0)
-    order = tf.gather(tf.concat(chosen, axis=0), tf.argsort(step_of_row, stable=True))
-    steps_done = tf.range(steps + 1)
-    ends = tf.searchsorted(tf.sort(step_of_row), steps_done, side="left", out_type=tf.int64)
-    return {name: tf.gather(value, order) for name, value in rows.items()}, ends
+    begun, done = taken[:-1] - taken[0], taken[1:] - taken[0]
+    before = tf.cumsum(done - begun, axis=1, exclusive=True)  # rows of the streams before, [k, s]
+    step = _step_of(stream, rank, done[:, mine.start : mine.stop])
+    number = rank + tf.gather_nd(before - begun, tf.stack([step, stream + mine.start], axis=1))
+    steps = edge[1] - edge[0]
+    step = step if key is None else tf.gather(shuffled(steps, key), step)
+
+    by_step = tf.argsort(step, stable=True)
+    order = tf.gather(order, by_step)
+    window = {name: tf.gather(value, order) for name, value in rows.items()}
+    window["row"] = tf.cast(tf.gather(number, by_step), tf.int32)
+    ends = tf.searchsorted(tf.gather(step, by_step), tf.range(steps + 1), out_type=tf.int64)
+    return window, ends
 
 
-def sorted_by_length(length: tf.Tensor, key: tf.Tensor | None) -> tf.Tensor:
-    """Row numbers [n] from short to long; with a key, rows of one length in a random order."""
-    if key is None:
-        return tf.argsort(length, stable=True)
-    noise = tf.random.stateless_uniform(tf.shape(length), key, dtype=tf.float64)
-    return tf.argsort(tf.cast(length, tf.float64) + noise)
+def _by_length(
+    stream: tf.Tensor, rank: tf.Tensor, length: tf.Tensor, noise: tf.Tensor | None
+) -> tf.Tensor:
+    """Row numbers [n], each stream's from short to long, and by noise where lengths are equal."""
+    last = rank if noise is None else tf.cast(noise, tf.int64)
+    length = tf.minimum(tf.cast(length, tf.int64), 2**16 - 1)
+    return tf.argsort((stream * 2**16 + length) * 2**32 + last)
 
 
-def shuffled_range(count: tf.Tensor, key: tf.Tensor | None) -> tf.Tensor:
-    """0 … count-1, shuffled by the key if there is one: int64 [count]."""
-    if key is None:
-        return tf.range(tf.cast(count, tf.int64))
-    noise = tf.random.stateless_uniform(tf.reshape(count, [1]), key)
-    return tf.cast(tf.argsort(noise), tf.int64)
+def _step_of(stream: tf.Tensor, rank: tf.Tensor, done: tf.Tensor) -> tf.Tensor:
+    """The step that each row falls to, by its place in its stream: int64 [n].
+
+    `done` are the rows that each stream has given after each step, [k, s].
+    """
+    far = tf.reduce_max(done) + 1  # sets the streams apart, so that one search does for all
+    ends = tf.reshape(
+        tf.transpose(done) + far * tf.range(done.shape[1], dtype=tf.int64)[:, None], [-1]
+    )
+    found = tf.searchsorted(ends, rank + far * stream, side="right", out_type=tf.int64)
+    return found - stream * tf.shape(done, tf.int64)[0]
 
 
-def fold(key: tf.Tensor, number: tf.Tensor | int) -> tf.Tensor:
-    """A new key, int32 [2], that depends on a key and a number."""
-    return tf.random.experimental.stateless_fold_in(key, tf.cast(number, tf.int32))
+def shuffled(count: tf.Tensor, key: tf.Tensor) -> tf.Tensor:
+    """0 … count-1 in a random order: int64 [count]."""
+    return tf.cast(tf.argsort(tf.cast(draw(key, tf.range(count)), tf.int64)), tf.int64)
 
 
 def pad_rows(window: dict, start: tf.Tensor, end: tf.Tensor) -> dict[str, tf.Tensor]:
     """Rows [start, end) as rectangles; where there is none, one made-up row of weight 0."""
     missing = tf.cast(end == start, tf.int64)
-    weight = tf.concat([tf.ones([end - start]), tf.zeros([missing])], axis=0)
-    label = tf.concat([window["label"][start:end], tf.zeros([missing])], axis=0)
     if "text1" in window:
         made_up = tf.fill([missing], "-")
     else:
         made_up = tf.RaggedTensor.from_tensor(tf.ones([missing, 1], tf.int64))
-    sides = {
-        name: tf.concat([value[start:end], made_up], axis=0)
-        for name, value in window.items()
-        if name != "label"
+
+    def cut(name: str, more: tf.Tensor) -> tf.Tensor:
+        return tf.concat([window[name][start:end], more], axis=0)
+
+    sides = {name: cut(name, made_up) for name in window if name not in ("label", "row")}
+    return {
+        **(sides if "text1" in window else _rectangles(sides)),
+        "label": cut("label", tf.zeros([missing])),
+        "row": cut("row", tf.zeros([missing], tf.int32)),
+        "weight": tf.concat([tf.ones([end - start]), tf.zeros([missing])], axis=0),
     }
-    if "text1" not in window:
-        sides = _rectangles(sides)
-    return {**sides, "label": label, "weight": weight}
 
 
 def _rectangles(sides: dict[str, tf.RaggedTensor]) -> dict[str, tf.Tensor]:
