@@ -13,7 +13,7 @@ import tempfile
 import threading
 import time
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from importlib.metadata import version
 from typing import TYPE_CHECKING, Any
@@ -229,10 +229,12 @@ def show_steps(staging: str, shards: int) -> Iterator[None]:
     started, ended = time.monotonic(), threading.Event()
 
     def look() -> None:
+        learned = done = 0
         while not ended.wait(LOOK_EVERY_SECONDS):
             seconds = time.monotonic() - started
-            learned = examples_folder.count_done(staging, LEARNED)
-            done = examples_folder.count_done(staging, TRANSFORMED)
+            with suppress(OSError):  # the folder is renamed at the end
+                learned = examples_folder.count_done(staging, LEARNED)
+                done = examples_folder.count_done(staging, TRANSFORMED)
             step = f"learning the vocabulary: {learned}" if not done else f"transforming: {done}"
             print(f"{step} of {shards} shards, {seconds:.0f} s", file=sys.stderr, flush=True)
 

@@ -71,15 +71,19 @@ def count_done(staging: str, step: str) -> int:
 def publish(staging: str, output: str) -> None:
     """Makes the finished folder appear under its final name, `_SUCCESS` last."""
     if files.is_local(output):
+        files.delete([files.join(staging, files.TEMPORARY_FOLDER)])
         files.publish_folder(staging, output)
         return
-    files.delete([files.join(output, *name.split("/")) for name in files.list_folder(output)])
-    names = [name.split("/") for name in files.list_folder(staging) if name != SUCCESS]
-    for batch in (names, [[SUCCESS]]):
-        FileSystems.rename(
-            [files.join(staging, *name) for name in batch],
-            [files.join(output, *name) for name in batch],
-        )
+    names = files.list_folder(staging)  # object storage knows no folders: file by file
+    temporary = [name for name in names if name.startswith(files.TEMPORARY_FOLDER + "/")]
+    files.delete(_below(output, files.list_folder(output)))
+    for batch in ([name for name in names if name not in {*temporary, SUCCESS}], [SUCCESS]):
+        FileSystems.rename(_below(staging, batch), _below(output, batch))
+    files.delete(_below(staging, temporary))
+
+
+def _below(folder: str, names: Iterable[str]) -> list[str]:
+    return [files.join(folder, *name.split("/")) for name in names]
 
 
 @dataclass(frozen=True)
@@ -120,7 +124,8 @@ class CommitExamples:
         summary = accounts(counts, list(written), planned=self.planned)
         self._check_usable(summary)
         if self.graph != self.staging:
-            files.copy_tree(self.graph, self.staging)
+            for folder in GRAPH_FOLDERS:
+                files.copy_tree(files.join(self.graph, folder), files.join(self.staging, folder))
         seconds = time.time() - self.started
         manifest = summary | {
             "vocabulary_size": vocabulary_size(self.staging),
@@ -128,7 +133,6 @@ class CommitExamples:
             "seconds": round(seconds, 3),
             "pairs_per_second": round(summary["rows_in"] / seconds, 1),
         }
-        files.delete([files.join(self.staging, files.TEMPORARY_FOLDER)])
         files.write_bytes(files.join(self.staging, RECIPE), self.recipe.encode())
         files.write_json(files.join(self.staging, MANIFEST), manifest)
         files.write_bytes(files.join(self.staging, SUCCESS), b"")
