@@ -22,6 +22,7 @@ import keras
 from keras import ops
 
 from model import recipe_parts as parts
+from model.dropout import StepDropout
 from model.pooling import PACKAGE
 from model.recipe import Recipe
 
@@ -107,7 +108,7 @@ def build_comparison(recipe: Recipe, dimensions: int) -> keras.Model:
         for number, units in enumerate(spec.hidden, start=1):
             output = keras.layers.Dense(units, "relu", name=f"hidden_{number}")(output)
             if spec.dropout:
-                output = keras.layers.Dropout(spec.dropout)(output)
+                output = StepDropout(spec.dropout)(output)
         output = _logits(recipe, output)
     return keras.Model([u, v], output, name="comparison")
 

@@ -15,6 +15,7 @@ import tensorflow as tf
 from keras import ops
 
 from model import recipe_parts as parts
+from model.dropout import StepDropout
 from model.pooling import PACKAGE, pool
 from model.recipe import Recipe, resolve_path
 from transforms.errors import UserError
@@ -75,7 +76,7 @@ def _embed(
     tokens = layer(ids)
     if vectors is not None:
         layer.set_weights([vectors])  # not as an initialiser: the config would hold the matrix
-    return keras.layers.Dropout(spec.dropout)(tokens) if spec.dropout else tokens
+    return StepDropout(spec.dropout)(tokens) if spec.dropout else tokens
 
 
 def _bilstm(spec: parts.BiLstm, ids: Any, tokens: Any) -> Any:
@@ -84,7 +85,7 @@ def _bilstm(spec: parts.BiLstm, ids: Any, tokens: Any) -> Any:
         lstm = keras.layers.LSTM(units, return_sequences=sequences)
         tokens = keras.layers.Bidirectional(lstm, name=f"bilstm_{number}")(tokens)
         if spec.dropout:
-            tokens = keras.layers.Dropout(spec.dropout)(tokens)
+            tokens = StepDropout(spec.dropout)(tokens)
     return tokens if spec.pooling == "last" else pool(spec.pooling, tokens, ops.not_equal(ids, 0))
 
 
@@ -101,7 +102,7 @@ def _cnn(spec: parts.Cnn, ids: Any, tokens: Any) -> Any:
         axis=-1,
     )
     encoded = pool(spec.pooling, tokens, keep)
-    return keras.layers.Dropout(spec.dropout)(encoded) if spec.dropout else encoded
+    return StepDropout(spec.dropout)(encoded) if spec.dropout else encoded
 
 
 def _transformer(spec: parts.Transformer, ids: Any, tokens: Any, longest: int) -> Any:
@@ -121,11 +122,11 @@ def _transformer_block(spec: parts.Transformer, tokens: Any, keep: Any, size: in
     )
     normed = keras.layers.LayerNormalization(name=f"{name}_norm_1")(tokens)
     attended = attention(normed, normed, attention_mask=ops.expand_dims(keep, 1))
-    tokens = tokens + keras.layers.Dropout(spec.dropout)(attended)
+    tokens = tokens + StepDropout(spec.dropout)(attended)
     normed = keras.layers.LayerNormalization(name=f"{name}_norm_2")(tokens)
     wide = keras.layers.Dense(spec.feed_forward, "gelu", name=f"{name}_wide")(normed)
     narrow = keras.layers.Dense(size, name=f"{name}_narrow")(wide)
-    return tokens + keras.layers.Dropout(spec.dropout)(narrow)
+    return tokens + StepDropout(spec.dropout)(narrow)
 
 
 @keras.saving.register_keras_serializable(package=PACKAGE)
