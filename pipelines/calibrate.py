@@ -1,0 +1,212 @@
+"""Makes a new version of a bundle whose similarities are probabilities, from labelled scores.
+
+python -m pipelines.calibrate --model bundle --input scores --output bundle-calibrated
+The scores must come from that bundle, over pairs it was not trained on.
+"""
+
+from __future__ import annotations
+
+import argparse
+import shutil
+import sys
+import tempfile
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from pipelines import options
+from pipelines.evaluation_inputs import (
+    bundle_recipe,
+    check_columns,
+    is_folder,
+    score_patterns,
+)
+from transforms import binary_metrics, files
+from transforms.errors import UserError
+from transforms.evaluating import ALL, EvaluationSettings, evaluate_shard
+from transforms.histograms import ScoreHistogram
+from transforms.pairs import PairColumns
+from transforms.scored_rows import ScoredColumns
+from transforms.shards import plan_shards
+
+SHOWN = ("log_loss", "brier", "calibration_error", "roc_auc")
+EXAMPLE = "python -m pipelines.calibrate --model bundle --input scores --output bundle-calibrated"
+
+
+@dataclass(frozen=True)
+class CalibrateRun:
+    """All that a calibration was asked for."""
+
+    model: str
+    inputs: tuple[str, ...]
+    output: str
+    columns: ScoredColumns = field(default_factory=ScoredColumns)
+    method: str = "platt"
+    overwrite: bool = False
+
+
+def run(argv: Sequence[str] | None = None) -> dict[str, Any]:
+    """Calibrates, and returns the new bundle's manifest."""
+    return calibrate(parse(sys.argv[1:] if argv is None else argv))
+
+
+def calibrate(asked: CalibrateRun) -> dict[str, Any]:
+    """Labelled scores → calibration → a new bundle beside the old one.
+
+    The threshold moves with the similarities, so the labels stay what they were; but where
+    isotonic steps are level, similarities around the threshold become one.
+
+    Raises:
+        UserError: the bundle, the scores or the output cannot be used.
+    """
+    from model.bundle import verify
+    from model.calibration import calibrated, fit
+
+    manifest = verify(asked.model)
+    check(asked, manifest)
+    histogram = read_histogram(asked)
+    calibration = fit(histogram, asked.method)
+    threshold = float(np.float32(calibration(np.array([manifest["threshold"]]))[0]))
+    measured = {
+        when: {name: binary_metrics.measures(counts)[name] for name in SHOWN}
+        for when, counts in (
+            ("before", histogram),
+            ("after", calibrated(histogram, calibration)),
+        )
+    }
+    told = calibration.told() | {"rows": histogram.rows, "metrics": measured}
+    new = write_bundle(asked, manifest, calibration, threshold, told)
+    for name in SHOWN:
+        print(f"{name:20}{measured['before'][name]:8.4f} → {measured['after'][name]:.4f}")
+    print(f"threshold {manifest['threshold']:.4f} → {threshold:.4f}; bundle: {asked.output}")
+    return new
+
+
+def check(asked: CalibrateRun, manifest: dict[str, Any]) -> None:
+    """Checks that the bundle, the scores and the output go together.
+
+    Raises:
+        UserError: says which do not.
+    """
+    if manifest["task"] != "binary":
+        raise UserError(f"--model {asked.model}: its task is {manifest['task']}, expected binary")
+    if "calibration" in manifest:
+        raise UserError(f"--model {asked.model} is calibrated already; give the one it came from")
+    names = files.list_folder(asked.output)
+    if names and not asked.overwrite:
+        raise UserError(f"{asked.output} is not empty; choose another folder, or give --overwrite")
+    if names and "saved_model/saved_model.pb" not in names:
+        raise UserError(
+            f"{asked.output} holds {names[0]!r} and is no bundle; choose another folder"
+        )
+    for folder in filter(is_folder, asked.inputs):
+        made_by = files.read_json(files.join(folder.rstrip("/"), "manifest.json")).get("bundle", {})
+        if made_by.get("fingerprint") not in (None, manifest["fingerprint"]):
+            raise UserError(
+                f"{folder} was scored by another bundle than {asked.model}; score again"
+            )
+
+
+def read_histogram(asked: CalibrateRun) -> ScoreHistogram:
+    """The labelled scores, counted.
+
+    Raises:
+        UserError: a file lacks a column.
+    """
+    shards = plan_shards(
+        score_patterns(asked.inputs),
+        asked.columns.pairs,
+        shard_rows=options.DEFAULT_SHARD_ROWS,
+    )
+    check_columns(shards, asked.columns)
+    settings = EvaluationSettings(asked.columns, worst=0)
+    total = ScoreHistogram.empty()
+    for shard in shards:
+        counted = evaluate_shard(shard, settings).tallies.get(ALL)
+        total = total + counted if isinstance(counted, ScoreHistogram) else total
+    return total
+
+
+def write_bundle(
+    asked: CalibrateRun,
+    manifest: dict[str, Any],
+    calibration: Any,
+    threshold: float,
+    told: dict[str, Any],
+) -> dict[str, Any]:
+    """Copies a bundle with calibrated functions, threshold and papers; returns its manifest."""
+    import tensorflow as tf
+
+    from model.bundle import METRICS, SAVED_MODEL, publish
+    from model.calibrated_export import CalibratedTwins
+
+    with tempfile.TemporaryDirectory(prefix="twinbeam-bundle-") as temporary:
+        old, new = Path(temporary) / "old", Path(temporary) / "new"
+        files.copy_tree(asked.model, str(old))
+        shutil.copytree(old, new, ignore=lambda _, names: {SAVED_MODEL, "manifest.json"} & {*names})
+        twins = CalibratedTwins(str(old / SAVED_MODEL), calibration, threshold)
+        tf.saved_model.save(twins, str(new / SAVED_MODEL), signatures=twins.signatures())
+        metrics = files.read_json(str(old / METRICS)) | {"threshold": threshold}
+        files.write_json(str(new / METRICS), metrics | {"calibration": told})
+        with (new / "README.md").open("a") as card:
+            card.write(
+                f"\nSimilarities are calibrated ({asked.method}, {told['rows']} labelled pairs); "
+                f"the label threshold is {threshold:.4f} now.\n"
+            )
+        about = {k: v for k, v in manifest.items() if k not in ("files", "fingerprint")}
+        about |= {"threshold": threshold, "calibration": told}
+        about["calibrated_from"] = manifest["fingerprint"]
+        return publish(new, asked.output, about)
+
+
+def parse(argv: Sequence[str]) -> CalibrateRun:
+    """Flags → what was asked for."""
+    parser = options.parser("calibrate", (__doc__ or "").splitlines()[0], EXAMPLE)
+    parser.epilog = f"Example:\n  {EXAMPLE}"
+    add_flags(parser)
+    args = parser.parse_args(argv)
+    model = args.model.rstrip("/")
+    if not files.exists(files.join(model, "recipe.yaml")):
+        raise UserError(f"--model {model} is no bundle: it has no recipe.yaml")
+    columns = ScoredColumns(
+        pairs=options.columns(args),
+        labels=bundle_recipe(model).label_rule,
+        similarity=args.similarity_column,
+        predicted=None,
+        threshold=0.5,
+    )
+    return CalibrateRun(
+        model=model,
+        inputs=tuple(args.input),
+        output=args.output.rstrip("/"),
+        columns=columns,
+        method=args.method,
+        overwrite=args.overwrite,
+    )
+
+
+def add_flags(parser: argparse.ArgumentParser) -> None:
+    """Adds the flags of calibration."""
+    parser.add_argument("--model", required=True, metavar="BUNDLE", help="the bundle that scored")
+    parser.add_argument(
+        "--input", nargs="+", required=True, metavar="DIR", help="its labelled scores"
+    )
+    parser.add_argument("--output", required=True, metavar="DIR", help="the new bundle")
+    parser.add_argument("--method", choices=("platt", "isotonic"), default="platt")
+    for side in PairColumns().sides:
+        parser.add_argument(f"--{side}_column", default=side)
+    parser.add_argument("--label_column", default="label", help="the true label")
+    parser.add_argument("--similarity_column", default="similarity", help="similarity")
+    parser.add_argument("--overwrite", action="store_true", help="replace a bundle in --output")
+
+
+def main() -> int:
+    """The command line."""
+    return options.run_main(run)
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())
