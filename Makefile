@@ -83,7 +83,7 @@ run-score: $(READY) ## Pairs and a bundle to scored pairs: INPUT= MODEL= OUTPUT=
 	@$(PY) -m pipelines.score $(INPUTS) $(call flag,--model,$(MODEL)) $(OUT) $(RUN_ON) $(ARGS)
 
 run-evaluate: $(READY) ## Labelled scores to metrics and a report: INPUT= OUTPUT= [RUNNER= ARGS=]
-	@$(PY) -m pipelines.evaluate $(call flag,--input,$(INPUT)) $(OUT) $(RUN_ON) $(ARGS)
+	@$(PY) -m pipelines.evaluate $(INPUTS) $(OUT) $(RUN_ON) $(ARGS)
 
 bench: $(READY) ## Run the benchmarks
 	@$(PY) -m benchmarks.run $(ARGS)

@@ -41,9 +41,15 @@ def installed(sdist: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
+def contents(folder: Path) -> set[Path]:
+    paths = (path for package in PACKAGES for path in (folder / package).rglob("*"))
+    inside = (path.relative_to(folder) for path in paths if path.is_file())
+    return {path for path in inside if "__pycache__" not in path.parts}
+
+
 def modules(folder: Path) -> set[str]:
-    paths = (path for package in PACKAGES for path in (folder / package).rglob("*.py"))
-    names = (".".join(path.relative_to(folder).with_suffix("").parts) for path in paths)
+    sources = (path for path in contents(folder) if path.suffix == ".py")
+    names = (".".join(path.with_suffix("").parts) for path in sources)
     return {name.removesuffix(".__init__") for name in names}
 
 
@@ -55,8 +61,8 @@ def test_the_sdist_holds_the_three_packages_and_nothing_else(sdist: Path):
     assert folders - {"twinbeam.egg-info"} == PACKAGES
 
 
-def test_the_installed_packages_hold_every_module(installed: Path):
-    assert modules(installed) == modules(ROOT)
+def test_the_installed_packages_hold_every_file(installed: Path):
+    assert contents(installed) == contents(ROOT)
 
 
 def test_every_module_can_be_imported_away_from_the_root(installed: Path, tmp_path: Path):
