@@ -1,4 +1,4 @@
-"""Time and peak memory of `pipelines.score` as the rows grow, on pairs made up from a file's sentences.
+"""Time and peak memory of `pipelines.score` as the rows grow, on pairs of a file's sentences.
 
 python -m benchmarks.growth --model BUNDLE --sentences ../shared/data/bq_train80k.parquet
 """
@@ -18,6 +18,7 @@ import pyarrow.parquet as pq
 from benchmarks.score import Measured, measure
 
 ROW_GROUP = 65_536
+ROWS = (100_000, 200_000, 1_000_000, 2_000_000, 5_000_000)
 
 
 def make_pairs(source: str, rows: int, path: str) -> None:
@@ -46,25 +47,30 @@ def line(rows: int, runs: list[Measured]) -> str:
     return f"| {rows:,} | {seconds:.1f} | {wall:.1f} | {1e6 * seconds / rows:.2f} | {peak:,.0f} |"
 
 
+def grow(model: str, sentences: str, rows: list[int], runs: int) -> tuple[str, dict]:
+    """The table as Markdown, and the runs of each size."""
+    lines = ["| pairs | scoring s | with start-up s | µs a pair | peak MB |"]
+    lines.append("| --- | --- | --- | --- | --- |")
+    measured = {}
+    with tempfile.TemporaryDirectory(prefix="twinbeam-bench-") as folder:
+        for count in rows:
+            path = str(Path(folder) / f"{count}.parquet")
+            make_pairs(sentences, count, path)
+            measured[count] = [measure("ours", path, model) for _ in range(runs)]
+            lines.append(line(count, measured[count]))
+            print(lines[-1], file=sys.stderr, flush=True)
+            Path(path).unlink()
+    return "\n".join(lines) + "\n", measured
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--model", required=True)
     parser.add_argument("--sentences", required=True, metavar="PARQUET")
-    parser.add_argument(
-        "--rows", type=int, nargs="+", default=[100_000, 200_000, 1_000_000, 2_000_000, 5_000_000]
-    )
+    parser.add_argument("--rows", type=int, nargs="+", default=list(ROWS))
     parser.add_argument("--runs", type=int, default=1)
     args = parser.parse_args()
-    print("| pairs | scoring s | with start-up s | µs a pair | peak MB |")
-    print("| --- | --- | --- | --- | --- |")
-    with tempfile.TemporaryDirectory(prefix="twinbeam-bench-") as folder:
-        for rows in args.rows:
-            path = str(Path(folder) / f"{rows}.parquet")
-            make_pairs(args.sentences, rows, path)
-            runs = [measure("ours", path, args.model) for _ in range(args.runs)]
-            print(line(rows, runs), flush=True)
-            print(runs, file=sys.stderr)
-            Path(path).unlink()
+    print(grow(args.model, args.sentences, args.rows, args.runs)[0])
 
 
 if __name__ == "__main__":

@@ -86,6 +86,17 @@ def table(name: str, runs: dict[str, list[Measured]]) -> str:
     return "\n".join(lines) + "\n"
 
 
+def compare(path: str, model: str, ways: list[str], runs: int) -> dict[str, list[Measured]]:
+    """Runs all ways in turn, so that a slow moment of the machine hits each of them."""
+    measured: dict[str, list[Measured]] = {way: [] for way in ways}
+    for number in range(runs):
+        for way in ways:
+            measured[way].append(measure(way, path, model))
+            told = f"{Path(path).name} run {number + 1} {way}: {measured[way][-1]}"
+            print(told, file=sys.stderr, flush=True)
+    return measured
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--model", required=True)
@@ -94,13 +105,7 @@ def main() -> None:
     parser.add_argument("--ways", nargs="+", default=list(WAYS), choices=WAYS)
     args = parser.parse_args()
     for name, _, path in (file.partition("=") for file in args.file):
-        runs: dict[str, list[Measured]] = {way: [] for way in args.ways}
-        for number in range(args.runs):
-            for way in args.ways:
-                run = measure(way, path, args.model)
-                runs[way].append(run)
-                print(f"{name} run {number + 1} {way}: {run}", file=sys.stderr, flush=True)
-        print(table(name, runs), flush=True)
+        print(table(name, compare(path, args.model, args.ways, args.runs)), flush=True)
 
 
 if __name__ == "__main__":
