@@ -26,15 +26,6 @@ from model.dropout import StepDropout
 from model.pooling import PACKAGE
 from model.recipe import Recipe
 
-SYMMETRIC = {
-    "manhattan": True,
-    "euclidean": True,
-    "cosine": True,
-    "l1": True,
-    "absdiff_product": True,
-    "concat": False,
-    "concat_absdiff": False,
-}
 _SMALL = 1e-12
 
 

@@ -67,6 +67,11 @@ class Recipe(parts.Part):
         return self.text.tokenizer == "none"
 
     @property
+    def symmetric(self) -> bool:
+        """Whether the similarity of (a, b) is that of (b, a)."""
+        return self.comparison.kind in parts.SYMMETRIC
+
+    @property
     def vocabulary_path(self) -> str | None:
         """The vocab.txt of a WordPiece tokeniser; nothing where the vocabulary is learned."""
         if self.text.tokenizer != "wordpiece":
@@ -173,6 +178,9 @@ def _loss_misfits(recipe: Recipe) -> Iterator[str]:
             f"comparison.kind: loss {loss.kind} needs {' or '.join(comparisons)}; "
             f"received {recipe.comparison.kind!r}"
         )
+    if recipe.training.mirror and recipe.symmetric:
+        kind = recipe.comparison.kind
+        yield f"training.mirror: comparison {kind} sees no difference; leave it out"
     if isinstance(loss, parts.CosineMse) and loss.low >= loss.high:
         yield f"loss.low: must be below loss.high ({loss.high}); received {loss.low}"
 

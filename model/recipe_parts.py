@@ -189,6 +189,8 @@ class Training(Part):
     seed: Annotated[int, Field(ge=0)] = 42
 
 
+SYMMETRIC = frozenset({"manhattan", "euclidean", "cosine", "l1", "absdiff_product"})
+
 Encoder = Annotated[BiLstm | Cnn | Transformer | Bert | SavedModel, Field(discriminator="kind")]
 Comparison = Annotated[Distance | Head, Field(discriminator="kind")]
 Loss = Annotated[PlainLoss | CosineMse | Contrastive | Triplet, Field(discriminator="kind")]
