@@ -29,14 +29,7 @@ class LoadUnknown:
         import tensorflow_text  # noqa: F401 (registers operations of the transform graph)
         import tensorflow_transform as tft
 
-        from pipelines.preprocess import text_features
-
-        where = files.join(self.examples, "recipe.yaml")
-        unknown = text_features(read_recipe(files.read_bytes(where), where=where)).unknown_id
-        if unknown is None:
-            raise UserError(
-                f"--examples {self.examples}: its recipe has no vocabulary; leave it out"
-            )
+        unknown = unknown_id(self.examples)
         with files.local_copy(self.examples) as folder:
             layer = tft.TFTransformOutput(folder).transform_features_layer()
 
@@ -51,3 +44,20 @@ class LoadUnknown:
             return found[encoded.indices.to_numpy()]
 
         return find
+
+
+def unknown_id(examples: str) -> int:
+    """The id of tokens that the vocabulary of an examples folder does not hold.
+
+    Raises:
+        UserError: its recipe has no vocabulary.
+    """
+    from transforms.text import OUT_OF_VOCABULARY, read_wordpieces
+
+    where = files.join(examples, "recipe.yaml")
+    recipe = read_recipe(files.read_bytes(where), where=where)
+    if recipe.reads_text:
+        raise UserError(f"--examples {examples}: its recipe reads raw text and has no vocabulary")
+    if recipe.vocabulary_path is not None:
+        return read_wordpieces(recipe.vocabulary_path).index("[UNK]")
+    return OUT_OF_VOCABULARY
