@@ -27,10 +27,12 @@ NEEDS_preprocess := INPUT RECIPE OUTPUT
 NEEDS_train := EXAMPLES OUTPUT
 NEEDS_score := INPUT MODEL OUTPUT
 NEEDS_evaluate := INPUT OUTPUT
+NEEDS_calibrate := INPUT MODEL OUTPUT
 EXAMPLE_preprocess := INPUT='data/labelled/*.parquet' RECIPE=char-bilstm-manhattan OUTPUT=out/examples
 EXAMPLE_train := EXAMPLES=out/examples OUTPUT=out/bundle
 EXAMPLE_score := INPUT='data/pairs/*.parquet' MODEL=out/bundle OUTPUT=out/scores
 EXAMPLE_evaluate := INPUT=out/scores OUTPUT=out/report
+EXAMPLE_calibrate := INPUT=out/scores MODEL=out/bundle OUTPUT=out/bundle-calibrated
 
 # Stops before anything is installed, with one line that shows how, unless all variables are given.
 need = $(foreach name,$(NEEDS_$(1)),$(if $(strip $($(name))),,$(error make run-$(1) needs \
@@ -47,7 +49,7 @@ OUT = $(call flag,--output,$(OUTPUT))
 RUN_ON = $(call flag,--runner,$(RUNNER))
 
 .PHONY: help setup demo test test-slow lint format run-preprocess run-train run-score run-evaluate \
-	bench lock lock-check audit clean
+	run-calibrate bench lock lock-check audit clean
 
 help: ## Show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "  %-16s%s\n", $$1, $$2}' $(firstword $(MAKEFILE_LIST))
@@ -84,6 +86,9 @@ run-score: $(READY) ## Pairs and a bundle to scored pairs: INPUT= MODEL= OUTPUT=
 
 run-evaluate: $(READY) ## Labelled scores to metrics and a report: INPUT= OUTPUT= [RUNNER= ARGS=]
 	@$(PY) -m pipelines.evaluate $(INPUTS) $(OUT) $(RUN_ON) $(ARGS)
+
+run-calibrate: $(READY) ## Labelled scores to a bundle of true probabilities: INPUT= MODEL= OUTPUT= [ARGS=]
+	@$(PY) -m pipelines.calibrate $(INPUTS) $(call flag,--model,$(MODEL)) $(OUT) $(ARGS)
 
 bench: $(READY) ## Run the benchmarks
 	@$(PY) -m benchmarks.run $(ARGS)

@@ -44,6 +44,7 @@ def test_help_lists_every_target_with_a_line(make):
         (["run-preprocess", "INPUT=i", "OUTPUT=o"], "RECIPE= is missing"),
         (["run-train"], "EXAMPLES= is missing"),
         (["run-evaluate", "INPUT=i"], "OUTPUT= is missing"),
+        (["run-calibrate", "INPUT=i", "OUTPUT=o"], "MODEL= is missing"),
     ],
 )
 def test_a_missing_variable_is_told_in_one_line_before_anything_is_installed(
