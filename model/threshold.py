@@ -2,9 +2,19 @@
 
 from __future__ import annotations
 
+import re
+from collections.abc import Callable
+
 import numpy as np
 
+from transforms.errors import UserError
+
 DEFAULT_RULE = "accuracy"
+EXPECTED = "accuracy, balanced_accuracy, f1, precision>=X, recall>=X or cost=ALARM:MISS"
+# Of each cut: positives found, negatives found [cuts]; all positives, all negatives → score [cuts].
+Score = Callable[[np.ndarray, np.ndarray, int, int], np.ndarray]
+_AT_LEAST = re.compile(r"(precision|recall)>=(0?\.\d+|0|1(?:\.0*)?)")
+_COST = re.compile(r"cost=(\d+\.?\d*):(\d+\.?\d*)")
 
 
 def _accuracy(hits: np.ndarray, alarms: np.ndarray, ones: int, zeros: int) -> np.ndarray:
@@ -19,13 +29,43 @@ def _f1(hits: np.ndarray, alarms: np.ndarray, ones: int, zeros: int) -> np.ndarr
     return 2 * hits / np.maximum(hits + alarms + ones, 1)
 
 
-RULES = {"accuracy": _accuracy, "balanced_accuracy": _balanced, "f1": _f1}
+RULES: dict[str, Score] = {"accuracy": _accuracy, "balanced_accuracy": _balanced, "f1": _f1}
+
+
+def parse_rule(rule: str) -> Score:
+    """The score that a rule gives each cut; the best cut has the highest.
+
+    `precision>=0.95` takes, of the cuts with at least this precision, the one that finds most;
+    where none has it, the one with the highest. `recall>=0.9` takes the most precise of those that
+    find enough. `cost=1:5` counts a false alarm as 1 and a missed pair as 5.
+
+    Raises:
+        UserError: there is no such rule.
+    """
+    if rule in RULES:
+        return RULES[rule]
+    if found := _AT_LEAST.fullmatch(rule.replace(" ", "")):
+        return _at_least(found[1], float(found[2]))
+    if found := _COST.fullmatch(rule.replace(" ", "")):
+        alarm, miss = float(found[1]), float(found[2])
+        return lambda hits, alarms, ones, zeros: -(alarm * alarms + miss * (ones - hits))
+    raise UserError(f"threshold rule {rule!r}: expected {EXPECTED}")
+
+
+def _at_least(name: str, floor: float) -> Score:
+    def score(hits: np.ndarray, alarms: np.ndarray, ones: int, zeros: int) -> np.ndarray:
+        precision = hits / np.maximum(hits + alarms, 1)
+        recall = hits / max(ones, 1)
+        held, sought = (precision, recall) if name == "precision" else (recall, precision)
+        return np.where(held >= floor, 1 + sought, held)
+
+    return score
 
 
 def choose_threshold(
     similarities: np.ndarray, labels: np.ndarray, rule: str = DEFAULT_RULE
 ) -> tuple[float, float]:
-    """The threshold with the best score, and that score.
+    """The threshold with the best score by a rule (see `parse_rule`), and that score.
 
     A pair is alike where similarity ≥ threshold. `similarities` float [n] in 0…1, `labels` 0 or
     1 [n]. Every cut between two neighbouring similarities is tried; of equally good ones the
@@ -37,7 +77,7 @@ def choose_threshold(
     # The cut after k pairs calls the k most similar alike; it must not part equal similarities.
     cuts = np.r_[0, np.flatnonzero(np.diff(values)) + 1, len(values)]
     hits = np.r_[0, np.cumsum(ones)][cuts]
-    scores = RULES[rule](hits, cuts - hits, int(ones.sum()), int((~ones).sum()))
+    scores = parse_rule(rule)(hits, cuts - hits, int(ones.sum()), int((~ones).sum()))
     above = np.r_[np.float32(1), values][cuts]
     below = np.r_[values, np.float32(0)][cuts]
     middle = _between(below, above)

@@ -6,6 +6,7 @@ Several machines: the same on each of them, with TF_CONFIG set.
 
 from __future__ import annotations
 
+import argparse
 import resource
 import sys
 import time
@@ -15,6 +16,7 @@ from importlib.metadata import version
 from typing import TYPE_CHECKING, Any
 
 from model.recipe import Recipe, describe_recipes, read_recipe
+from model.threshold import DEFAULT_RULE, EXPECTED, parse_rule
 from pipelines import options
 from transforms import files
 from transforms.errors import UserError
@@ -39,7 +41,7 @@ class TrainRun:
     seed: int | None = None
     global_batch_size: int | None = None
     strategy: str = "auto"
-    threshold_rule: str = "accuracy"
+    threshold_rule: str = DEFAULT_RULE
     checkpoints: str | None = None
     checkpoint_steps: int | None = None
     checkpoint_minutes: float = 10
@@ -195,6 +197,15 @@ def tell(asked: TrainRun, metrics: dict[str, Any]) -> None:
     )
 
 
+def threshold_rule(text: str) -> str:
+    """A flag's rule for the threshold."""
+    try:
+        parse_rule(text)
+    except UserError as error:
+        raise argparse.ArgumentTypeError(str(error)) from None
+    return text
+
+
 def parse(argv: Sequence[str]) -> TrainRun:
     """The run that the flags ask for."""
     parser = options.parser("train", __doc__ or "", EXAMPLE)
@@ -212,9 +223,10 @@ def parse(argv: Sequence[str]) -> TrainRun:
     told.add_argument("--strategy", choices=STRATEGIES, default="auto", help="where to train")
     told.add_argument(
         "--threshold_rule",
-        choices=("accuracy", "balanced_accuracy", "f1"),
-        default="accuracy",
-        help="what the label threshold is best at",
+        type=threshold_rule,
+        default=DEFAULT_RULE,
+        metavar="RULE",
+        help=f"chooses the label threshold on the eval part: {EXPECTED}",
     )
     kept = parser.add_argument_group("checkpoints and logs")
     kept.add_argument(

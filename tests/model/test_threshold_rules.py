@@ -1,0 +1,76 @@
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from sklearn.metrics import precision_score, recall_score
+
+from model.threshold import choose_threshold
+from transforms.errors import UserError
+
+PAIRS = st.lists(st.tuples(st.sampled_from(np.linspace(0, 1, 9)), st.booleans()), min_size=1)
+
+
+def every_cut(similarities: np.ndarray) -> list[np.ndarray]:
+    return [similarities >= cut for cut in [*np.unique(similarities), 2.0]]
+
+
+def columns(pairs: list) -> tuple[np.ndarray, np.ndarray]:
+    return np.array([p[0] for p in pairs], np.float32), np.array([p[1] for p in pairs], int)
+
+
+def scores(labels: np.ndarray, told: np.ndarray) -> tuple[float, float]:
+    return (
+        precision_score(labels, told, zero_division=0),
+        recall_score(labels, told, zero_division=0),
+    )
+
+
+@settings(max_examples=25, deadline=None)
+@given(PAIRS, st.sampled_from([0.3, 0.5, 0.75, 1.0]))
+def test_precision_of_at_least_finds_the_most(pairs: list, floor: float):
+    similarities, labels = columns(pairs)
+    threshold, _ = choose_threshold(similarities, labels, f"precision>={floor}")
+    precision, recall = scores(labels, similarities >= np.float32(threshold))
+    possible = [scores(labels, told) for told in every_cut(similarities)]
+    allowed = [r for p, r in possible if p >= floor]
+
+    if allowed:
+        assert precision >= floor and recall == pytest.approx(max(allowed))
+    else:
+        assert precision == pytest.approx(max(p for p, _ in possible))
+
+
+@settings(max_examples=25, deadline=None)
+@given(PAIRS, st.sampled_from([0.3, 0.5, 0.75, 1.0]))
+def test_recall_of_at_least_is_the_most_precise(pairs: list, floor: float):
+    similarities, labels = columns(pairs)
+    threshold, _ = choose_threshold(similarities, labels, f"recall>={floor}")
+    precision, recall = scores(labels, similarities >= np.float32(threshold))
+    possible = [scores(labels, told) for told in every_cut(similarities)]
+
+    if labels.any():
+        assert recall >= floor
+        assert precision == pytest.approx(max(p for p, r in possible if r >= floor))
+
+
+@settings(max_examples=25, deadline=None)
+@given(PAIRS, st.sampled_from([(1, 1), (1, 5), (10, 1), (0.5, 2)]))
+def test_the_cost_of_errors_is_least(pairs: list, costs: tuple[float, float]):
+    similarities, labels = columns(pairs)
+    threshold, _ = choose_threshold(similarities, labels, f"cost={costs[0]}:{costs[1]}")
+
+    def cost(told: np.ndarray) -> float:
+        alarms, misses = (told & (labels == 0)).sum(), (~told & (labels == 1)).sum()
+        return alarms * costs[0] + misses * costs[1]
+
+    assert cost(similarities >= np.float32(threshold)) == pytest.approx(
+        min(cost(told) for told in every_cut(similarities))
+    )
+
+
+@pytest.mark.parametrize("rule", ["", "precision", "precision>=1.5", "recall>=-1", "cost=1", "f2"])
+def test_other_rules_are_refused(rule: str):
+    with pytest.raises(UserError, match="expected accuracy"):
+        choose_threshold(np.array([0.5]), np.array([1]), rule)
