@@ -20,6 +20,7 @@ from model.checkpoints import Checkpoints, Progress
 from model.dataset import InputShare, evaluation_batches, training_batches
 from model.evaluation import MEASURES, Evaluation, evaluate, quality
 from model.examples import Examples
+from model.forward import choose_forward
 from model.losses import make_loss
 from model.optimizers import make_optimizer
 from model.recipe import Recipe
@@ -99,6 +100,7 @@ class _Run:
         stop: Stop,
     ):
         self.network, self.recipe, self.training = siamese.network, recipe, recipe.training
+        self.forward = choose_forward(siamese, recipe)
         self.monitor = f"eval_{MEASURES[recipe.task]}"
         self.reporter, self.stop, self.chief = reporter, stop, placement.cluster.is_chief
         self.steps = -(-examples.train.total // self.training.batch_size)
@@ -147,6 +149,7 @@ class _Run:
         self.train_step = make_train_step(
             strategy,
             self.network,
+            self.forward,
             make_loss(self.recipe),
             self.optimizer,
             batch_size=self.training.batch_size,
@@ -169,7 +172,7 @@ class _Run:
         self.eval_batches, spec = distribute(strategy, make)
         self.eval_steps = -(-examples.eval.total // size)
         self.eval_step = make_eval_step(
-            strategy, self.network, make_loss(self.recipe), element_spec=spec
+            strategy, self.forward, make_loss(self.recipe), element_spec=spec
         )
 
     def to_the_end(self) -> FitResult:

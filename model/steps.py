@@ -14,6 +14,7 @@ import tensorflow as tf
 
 from model.dataset import InputShare
 from model.dropout import dropping
+from model.forward import Forward
 
 Batch = dict[str, tf.Tensor]
 Loss = Callable[[tf.Tensor, tf.Tensor, "tf.Tensor | None"], tf.Tensor]
@@ -50,6 +51,7 @@ def distribute(
 def make_train_step(
     strategy: tf.distribute.Strategy,
     network: keras.Model,
+    forward: Forward,
     loss: Loss,
     optimizer: keras.optimizers.Optimizer,
     *,
@@ -68,7 +70,7 @@ def make_train_step(
         rows = tf.reduce_sum(batch["weight"])
         batch = _mirrored(batch) if mirror else batch
         with tf.GradientTape() as tape, dropping(_slots(batch), optimizer.iterations):
-            output = network(sides(batch), training=True)
+            output = forward(sides(batch), True)
             losses = loss(batch["label"], output, batch["weight"])
             total = tf.reduce_sum(losses)
             objective = total / batch_size + sum(network.losses) / replicas
@@ -123,12 +125,12 @@ def _clip_together(
 
 
 def make_eval_step(
-    strategy: tf.distribute.Strategy, network: keras.Model, loss: Loss, *, element_spec: Any
+    strategy: tf.distribute.Strategy, forward: Forward, loss: Loss, *, element_spec: Any
 ) -> Callable[[Any], dict[str, tf.Tensor]]:
     """A function batch → {"output", "label", "loss", "weight"} of all replicas' rows together."""
 
     def on_replica(batch: Batch) -> dict[str, tf.Tensor]:
-        output = tf.cast(network(sides(batch), training=False), tf.float32)
+        output = tf.cast(forward(sides(batch), False), tf.float32)
         losses = loss(batch["label"], output, batch["weight"])
         return {
             "output": output,

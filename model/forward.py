@@ -1,0 +1,39 @@
+"""How training runs the network: through Keras, or for recurrent encoders on a CPU packed."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import tensorflow as tf
+
+from model import recipe_parts as parts
+from model.packed_lstm import encode_packed
+from model.recipe import Recipe
+from model.siamese import Siamese, acts_on_vectors
+
+Forward = Callable[[tuple[Any, Any], bool], Any]
+
+
+def choose_forward(siamese: Siamese, recipe: Recipe) -> Forward:
+    """A function (both sides, training) → output of the network.
+
+    On a GPU, Keras runs LSTMs by cuDNN; the packed way is for CPUs.
+    """
+    if isinstance(recipe.encoder, parts.BiLstm) and not tf.config.list_logical_devices("GPU"):
+        return packed_forward(siamese, recipe)
+    return lambda sides, training: siamese.network(sides, training=training)
+
+
+def packed_forward(siamese: Siamese, recipe: Recipe) -> Forward:
+    """The network with its encoder's recurrence packed; same weights, same result."""
+    layer = siamese.network.get_layer
+
+    def forward(sides: tuple[Any, Any], training: bool) -> Any:
+        together = layer("together")(*sides)
+        encoded = encode_packed(siamese.encoder, together, training=training)
+        if acts_on_vectors(recipe):
+            return layer("apart")(layer("mark")(encoded, together))
+        return siamese.comparison(layer("apart")(encoded), training=training)
+
+    return forward
