@@ -11,13 +11,13 @@ from typing import Any
 
 import keras
 import numpy as np
-import tensorflow as tf
 from keras import ops
 
 from model import recipe_parts as parts
 from model.dropout import StepDropout
 from model.pooling import PACKAGE, pool
 from model.recipe import Recipe, resolve_path
+from model.text_vectors import SavedModelVectors
 from transforms.errors import UserError
 
 EMBEDDING = "embedding"
@@ -177,73 +177,6 @@ def _bert(spec: parts.Bert, ids: Any) -> Any:
     )
     tokens = outputs["sequence_output"]
     return tokens[:, 0] if spec.pooling == "cls" else pool("mean", tokens, keep)
-
-
-@keras.saving.register_keras_serializable(package=PACKAGE)
-class SavedModelVectors(keras.layers.Layer):
-    """Calls a TensorFlow SavedModel from strings to vectors; its weights stay as they are."""
-
-    def __init__(self, path: str, dimensions: int, signature=None, output=None, **kwargs):
-        """Opens the model in `path`; see `recipe_parts.SavedModel`."""
-        super().__init__(trainable=False, **kwargs)
-        self.path, self.dimensions = path, dimensions
-        self.signature, self.output_name = signature, output
-        self.model = _open_saved_model(path)
-
-    def call(self, sentences):
-        """Strings [b] → float32 [b, dimensions]."""
-        outputs = self._function()(sentences)
-        if isinstance(outputs, dict):
-            outputs = outputs[self._output_of(outputs)]
-        return tf.ensure_shape(tf.cast(outputs, tf.float32), [None, self.dimensions])
-
-    def _function(self):
-        if self.signature is None and callable(self.model):
-            return self.model
-        name = self.signature or "serving_default"
-        if name not in self.model.signatures:
-            raise UserError(
-                f"encoder.signature: {self.path} has no signature {name!r}; it has: "
-                f"{', '.join(self.model.signatures) or 'none'}"
-            )
-        function = self.model.signatures[name]
-        (argument,) = function.structured_input_signature[1]
-        return lambda sentences: function(**{argument: sentences})
-
-    def _output_of(self, outputs: dict) -> str:
-        name = self.output_name or (next(iter(outputs)) if len(outputs) == 1 else "default")
-        if name not in outputs:
-            raise UserError(
-                f"encoder.output: {self.path} gives no {name!r}; it gives: {', '.join(outputs)}"
-            )
-        return name
-
-    def compute_output_shape(self, shape):
-        """[b] → [b, dimensions]."""
-        return (*shape, self.dimensions)
-
-    def compute_output_spec(self, sentences):
-        """Said outright: Keras cannot trace strings."""
-        return keras.KerasTensor((*sentences.shape, self.dimensions), "float32")
-
-    def get_config(self):
-        """What rebuilds the layer."""
-        return {
-            **super().get_config(),
-            "path": self.path,
-            "dimensions": self.dimensions,
-            "signature": self.signature,
-            "output": self.output_name,
-        }
-
-
-def _open_saved_model(path: str) -> Any:
-    if not (Path(path) / "saved_model.pb").is_file():
-        raise UserError(
-            f"encoder.path {path!r} holds no saved_model.pb; expected the folder of a TensorFlow "
-            "SavedModel from strings to vectors"
-        )
-    return tf.saved_model.load(path)
 
 
 def _saved_model(spec: parts.SavedModel) -> keras.Model:
