@@ -168,7 +168,7 @@ def split_rows(
     for number, (mask, _, _) in enumerate(problems):
         first[(first < 0) & mask] = number
     bad = first >= 0
-    rejected = batch.filter(pa.array(bad)) if bad.any() else batch.slice(0, 0)
+    rejected = keep_rows(batch, bad)
     why = [problems[number] for number in first[bad]]
     rejected = pa.RecordBatch.from_arrays(
         [
@@ -178,7 +178,25 @@ def split_rows(
         ],
         schema=rejected_schema(batch.schema),
     )
-    return (batch.filter(pa.array(~bad)) if bad.any() else batch), rejected
+    return keep_rows(batch, ~bad), rejected
+
+
+def keep_rows(batch: pa.RecordBatch, mask: np.ndarray) -> pa.RecordBatch:
+    """The rows of a batch where the mask, bool [n], is true; columns may be of any type."""
+    if mask.all():
+        return batch
+    columns = [_kept(column, mask) for column in batch.columns]
+    return pa.RecordBatch.from_arrays(columns, schema=batch.schema)
+
+
+def _kept(column: pa.Array, mask: np.ndarray) -> pa.Array:
+    try:
+        return column.filter(pa.array(mask))
+    except pa.ArrowNotImplementedError:  # as for views: join the runs of rows instead
+        bounds = np.flatnonzero(np.diff(mask, prepend=False, append=False)).tolist()
+        starts_and_ends = zip(bounds[::2], bounds[1::2], strict=True)
+        runs = [column.slice(start, end - start) for start, end in starts_and_ends]
+        return pa.concat_arrays(runs) if runs else column.slice(0, 0)
 
 
 def with_reject(batch: pa.RecordBatch, reason: str, detail: str) -> pa.RecordBatch:
