@@ -17,6 +17,7 @@ import numpy as np
 import pyarrow as pa
 
 from model.engine import Engine, KnownVectors
+from model.profiler import Profiler
 from transforms.encode_once import Vectors
 
 
@@ -82,7 +83,9 @@ class BundleScorer:
         threads = self.options.threads or len(os.sched_getaffinity(0))
         _one_core_a_batch(threads)
         engine = Engine(bundle, cache_mb=self.options.embedding_cache_mb, threads=threads)
-        return LoadedScorer(engine, self.fields(bundle.manifest), bundle.manifest, self.options)
+        scorer = LoadedScorer(engine, self.fields(bundle.manifest), bundle.manifest, self.options)
+        scorer.profile = Profiler(bundle)
+        return scorer
 
 
 def _one_core_a_batch(threads: int) -> None:
@@ -100,7 +103,14 @@ def _one_core_a_batch(threads: int) -> None:
 
 
 class LoadedScorer:
-    """A `transforms.scoring.Scorer` over the engine."""
+    """A `transforms.scoring.Scorer` over the engine.
+
+    Attributes:
+        fields: the columns it fills.
+        profile: counts what drift is told from; None where nobody asks.
+    """
+
+    profile: Profiler | None = None
 
     def __init__(
         self,

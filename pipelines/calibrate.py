@@ -25,6 +25,7 @@ from pipelines.evaluation_inputs import (
     score_patterns,
 )
 from transforms import binary_metrics, files
+from transforms.drift import SIMILARITY, similarity_counts
 from transforms.errors import UserError
 from transforms.evaluating import ALL, EvaluationSettings, evaluate_shard
 from transforms.histograms import ScoreHistogram
@@ -78,7 +79,10 @@ def calibrate(asked: CalibrateRun) -> dict[str, Any]:
         )
     }
     told = calibration.told() | {"rows": histogram.rows, "metrics": measured}
-    new = write_bundle(asked, manifest, calibration, threshold, told)
+    small = histogram.occupied()
+    rows = small.counts.sum(axis=(0, 1))
+    after = similarity_counts(calibration(small.similarity / rows), (0.0, 1.0), rows)
+    new = write_bundle(asked, manifest, calibration, threshold, told, after)
     for name in SHOWN:
         print(f"{name:20}{measured['before'][name]:8.4f} → {measured['after'][name]:.4f}")
     print(f"threshold {manifest['threshold']:.4f} → {threshold:.4f}; bundle: {asked.output}")
@@ -136,6 +140,7 @@ def write_bundle(
     calibration: Any,
     threshold: float,
     told: dict[str, Any],
+    after: list[int],
 ) -> dict[str, Any]:
     """Copies a bundle with calibrated functions, threshold and papers; returns its manifest."""
     import tensorflow as tf
@@ -150,6 +155,8 @@ def write_bundle(
         twins = CalibratedTwins(str(old / SAVED_MODEL), calibration, threshold)
         tf.saved_model.save(twins, str(new / SAVED_MODEL), signatures=twins.signatures())
         metrics = files.read_json(str(old / METRICS)) | {"threshold": threshold}
+        if "profile" in metrics:  # drift is told from calibrated similarities from now on
+            metrics["profile"] |= {SIMILARITY: after}
         files.write_json(str(new / METRICS), metrics | {"calibration": told})
         with (new / "README.md").open("a") as card:
             card.write(

@@ -52,7 +52,8 @@ def unknown_id(examples: str) -> int:
     Raises:
         UserError: its recipe has no vocabulary.
     """
-    from transforms.text import OUT_OF_VOCABULARY, read_wordpieces
+    from transforms.text import OUT_OF_VOCABULARY
+    from transforms.wordpieces import read_wordpieces
 
     where = files.join(examples, "recipe.yaml")
     recipe = read_recipe(files.read_bytes(where), where=where)

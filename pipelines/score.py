@@ -22,10 +22,10 @@ from apache_beam.utils.shared import Shared
 from model.handler import BundleScorer, ScoreOptions
 from pipelines import options
 from pipelines.progress import show_progress
-from transforms import files, ledger
+from transforms import drift, files, ledger
 from transforms.embedding_store import EmbeddingStore
 from transforms.encode_once import EncodeOnce, bucket_count
-from transforms.errors import UserError
+from transforms.errors import RunError, UserError
 from transforms.lock import lock
 from transforms.pairs import REJECT_FIELDS, PairColumns
 from transforms.scoring import Scorer, ScoreSettings, ScoreShards
@@ -48,6 +48,7 @@ class ScoreRun:
     shard_rows: int = options.DEFAULT_SHARD_ROWS
     compression: str = "zstd"
     max_reject_fraction: float = 0.05
+    max_drift: float | None = None
     on_long_sentence: Literal["reject", "truncate"] = "reject"
     on_bad_file: Literal["fail", "reject"] = "fail"
     redact: bool = True
@@ -119,7 +120,15 @@ def score(asked: ScoreRun) -> dict[str, Any]:
             "files_rejected": [asdict(file) for file in planned.rejected],
             "versions": {name: version(name) for name in PACKAGES},
         }
-        commit = Commit(asked.output, work, header, asked.max_reject_fraction, started)
+        commit = Commit(
+            asked.output,
+            work,
+            header,
+            asked.max_reject_fraction,
+            started,
+            trained=trained_profile(asked.model),
+            max_drift=asked.max_drift,
+        )
         with show_progress(asked.output, work):
             run_pipeline(
                 work.todo, scorer.load, settings, commit, beam_options, encode_once=encode_once
@@ -191,6 +200,8 @@ class Commit:
     header: dict[str, Any]
     max_reject_fraction: float
     started: float
+    trained: drift.Profile = field(default_factory=dict)
+    max_drift: float | None = None
 
     def __call__(self, _: None, accounts: Any, encoded: Any) -> dict[str, Any]:
         """Adds the accounts of earlier runs to those of this one, and commits them.
@@ -203,12 +214,14 @@ class Commit:
         fresh = list(accounts)
         rows = sum(account.rows_in for account in fresh)
         earlier = [ledger.read_account(self.output, shard.name) for shard in self.work.done]
+        drifted = self._drift([*earlier, *fresh])
         return ledger.commit(
             self.output,
             [*earlier, *fresh],
             expected=[shard.name for shard in (*self.work.done, *self.work.todo)],
             header={
                 **self.header,
+                "drift": drifted,
                 "rows_this_run": rows,
                 "shards_this_run": len(fresh),
                 **_times(fresh, self.started, rows),
@@ -216,6 +229,22 @@ class Commit:
             more_counts=list(encoded),
             max_reject_fraction=self.max_reject_fraction,
         )
+
+    def _drift(self, accounts: Sequence[ledger.ShardAccount]) -> dict[str, float]:
+        scored = drift.add_up(account.profile for account in accounts)
+        found = drift.drift(self.trained, scored)
+        if self.max_drift is not None and found.get("drift", 0.0) > self.max_drift:
+            raise RunError(
+                f"{drift.told(found)}, more than --max_drift {self.max_drift} allows; not "
+                "committed: train on pairs like these, or raise --max_drift and run again"
+            )
+        return found
+
+
+def trained_profile(bundle: str) -> drift.Profile:
+    """What the bundle's metrics keep of its training data; nothing in bundles without it."""
+    path = files.join(bundle, "metrics.json")
+    return files.read_json(path).get("profile", {}) if files.exists(path) else {}
 
 
 def _times(accounts: Sequence[ledger.ShardAccount], started: float, rows: int) -> dict[str, float]:
@@ -308,6 +337,7 @@ def tell_result(output: str, manifest: dict[str, Any]) -> None:
         f"{manifest['rows_rejected']:,} rejected{f' ({reasons})' if reasons else ''}; "
         f"{manifest['sentences_encoded']:,} of {manifest['sentences']:,} sentences encoded; "
         f"{manifest['seconds']:.1f} s, {manifest['pairs_per_second']:,.0f} pairs/s\n"
+        f"{drift.told(manifest.get('drift', {}))}\n"
         f"scores: {output}/*.parquet   manifest: {output}/{ledger.MANIFEST}"
     )
 
@@ -333,6 +363,7 @@ def parse(argv: Sequence[str]) -> ScoreRun:
         shard_rows=args.shard_rows,
         compression=args.compression,
         max_reject_fraction=args.max_reject_fraction,
+        max_drift=args.max_drift,
         on_long_sentence=args.on_long_sentence,
         on_bad_file=args.on_bad_file,
         redact=args.redact,
@@ -381,6 +412,12 @@ def add_flags(parser: argparse.ArgumentParser) -> None:
         type=options.fraction,
         default=0.05,
         help="with more rejected rows than this the run fails and does not commit",
+    )
+    group.add_argument(
+        "--max_drift",
+        type=float,
+        help="with a greater drift from the training data the run fails and does not commit; "
+        f"{drift.LITTLE} is little, {drift.MUCH} much",
     )
     group.add_argument(
         "--on_bad_file",

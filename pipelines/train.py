@@ -19,6 +19,7 @@ from model.recipe import Recipe, describe_recipes, read_recipe
 from model.threshold import DEFAULT_RULE, EXPECTED, parse_rule
 from pipelines import options
 from transforms import files
+from transforms.drift import training_profile
 from transforms.errors import UserError
 
 if TYPE_CHECKING:
@@ -100,6 +101,7 @@ def train_recipe(
     from model import bundle
     from model.evaluation import measure
     from model.fitting import CheckpointOptions, fit
+    from model.profiler import similarity_range
     from model.reporter import Reporter
     from model.siamese import build_siamese
     from model.strategy import choose_strategy
@@ -128,6 +130,9 @@ def train_recipe(
         **describe_run(asked, recipe, examples, placement, fitted),
         **measures,
         **coverage,
+        "profile": training_profile(
+            examples.manifest, fitted.evaluation.similarity, similarity_range(recipe)
+        ),
         "threshold": threshold,
         "seconds": round(time.time() - started, 3),
         "peak_memory_mb": round(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024, 1),

@@ -52,6 +52,7 @@ class ShardAccount:
         files: what was written.
         started: when work on the shard began, seconds since 1970.
         finished: when it ended.
+        profile: what drift is told from (see `transforms.drift`).
     """
 
     shard: dict[str, Any]
@@ -64,6 +65,7 @@ class ShardAccount:
     files: tuple[WrittenFile, ...] = ()
     started: float = 0.0
     finished: float = 0.0
+    profile: dict[str, list[int]] = field(default_factory=dict)
 
     def check(self) -> ShardAccount:
         """Holds the promise that every row is accounted for.

@@ -18,6 +18,7 @@ import pyarrow as pa
 from apache_beam.metrics import Metrics
 from apache_beam.utils.shared import Shared
 
+from transforms.drift import Profile, add_up
 from transforms.encode_once import Vectors
 from transforms.errors import RunError, UserError
 from transforms.ledger import REJECTS_FOLDER, ShardAccount, write_account
@@ -92,6 +93,7 @@ def score_shard(shard: Shard, scorer: Scorer, settings: ScoreSettings) -> ShardA
     schema = shard_schema(shard)
     reasons: Counter[str] = Counter()
     counts: Counter[str] = Counter()
+    profiles: list[Profile] = []
     rows_in = 0
     with ExitStack() as stack:
         scores, rejects = (
@@ -110,7 +112,9 @@ def score_shard(shard: Shard, scorer: Scorer, settings: ScoreSettings) -> ShardA
             )
             outcome = score_rows(good, scorer, settings)
             if outcome.scored:  # in one piece: halving must not show in the bytes
-                scores.write(pa.concat_batches(outcome.scored))
+                scored = pa.concat_batches(outcome.scored)
+                scores.write(scored)
+                profiles.append(_profile(scored, scorer, settings))
             for part in (bad, *outcome.failed):
                 rejects.write(part)
                 reasons.update(part.column("reject_reason").to_pylist())
@@ -127,9 +131,19 @@ def score_shard(shard: Shard, scorer: Scorer, settings: ScoreSettings) -> ShardA
         files=tuple(written),
         started=started,
         finished=time.time(),
+        profile=add_up(profiles),
     )
     write_account(settings.output, account)
     return account
+
+
+def _profile(scored: pa.RecordBatch, scorer: Scorer, settings: ScoreSettings) -> Profile:
+    """What drift is told from; nothing where the scorer does not profile."""
+    profile = getattr(scorer, "profile", None)
+    if profile is None:
+        return {}
+    sides, _ = cut_sentences(scored, settings.columns, settings.max_chars)
+    return profile(*sides, scored.column(scorer.fields[0].name))
 
 
 def scored_schema(schema: pa.Schema, scorer: Scorer) -> pa.Schema:
