@@ -27,11 +27,17 @@ NEEDS_preprocess := INPUT RECIPE OUTPUT
 NEEDS_train := EXAMPLES OUTPUT
 NEEDS_score := INPUT MODEL OUTPUT
 NEEDS_evaluate := INPUT OUTPUT
+NEEDS_convert := INPUT OUTPUT
+NEEDS_inspect := INPUT
+NEEDS_try := MODEL
 NEEDS_calibrate := INPUT MODEL OUTPUT
 EXAMPLE_preprocess := INPUT='data/labelled/*.parquet' RECIPE=char-bilstm-manhattan OUTPUT=out/examples
 EXAMPLE_train := EXAMPLES=out/examples OUTPUT=out/bundle
 EXAMPLE_score := INPUT='data/pairs/*.parquet' MODEL=out/bundle OUTPUT=out/scores
 EXAMPLE_evaluate := INPUT=out/scores OUTPUT=out/report
+EXAMPLE_convert := INPUT='data/*.tsv' OUTPUT=data/pairs.parquet
+EXAMPLE_inspect := INPUT=out/scores
+EXAMPLE_try := MODEL=out/bundle
 EXAMPLE_calibrate := INPUT=out/scores MODEL=out/bundle OUTPUT=out/bundle-calibrated
 
 # Stops before anything is installed, with one line that shows how, unless all variables are given.
@@ -42,14 +48,15 @@ $(foreach goal,$(filter run-%,$(MAKECMDGOALS)),$(call need,$(goal:run-%=%)))
 endif
 
 # $(call flag,--name,value): the value in single quotes, so that the shell leaves it alone.
-flag = $(if $(strip $(2)),$(1)='$(subst ','\'',$(2))')
+quoted = '$(subst ','\'',$(1))'
+flag = $(if $(strip $(2)),$(1)=$(call quoted,$(2)))
 # --input takes several patterns, parted by spaces.
 INPUTS = $(if $(strip $(INPUT)),--input $(foreach pattern,$(INPUT),'$(subst ','\'',$(pattern))'))
 OUT = $(call flag,--output,$(OUTPUT))
 RUN_ON = $(call flag,--runner,$(RUNNER))
 
 .PHONY: help setup demo test test-slow lint format run-preprocess run-train run-score run-evaluate \
-	run-calibrate bench lock lock-check audit clean
+	run-calibrate run-convert run-inspect run-try bench lock lock-check audit clean
 
 help: ## Show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "  %-16s%s\n", $$1, $$2}' $(firstword $(MAKEFILE_LIST))
@@ -86,6 +93,15 @@ run-score: $(READY) ## Pairs and a bundle to scored pairs: INPUT= MODEL= OUTPUT=
 
 run-evaluate: $(READY) ## Labelled scores to metrics and a report: INPUT= OUTPUT= [RUNNER= ARGS=]
 	@$(PY) -m pipelines.evaluate $(INPUTS) $(OUT) $(RUN_ON) $(ARGS)
+
+run-convert: $(READY) ## CSV, TSV or JSON Lines to Parquet: INPUT= OUTPUT= [ARGS=]
+	@$(PY) -m pipelines.convert $(INPUTS) $(OUT) $(ARGS)
+
+run-inspect: $(READY) ## Show what a bundle, examples, scores or a report are: INPUT= [ARGS=--json]
+	@$(PY) -m pipelines.inspect $(call quoted,$(INPUT)) $(ARGS)
+
+run-try: $(READY) ## Score pairs from the keyboard, a line each, parted by a tab: MODEL= [ARGS=]
+	@$(PY) -m pipelines.try $(call quoted,$(MODEL)) $(ARGS)
 
 run-calibrate: $(READY) ## Labelled scores to a bundle of true probabilities: INPUT= MODEL= OUTPUT= [ARGS=]
 	@$(PY) -m pipelines.calibrate $(INPUTS) $(call flag,--model,$(MODEL)) $(OUT) $(ARGS)
