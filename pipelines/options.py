@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import argparse
+import logging
 import os
 import re
 import sys
+import threading
 from collections.abc import Callable, Sequence
 
 from apache_beam.options.pipeline_options import PipelineOptions, StandardOptions
@@ -16,6 +18,10 @@ from transforms.pairs import PairColumns
 LOCAL_RUNNER = "FnApiRunner"
 DEFAULT_MAX_CHARS = 10_000
 DEFAULT_SHARD_ROWS = 131_072
+TRACEBACK = "TWINBEAM_TRACEBACK"
+_WORKER_GONE = "Channel closed prematurely"
+_IN_WORKER = re.compile(r"\[while running |Traceback \(most recent call last\)")
+_KIND = re.compile(r"^(?:\w+\.)*(\w+(?:Error|Exception|Interrupt|Exit))\b", re.M)
 _TOLD = re.compile(r"(?:errors\.)?(UserError|RunError): (.+?)(?: \[while running .*)?$", re.M)
 
 
@@ -123,10 +129,16 @@ def _subclasses(kind: type) -> list[type]:
 def run_main(run: Callable[[], object]) -> int:
     """Runs a command and turns its errors into one line and an exit code.
 
+    The runner's own logs of a failure are left out: they tell it once more, with tracebacks that
+    may quote rows. TWINBEAM_TRACEBACK=1 brings them back.
+
     Returns:
         0 done, 2 wrong use or unusable input, 1 failed.
     """
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")  # TensorFlow's own notes help nobody here
+    verbose = bool(os.environ.get(TRACEBACK))
+    if not verbose:
+        _quiet_runner()
     try:
         run()
         return 0
@@ -136,12 +148,29 @@ def run_main(run: Callable[[], object]) -> int:
         return _tell(error, 1)
     except KeyboardInterrupt:
         return _tell("stopped; run the same command again to go on", 1)
-    except Exception as error:  # a worker's error reaches us as the text of another one
-        told = _TOLD.findall(str(error))
-        if not told:
+    except Exception as error:
+        told = _TOLD.findall(str(error))  # a worker's error reaches us as the text of another one
+        if told:
+            kind, line = told[-1]
+            return _tell(line, 2 if kind == "UserError" else 1)
+        if verbose:
             raise
-        kind, line = told[-1]
-        return _tell(line, 2 if kind == "UserError" else 1)
+        return _tell(f"{_unforeseen(error)}; {TRACEBACK}=1 shows more", 1)
+
+
+def _quiet_runner() -> None:
+    for name in ("common", "worker", "portability"):
+        logging.getLogger(f"apache_beam.runners.{name}").setLevel(logging.CRITICAL)
+    threading.excepthook = lambda _: None
+
+
+def _unforeseen(error: Exception) -> str:
+    kind, text = type(error).__name__, str(error)
+    if _WORKER_GONE in text:
+        return "a worker process ended before its work (killed, or out of memory?); run again"
+    if _IN_WORKER.search(text):  # what a library says in a worker may quote a row
+        return f"a worker failed with {(_KIND.findall(text) or [kind])[-1]}"
+    return f"{kind}: {text.strip().partition(chr(10))[0]}"
 
 
 def _tell(error: object, code: int) -> int:
