@@ -10,10 +10,9 @@ from __future__ import annotations
 import argparse
 import sys
 import tempfile
-import threading
 import time
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from dataclasses import dataclass
 from importlib.metadata import version
 from typing import TYPE_CHECKING, Any
@@ -23,6 +22,7 @@ from apache_beam.options.pipeline_options import PipelineOptions, StandardOption
 
 from model.recipe import Recipe, load_recipe
 from pipelines import options
+from pipelines.steps import show_steps
 from transforms import examples_folder, files
 from transforms.example_counts import add_up
 from transforms.examples import EVAL, PARTS, TRAIN, tensor_adapter_config
@@ -31,8 +31,6 @@ from transforms.lock import lock
 from transforms.pairs import PairColumns
 from transforms.preprocessing import (
     COUNTS,
-    LEARNED,
-    TRANSFORMED,
     PairReading,
     ReadPairs,
     ReadTrainingPairs,
@@ -44,7 +42,6 @@ from transforms.wordpieces import read_wordpieces
 if TYPE_CHECKING:
     from transforms.text import TextFeatures
 
-LOOK_EVERY_SECONDS = 5.0
 PACKAGES = ("apache-beam", "pyarrow", "tensorflow", "tensorflow-text", "tensorflow-transform")
 EXAMPLE = (
     "python -m pipelines.preprocess --input 'pairs/*.parquet' "
@@ -221,30 +218,6 @@ def graph_folder(staging: str, beam_options: PipelineOptions) -> Iterator[str]:
         return
     with tempfile.TemporaryDirectory(prefix="twinbeam-") as folder:
         yield folder
-
-
-@contextmanager
-def show_steps(staging: str, shards: int) -> Iterator[None]:
-    """Says every few seconds, until the block ends, which step is how far."""
-    started, ended = time.monotonic(), threading.Event()
-
-    def look() -> None:
-        learned = done = 0
-        while not ended.wait(LOOK_EVERY_SECONDS):
-            seconds = time.monotonic() - started
-            with suppress(OSError):  # the folder is renamed at the end
-                learned = examples_folder.count_done(staging, LEARNED)
-                done = examples_folder.count_done(staging, TRANSFORMED)
-            step = f"learning the vocabulary: {learned}" if not done else f"transforming: {done}"
-            print(f"{step} of {shards} shards, {seconds:.0f} s", file=sys.stderr, flush=True)
-
-    thread = threading.Thread(target=look, daemon=True)
-    thread.start()
-    try:
-        yield
-    finally:
-        ended.set()
-        thread.join()
 
 
 def tell_result(output: str, manifest: dict[str, Any]) -> None:

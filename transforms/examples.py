@@ -56,10 +56,10 @@ def raw_rows(
     Returns:
         For each part its rows under `RAW_SCHEMA`, in the order they came.
     """
-    sides = [sentences(rows, name) for name in columns.sides]
-    evaluation = in_eval(*sides, eval_fraction)
+    first, second = (sentences(rows, name) for name in columns.sides)
+    evaluation = in_eval(first, second, eval_fraction)
     label = parse_labels(rows.column(columns.label), labels)
-    values = [*(side.cast(pa.large_binary()) for side in sides), label]
+    values = [first.cast(pa.large_binary()), second.cast(pa.large_binary()), label]
     raw = pa.RecordBatch.from_arrays([_one_each(column) for column in values], schema=RAW_SCHEMA)
     return {TRAIN: raw.filter(pa.array(~evaluation)), EVAL: raw.filter(pa.array(evaluation))}
 

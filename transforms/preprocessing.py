@@ -84,8 +84,8 @@ class ReadPairs(beam.DoFn):
     def process(self, shard: Shard) -> Iterator[beam.pvalue.TaggedOutput]:
         """Reads one shard."""
         schema = rejected_schema(shard_schema(shard))
-        name = f"{REJECTS_FOLDER}/{shard.name}"
-        with ShardWriter(self.folder, name, schema, shard.source, "zstd") as rejects:
+        target = f"{REJECTS_FOLDER}/{shard.name}"
+        with ShardWriter(self.folder, target, schema, shard.source, "zstd") as rejects:
             for parts, rejected in read_pairs(shard, self.how):
                 for part, rows in parts.items():
                     if rows.num_rows:
