@@ -29,6 +29,7 @@ NAMES = {
     "pearson": "Pearson",
     "spearman": "Spearman",
 }
+TWO_CLASS = ("false positives", "false negatives")
 IN_TABLES = ("accuracy", "precision", "recall", "f1", "roc_auc", "macro_f1", "pearson", "spearman")
 
 
@@ -196,9 +197,15 @@ def slice_section(slices: list[dict[str, Any]]) -> str:
             f'<br><span class="range-small">{interval(entry["intervals"].get(name))}</span>'
             for name in measures
         ]
-        rows.append([escape(entry["slice"]), escape(entry["value"]), f"{entry['rows']:,}", *cells])
-    heads = ["slice", "value", "pairs", *(told(name) for name in measures)]
-    return f"<h2>Slices</h2>{table(heads, rows, words=(0, 1))}"
+        rows.append([slice_name(entry), f"{entry['rows']:,}", *cells])
+    heads = ["slice", "pairs", *(told(name) for name in measures)]
+    return f"<h2>Slices</h2>{table(heads, rows, words=(0,))}"
+
+
+def slice_name(entry: dict[str, Any]) -> str:
+    """What a slice is by, and its value."""
+    by = f'<span class="range-small">{escape(entry["slice"])}</span>'
+    return f"{by}<br>{escape(entry['value'])}"
 
 
 def worst_section(worst: dict[str, list[dict[str, Any]]]) -> str:
@@ -207,21 +214,22 @@ def worst_section(worst: dict[str, list[dict[str, Any]]]) -> str:
     for kind, mistakes in worst.items():
         if not mistakes:
             continue
-        given = ["given"] if "given" in mistakes[0] else []
+        # What was true and what was said stands in the name of a two-class mistake.
+        more = (
+            [] if kind in TWO_CLASS else [key for key in ("label", "given") if key in mistakes[0]]
+        )
         rows = [
             [
-                escape(one["sentence1"]),
-                escape(one["sentence2"]),
+                f"<div>{escape(one['sentence1'])}</div><div>{escape(one['sentence2'])}</div>",
                 f"{one['similarity']:.4f}",
-                escape(str(one["label"])),
-                *(escape(str(one[key])) for key in given),
+                *(escape(str(one[key])) for key in more),
             ]
             for one in mistakes
         ]
-        heads = ["sentence 1", "sentence 2", "similarity", "label", *given]
+        heads = ["pair", "similarity", *more]
         parts.append(
             f"<details open><summary><strong>{escape(kind)}</strong></summary>"
-            f"{table(heads, rows, words=(0, 1))}</details>"
+            f"{table(heads, rows, words=(0,))}</details>"
         )
     return f"<h2>The worst mistakes</h2>{''.join(parts)}" if parts else ""
 
