@@ -129,7 +129,9 @@ def training_section(history: Sequence[dict[str, Any]]) -> str:
     if len(history) < 2:
         return ""
     figures = []
-    for name, keys in (("loss", ("loss", "eval_loss")), ("quality", quality_keys(history[0]))):
+    quality = quality_keys(history[0])
+    told = quality[-1].replace("_", " ") if quality else ""
+    for name, keys in (("loss", ("loss", "eval_loss")), (told, quality)):
         lines = [
             Line(key.replace("_", " "), style, [(n, float(v)) for n, v in series(history, key)])
             for key, style in zip(keys, ("zero", "one"), strict=False)
