@@ -19,6 +19,7 @@ import pyarrow as pa
 from model.engine import Engine, KnownVectors
 from model.profiler import Profiler
 from transforms.encode_once import Vectors
+from transforms.quiet import import_tensorflow
 
 
 @dataclass(frozen=True)
@@ -77,11 +78,12 @@ class BundleScorer:
 
     def load(self) -> LoadedScorer:
         """Opens the bundle."""
+        import_tensorflow()
         from model.bundle import load
 
-        bundle = load(self.bundle)
         threads = self.options.threads or len(os.sched_getaffinity(0))
-        _one_core_a_batch(threads)
+        _one_core_a_batch(threads)  # before the bundle: TensorFlow takes it only at its start
+        bundle = load(self.bundle)
         engine = Engine(bundle, cache_mb=self.options.embedding_cache_mb, threads=threads)
         scorer = LoadedScorer(engine, self.fields(bundle.manifest), bundle.manifest, self.options)
         scorer.profile = Profiler(bundle)

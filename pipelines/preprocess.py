@@ -36,6 +36,7 @@ from transforms.preprocessing import (
     ReadTrainingPairs,
     StoreExamples,
 )
+from transforms.quiet import import_tensorflow
 from transforms.shards import Shard, plan_shards
 from transforms.wordpieces import read_wordpieces
 
@@ -139,6 +140,7 @@ def run_pipeline(
     The shards are read twice, once to learn and once to transform: reading costs little, and
     keeping the rows between the two would cost memory as large as the input.
     """
+    import_tensorflow()
     import tensorflow_transform.beam as tft_beam  # brings TensorFlow, seconds after a mistake
 
     features = text_features(asked.recipe, wordpieces)

@@ -21,6 +21,7 @@ from pipelines import options
 from transforms import files
 from transforms.drift import training_profile
 from transforms.errors import UserError
+from transforms.quiet import import_tensorflow
 
 if TYPE_CHECKING:
     from model.examples import Examples
@@ -96,6 +97,7 @@ def train_recipe(
     asked: TrainRun, examples: Examples, recipe: Recipe, started: float
 ) -> dict[str, Any]:
     """Trains under the strategy that fits this place; the chief writes the bundle."""
+    import_tensorflow()
     import keras
 
     from model import bundle
