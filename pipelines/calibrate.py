@@ -13,7 +13,7 @@ import tempfile
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 
@@ -45,7 +45,7 @@ class CalibrateRun:
     inputs: tuple[str, ...]
     output: str
     columns: ScoredColumns = field(default_factory=ScoredColumns)
-    method: str = "platt"
+    method: Literal["platt", "isotonic"] = "platt"
     overwrite: bool = False
 
 

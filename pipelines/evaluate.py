@@ -144,7 +144,7 @@ class WriteEvaluation:
             raise UserError(
                 f"no row can be judged ({reasons or 'no rows'}); check --label_column, --classes"
             )
-        found = {"task": columns.task, "classes": list(columns.classes)}
+        found: dict[str, Any] = {"task": columns.task, "classes": list(columns.classes)}
         found |= results(evaluation, columns.classes, resamples=self.asked.resamples)
         found |= {
             "lineage": self.lineage,

@@ -155,12 +155,13 @@ def lineage(inputs: Sequence[str], bundle: str | None, examples: str | None) -> 
         told["scores"] = {key: manifest[key] for key in kept if key in manifest}
     if bundle:
         manifest = files.read_json(files.join(bundle, MANIFEST))
-        kept = ("recipe", "task", "threshold", "fingerprint", "created", "versions")
-        told["bundle"] = {"path": bundle} | {key: manifest[key] for key in kept if key in manifest}
+        of_bundle = ("recipe", "task", "threshold", "fingerprint", "created", "versions")
+        told["bundle"] = {"path": bundle} | {
+            key: manifest[key] for key in of_bundle if key in manifest
+        }
     if examples:
         manifest = files.read_json(files.join(examples, MANIFEST))
-        kept = _TOLD_OF_EXAMPLES
         told["examples"] = {"path": examples} | {
-            key: manifest[key] for key in kept if key in manifest
+            key: manifest[key] for key in _TOLD_OF_EXAMPLES if key in manifest
         }
     return told

@@ -65,7 +65,7 @@ def inspect(folder: str, *, sums: bool = True) -> dict[str, Any]:
     """
     kind = kind_of(folder)
     manifest = files.read_json(files.join(folder, "metrics.json" if kind == "report" else MANIFEST))
-    found = {"folder": folder, "kind": kind}
+    found: dict[str, Any] = {"folder": folder, "kind": kind}
     if kind != "bundle":
         found["finished"] = files.exists(files.join(folder, SUCCESS))
     found |= {key: manifest[key] for key in _TOLD[kind] if manifest.get(key) is not None}

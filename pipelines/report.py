@@ -57,7 +57,7 @@ def bundle_papers(bundle: str | None) -> tuple[list[dict[str, Any]], bytes | Non
 
 
 def render(
-    found: dict[str, Any], history: list[dict[str, Any]] = (), picture: bytes | None = None
+    found: dict[str, Any], history: Sequence[dict[str, Any]] = (), picture: bytes | None = None
 ) -> str:
     """The page, from the content of metrics.json."""
     body = [

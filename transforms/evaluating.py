@@ -109,7 +109,12 @@ def _guessed(rows: ScoredRows, priors: SentencePriors, settings: EvaluationSetti
     sides = (rows.side1, rows.side2)
     if settings.columns.task == "regression":
         return ScoredRows(
-            rows.batch, *sides, rows.actual, priors.numbers(*sides), rows.predicted, None
+            rows.batch,
+            *sides,
+            rows.actual,
+            priors.numbers(*sides),
+            rows.predicted,
+            rows.probabilities,
         )
     chances = priors.class_probabilities(*sides)
     return ScoredRows(
@@ -178,13 +183,17 @@ def add_up(parts: Iterable[Evaluation], *, keep: int) -> Evaluation:
     worst: dict[str, list[dict[str, Any]]] = {}
     for part in parts:
         for name, counted in part.tallies.items():
-            tallies[name] = tallies[name] + counted if name in tallies else counted
+            tallies[name] = _both(tallies[name], counted) if name in tallies else counted
         skipped.update(part.skipped)
         for kind, mistakes in part.worst.items():
             worst[kind] = _greatest([*worst.get(kind, []), *mistakes], keep)
     for by, values in Counter(by for by, _ in tallies).items():
         check_values(by, values)
     return Evaluation(tallies, skipped, worst)
+
+
+def _both(left: Any, right: Any) -> Tally:
+    return left + right  # of one kind: the task decides it
 
 
 class EvaluateShards(beam.PTransform):

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import apache_beam as beam
-import numpy as np
-import pyarrow as pa
 
 from transforms.labels import LabelRule, parse_labels
 from transforms.pairs import PairColumns, sentences, split_rows
@@ -16,16 +14,20 @@ _NO_LIMIT = 1 << 31
 
 def count_sentences(shard: Shard, columns: PairColumns, labels: LabelRule) -> SentencePriors:
     """The label sums of the sentences of one shard; rows that cannot be read are left out."""
-    classes = len(labels.classes) if labels.classes else None
-    nothing = pa.array([], pa.large_string())
-    counted = [SentencePriors.of(nothing, nothing, np.zeros(0), classes)]
+    classes = _classes(labels)
+    assert columns.label is not None
+    counted = []
     for batch in read_shard(shard, columns=[*columns.sides, columns.label]):
         good, _ = split_rows(batch, columns, max_chars=_NO_LIMIT, labels=labels)
         side1, side2 = (sentences(good, name) for name in columns.sides)
         values = parse_labels(good.column(columns.label), labels)
         numbers = values.to_numpy(zero_copy_only=False)
         counted.append(SentencePriors.of(side1, side2, numbers, classes))
-    return add_priors(counted)
+    return add_priors(counted, classes=classes)
+
+
+def _classes(labels: LabelRule) -> int | None:
+    return len(labels.classes) if labels.classes else None
 
 
 class CountSentences(beam.PTransform):
@@ -41,5 +43,5 @@ class CountSentences(beam.PTransform):
         return (
             shards
             | "Count shard" >> beam.Map(count_sentences, self._columns, self._labels)
-            | "Add up" >> beam.CombineGlobally(add_priors)
+            | "Add up" >> beam.CombineGlobally(add_priors, classes=_classes(self._labels))
         )

@@ -50,6 +50,7 @@ class ScoredColumns:
 
     def needed(self) -> list[str]:
         """All columns that are read, each once."""
+        assert self.pairs.label is not None
         names = [*self.pairs.sides, self.pairs.label, self.similarity, *self.slices]
         if self.predicted is not None and self.task != "regression":
             names.append(self.predicted)
@@ -69,7 +70,7 @@ class ScoredRows:
         actual: class index or number, float64 [n].
         score: similarity, float64 [n].
         predicted: class index, int64 [n]; empty for number labels.
-        probabilities: of all classes [n, classes], for the task `classes`.
+        probabilities: of all classes [n, classes]; [n, 0] where the task is another.
     """
 
     batch: pa.RecordBatch
@@ -78,7 +79,7 @@ class ScoredRows:
     actual: np.ndarray
     score: np.ndarray
     predicted: np.ndarray
-    probabilities: np.ndarray | None
+    probabilities: np.ndarray
 
 
 def read_scored(batch: pa.RecordBatch, columns: ScoredColumns) -> tuple[ScoredRows, Counter[str]]:
@@ -100,7 +101,7 @@ def _rows(
 ) -> ScoredRows:
     actual = parse_labels(good.column(columns.pairs.label), columns.labels)
     side1, side2 = (sentences(good, name) for name in columns.pairs.sides)
-    probabilities = None
+    probabilities = np.empty((len(score), 0))
     if columns.task == "classes":
         named = [good.column(f"probability_{name}") for name in columns.classes]
         probabilities = np.stack([_numbers(column) for column in named], axis=1)

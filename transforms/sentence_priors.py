@@ -51,10 +51,6 @@ class SentencePriors:
         hashes = np.r_[text_hash(side1), text_hash(side2)]
         return cls(*_grouped(hashes, np.r_[rows, rows]), rows.sum(axis=0))
 
-    def __add__(self, other: SentencePriors) -> SentencePriors:
-        """Both together."""
-        return add_priors([self, other])
-
     def look_up(self, sentences: pa.Array) -> tuple[np.ndarray, np.ndarray]:
         """Whether each sentence was seen, bool [n], and its label sums, float64 [n, …]."""
         hashes = text_hash(sentences)
@@ -95,11 +91,16 @@ def _grouped(hashes: np.ndarray, rows: np.ndarray) -> tuple[np.ndarray, np.ndarr
     return distinct, np.stack(sums, axis=1)
 
 
-def add_priors(parts: Iterable[SentencePriors]) -> SentencePriors | None:
-    """All together; None where there is nothing."""
-    parts = [part for part in parts if part is not None]
-    if not parts:
-        return None
+def no_priors(classes: int | None) -> SentencePriors:
+    """What is known where nothing was read; see `SentencePriors.of` for `classes`."""
+    nothing = pa.array([], pa.large_string())
+    return SentencePriors.of(nothing, nothing, np.zeros(0), classes)
+
+
+def add_priors(parts: Iterable[SentencePriors], *, classes: int | None) -> SentencePriors:
+    """All together."""
+    parts = [no_priors(classes), *parts]
     hashes = np.concatenate([part.hashes for part in parts])
     sums = np.concatenate([part.sums for part in parts])
-    return SentencePriors(*_grouped(hashes, sums), sum(part.total for part in parts))
+    total = np.sum([part.total for part in parts], axis=0)
+    return SentencePriors(*_grouped(hashes, sums), total)
