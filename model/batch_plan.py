@@ -26,10 +26,12 @@ class BatchPlan:
 
     @property
     def rows(self) -> int:
+        """Examples of the epoch."""
         return self.ends[-1]
 
     @property
     def steps(self) -> int:
+        """Steps of the epoch."""
         return -(-self.rows // self.batch_size)
 
     @property

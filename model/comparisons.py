@@ -75,7 +75,7 @@ def features(kind: str, u: Any, v: Any) -> Any:
 class Compare(keras.layers.Layer):
     """`measure` or `features` of a kind of comparison, as a layer."""
 
-    def __init__(self, kind: str, **kwargs):
+    def __init__(self, kind: str, **kwargs: Any):
         """`kind` as in the module's table."""
         super().__init__(**kwargs)
         self.kind = kind

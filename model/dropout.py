@@ -44,7 +44,7 @@ class StepDropout(keras.layers.Layer):
     Outside of `dropping` it drops as Keras does.
     """
 
-    def __init__(self, rate: float, **kwargs):
+    def __init__(self, rate: float, **kwargs: Any):
         """`rate` is the share that is zeroed."""
         super().__init__(**kwargs)
         self.rate = rate

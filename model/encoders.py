@@ -115,7 +115,9 @@ def _transformer(spec: parts.Transformer, ids: Any, tokens: Any, longest: int) -
     return pool(spec.pooling, tokens, keep)
 
 
-def _transformer_block(spec: parts.Transformer, tokens: Any, keep: Any, size: int, name: str):
+def _transformer_block(
+    spec: parts.Transformer, tokens: Any, keep: Any, size: int, name: str
+) -> Any:
     """Pre-norm (Xiong et al. 2020): it trains without warm-up tricks."""
     attention = keras.layers.MultiHeadAttention(
         spec.heads, size // spec.heads, dropout=spec.dropout, name=f"{name}_attention"
@@ -133,7 +135,7 @@ def _transformer_block(spec: parts.Transformer, tokens: Any, keep: Any, size: in
 class AddPositions(keras.layers.Layer):
     """Adds a learned vector for each place in the sentence."""
 
-    def __init__(self, longest: int, **kwargs):
+    def __init__(self, longest: int, **kwargs: Any):
         """`longest` is the greatest number of tokens."""
         super().__init__(**kwargs)
         self.longest = longest

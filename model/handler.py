@@ -126,7 +126,7 @@ class LoadedScorer:
         self._engine = engine
         self._classes = manifest.get("classes")
         self._threshold = options.threshold
-        self._counts = ("sentences", "sentences_encoded", "cache_hits")
+        self._counts: tuple[str, ...] = ("sentences", "sentences_encoded", "cache_hits")
 
     def score(self, side1: pa.Array, side2: pa.Array) -> tuple[list[pa.Array], dict[str, int]]:
         """Scores pairs into the columns of `fields`."""

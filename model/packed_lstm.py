@@ -128,7 +128,7 @@ def lstm(gates: tf.Tensor, recurrent: tf.Tensor, packing: Packing) -> tuple[tf.T
     """
 
     @tf.custom_gradient
-    def run(gates: tf.Tensor, recurrent: tf.Tensor):
+    def run(gates: tf.Tensor, recurrent: tf.Tensor) -> Any:
         states, last, kept = _ahead(gates, recurrent, packing)
 
         def gradient(d_states, d_last):
@@ -162,7 +162,7 @@ def _shapes(units: int, arrays: Any) -> tuple:
     return tf.TensorShape([]), state, state, tf.nest.map_structure(lambda _: None, arrays)
 
 
-def _ahead(gates: tf.Tensor, recurrent: tf.Tensor, packing: Packing):
+def _ahead(gates: tf.Tensor, recurrent: tf.Tensor, packing: Packing) -> Any:
     """Forward in time; also what the way back needs of each step."""
     units, rows = recurrent.shape[0], tf.size(packing.order)
 

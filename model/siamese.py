@@ -92,7 +92,7 @@ class Together(keras.layers.Layer):
 class Apart(keras.layers.Layer):
     """The two halves of a batch: a pair of them, or one tensor that holds both."""
 
-    def __init__(self, stack: bool = False, **kwargs):
+    def __init__(self, stack: bool = False, **kwargs: Any):
         """`stack` gives one tensor."""
         super().__init__(**kwargs)
         self.stack = stack

@@ -39,6 +39,7 @@ class Placement:
 
     @property
     def replicas(self) -> int:
+        """Copies of the model that train together."""
         return self.strategy.num_replicas_in_sync
 
 

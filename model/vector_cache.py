@@ -37,7 +37,7 @@ class VectorCache:
         found = np.array(rows, np.int64)
         known = np.flatnonzero(found >= 0)
         into[known] = self._vectors[found[known]]
-        for position in known:
+        for position in known.tolist():
             self._rows.move_to_end(sentences[position])
         return np.flatnonzero(found < 0)
 
@@ -56,7 +56,7 @@ class VectorCache:
     def _grow(self, needed: int) -> None:
         size = len(self._vectors)
         if needed > size:
-            grown = np.empty((min(self.capacity, max(needed, 2 * size)), self._vectors.shape[1]))
-            grown = grown.astype(np.float32)
+            rows = min(self.capacity, max(needed, 2 * size))
+            grown = np.empty((rows, self._vectors.shape[1]), np.float32)
             grown[:size] = self._vectors
             self._vectors = grown

@@ -116,13 +116,13 @@ def _unknown(flags: Sequence[str]) -> list[str]:
     known = argparse.ArgumentParser(add_help=False, allow_abbrev=False, conflict_handler="resolve")
     for kind in _subclasses(PipelineOptions):
         if "_add_argparse_args" in vars(kind):
-            kind._add_argparse_args(known)
+            vars(kind)["_add_argparse_args"].__func__(kind, known)
     _, rest = known.parse_known_args(list(flags))
     return rest
 
 
 def _subclasses(kind: type) -> list[type]:
-    direct = kind.__subclasses__()
+    direct: list[type] = kind.__subclasses__()
     return direct + [deeper for each in direct for deeper in _subclasses(each)]
 
 

@@ -1,1 +1,1 @@
-"""What happens to the data: Arrow batches of pairs, shards and accounts. No model, no command line."""
+"""What happens to the data: batches of pairs, shards and accounts. No model, no command line."""

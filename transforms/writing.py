@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from types import TracebackType
 
 import pyarrow as pa
@@ -26,9 +27,7 @@ class ShardWriter:
         self._name = name
         self._source = source
         self._compression = compression
-        self._hidden: str | None = None
-        self._file: files.HashingFile | None = None
-        self._writer: pq.ParquetWriter | None = None
+        self._opened: _Opened | None = None
 
     def __enter__(self) -> ShardWriter:
         """Itself."""
@@ -37,24 +36,24 @@ class ShardWriter:
     def write(self, batch: pa.RecordBatch) -> None:
         """Appends rows, as a row group of their own."""
         if batch.num_rows:
-            self._open().write_batch(batch)
+            self._open().writer.write_batch(batch)
             self.rows += batch.num_rows
 
     def finish(self) -> WrittenFile:
         """Closes the file and gives it its final name."""
-        self._open().close()
-        self._file.close()
-        files.reveal(self._hidden, files.join(self._folder, *self._name.split("/")))
-        self._hidden = None
-        return WrittenFile(self._name, self.rows, self._file.sha256, self._source)
+        opened = self._open()
+        opened.close()
+        files.reveal(opened.hidden, files.join(self._folder, *self._name.split("/")))
+        self._opened = None
+        return WrittenFile(self._name, self.rows, opened.file.sha256, self._source)
 
-    def _open(self) -> pq.ParquetWriter:
-        if self._writer is None:
-            self._hidden, self._file = files.create_hidden(self._folder, self._name)
-            self._writer = pq.ParquetWriter(
-                pa.PythonFile(self._file, mode="w"), self.schema, compression=self._compression
-            )
-        return self._writer
+    def _open(self) -> _Opened:
+        if self._opened is None:
+            hidden, file = files.create_hidden(self._folder, self._name)
+            sink = pa.PythonFile(file, mode="w")
+            writer = pq.ParquetWriter(sink, self.schema, compression=self._compression)
+            self._opened = _Opened(hidden, file, writer)
+        return self._opened
 
     def __exit__(
         self,
@@ -63,9 +62,21 @@ class ShardWriter:
         trace: TracebackType | None,
     ) -> None:
         """Deletes what was not finished."""
-        if self._hidden is not None:
+        if self._opened is not None:
             try:
-                self._writer.close()
-                self._file.close()
+                self._opened.close()
             finally:
-                files.delete([self._hidden])
+                files.delete([self._opened.hidden])
+
+
+@dataclass(frozen=True)
+class _Opened:
+    """The file as it is being written."""
+
+    hidden: str
+    file: files.HashingFile
+    writer: pq.ParquetWriter
+
+    def close(self) -> None:
+        self.writer.close()
+        self.file.close()
