@@ -5,6 +5,8 @@ Padding never counts. `last` is no pooling: it is the final state of a recurrent
 
 from __future__ import annotations
 
+from typing import Any
+
 import keras
 from keras import ops
 
@@ -27,7 +29,7 @@ class _Pool(keras.layers.Layer):
 class PoolTokens(_Pool):
     """Mean, max or both over the tokens that are not padding."""
 
-    def __init__(self, how: str, **kwargs):
+    def __init__(self, how: str, **kwargs: Any):
         """`how` is `mean`, `max` or `mean_max`."""
         super().__init__(**kwargs)
         self.how = how
@@ -67,7 +69,7 @@ class AttentionPool(_Pool):
         return ops.sum(tokens * weights, axis=1)
 
 
-def pool(how: str, tokens, keep):
+def pool(how: str, tokens: Any, keep: Any) -> Any:
     """Tokens [b, t, d] and which of them are real [b, t] → [b, d], or [b, 2 d] for `mean_max`."""
     layer = AttentionPool(name="pool") if how == "attention" else PoolTokens(how, name="pool")
     return layer(tokens, keep)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import signal
 import threading
 from types import TracebackType
+from typing import Any
 
 
 class Stop:
@@ -12,7 +13,7 @@ class Stop:
 
     def __init__(self) -> None:
         self.wanted = False
-        self._before: object = None
+        self._before: Any = None
 
     def __enter__(self) -> Stop:
         if threading.current_thread() is threading.main_thread():

@@ -65,7 +65,7 @@ def fill_matrix(
 
 
 def corpus_vectors(
-    sentences: Iterable[Sequence[int]], dimensions: int, *, seed: int
+    sentences: Iterable[Sequence[int | str]], dimensions: int, *, seed: int
 ) -> dict[int, np.ndarray]:
     """Vectors of the ids in sentences, by word2vec (skip-gram; Mikolov et al. 2013).
 
