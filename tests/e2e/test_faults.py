@@ -69,6 +69,11 @@ def strange_names(output: Path) -> list[str]:
     return sorted(there ^ (listed | ours))
 
 
+def wait_for_work(process: subprocess.Popen) -> None:
+    """Waits until the run says what there is to do, or has ended."""
+    process.stdout.readline()
+
+
 def disturbed(tmp_path: Path, rows: int, kills: int, shard_rows: int, seed: int) -> dict:
     """Kills runs at random moments, then lets one finish; checks it against an undisturbed one."""
     chance = random.Random(seed)
@@ -82,14 +87,16 @@ def disturbed(tmp_path: Path, rows: int, kills: int, shard_rows: int, seed: int)
         row_group_size=shard_rows,
     )
     flags = ["--shard_rows", str(shard_rows)]
-    code, _, complained = run_to_end(source, tmp_path / "calm", *flags)
-    assert code == 0, complained
-    output, done_before, longest, survived = tmp_path / "killed", {}, 1.0, 0
+    calm = start(source, tmp_path / "calm", *flags, fault="slow")
+    wait_for_work(calm)
+    planned = time.monotonic()
+    _, complained = calm.communicate()
+    assert calm.returncode == 0, complained
+    longest = time.monotonic() - planned
+    output, done_before, survived = tmp_path / "killed", {}, 0
     for _ in range(kills):
         process = start(source, output, *flags, fault="slow", start_new_session=True)
-        begun = output / "_shards"
-        while process.poll() is None and not (begun / "plan.json").exists():
-            time.sleep(0.01)
+        wait_for_work(process)
         until = time.monotonic() + chance.uniform(0, longest)
         while process.poll() is None and time.monotonic() < until:
             time.sleep(0.005)
@@ -103,7 +110,9 @@ def disturbed(tmp_path: Path, rows: int, kills: int, shard_rows: int, seed: int)
             continue
         survived += 1
         assert not (output / "_SUCCESS").exists() or (output / "manifest.json").exists()
-        accounts = {p.name: p.stat().st_mtime_ns for p in begun.glob("*.parquet.json")}
+        accounts = {
+            p.name: p.stat().st_mtime_ns for p in (output / "_shards").glob("*.parquet.json")
+        }
         assert done_before.items() <= accounts.items()  # what was finished was not done again
         for path in output.glob("*.parquet"):
             pq.read_metadata(path)  # a final name is never half a file
@@ -313,8 +322,7 @@ def test_two_runs_at_once(tmp_path, with_model, capsys):
     source = write(tmp_path / "in.parquet", pairs(3000), row_group_size=50)
     output = tmp_path / "out"
     first = start(source, output, "--shard_rows=50", fault="slow")
-    while first.poll() is None and not (output / "_shards" / "plan.json").exists():
-        time.sleep(0.01)
+    wait_for_work(first)
     assert exit_code(source, output, "--shard_rows=50") == 2
     assert "is being written by another run; wait for it" in capsys.readouterr().err
     _, complained = first.communicate(timeout=120)
