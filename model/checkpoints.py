@@ -33,7 +33,8 @@ class Checkpoints:
     """Saves and restores weights, optimizer, random state, best weights and progress.
 
     Every process restores; only the chief saves. `run` names what is being trained: a checkpoint
-    of another recipe, seed, batch size or another set of examples is refused.
+    of another recipe, seed, batch size or another set of examples is refused. Must be made outside
+    of a strategy's scope: what it adds is this process's own.
     """
 
     def __init__(

@@ -67,7 +67,7 @@ def fit(
         UserError: the checkpoints are another run's.
         RunError: SIGTERM came, or another worker was lost.
     """
-    with placement.strategy.scope(), Stop() as stop, reporter, _lost_workers(placement):
+    with Stop() as stop, reporter, _lost_workers(placement):
         run = _Run(siamese, recipe, examples, placement, reporter, checkpoints, stop)
         return run.to_the_end()
 
@@ -104,12 +104,14 @@ class _Run:
         self.monitor = f"eval_{MEASURES[recipe.task]}"
         self.reporter, self.stop, self.chief = reporter, stop, placement.cluster.is_chief
         self.steps = -(-examples.train.total // self.training.batch_size)
-        self.optimizer = make_optimizer(recipe, self.steps)
-        self.optimizer.build(self.network.trainable_variables)
+        self.strategy = placement.strategy
+        with self.strategy.scope():
+            self.optimizer = make_optimizer(recipe, self.steps)
+            self.optimizer.build(self.network.trainable_variables)
         self.progress, self.best = Progress(), self.weights()
         self.checkpoints = self._open(options, examples)
-        self._prepare_training(examples, placement.strategy)
-        self._prepare_evaluation(examples, placement.strategy)
+        self._prepare_training(examples, self.strategy)
+        self._prepare_evaluation(examples, self.strategy)
 
     def _open(self, options: CheckpointOptions | None, examples: Examples) -> Checkpoints | None:
         if options is None:
@@ -263,7 +265,8 @@ class _Run:
             yield
             return
         own = self.weights()
-        self.optimizer.finalize_variable_values(self.network.trainable_variables)
+        with self.strategy.scope():
+            self.optimizer.finalize_variable_values(self.network.trainable_variables)
         yield
         self.set_weights(own)
 
