@@ -100,8 +100,15 @@ class Reporter:
         if self._writer:
             with self._writer.as_default():
                 for name, value in numbers.items():
-                    tf.summary.scalar(name, value, step=record["epoch"])
+                    tf.summary.write(name, float(value), record["epoch"], _scalar())
             self._writer.flush()
+
+
+def _scalar() -> tf.compat.v1.SummaryMetadata:
+    """What makes a tensor a scalar to TensorBoard; `tf.summary.scalar` would need it installed."""
+    metadata = tf.compat.v1.SummaryMetadata(data_class=1)
+    metadata.plugin_data.plugin_name = "scalars"
+    return metadata
 
 
 def _short(value: float) -> str:
