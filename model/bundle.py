@@ -12,11 +12,13 @@ import tempfile
 from collections.abc import Callable
 from datetime import UTC, datetime
 from importlib.metadata import version
+from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from model.card import model_card
 from transforms import files
 from transforms.errors import UserError
 
@@ -58,26 +60,37 @@ def export_bundle(
 
     from model.export import Twins
 
-    with tempfile.TemporaryDirectory(prefix="twinbeam-bundle-") as temporary:
+    with _room_beside(folder) as temporary:
         local = Path(temporary) / "bundle"
         twins = Twins(siamese, recipe, examples_dir, threshold)
         tf.saved_model.save(twins, str(local / SAVED_MODEL), signatures=twins.signatures())
         siamese.network.save_weights(local / WEIGHTS)
-        (local / RECIPE).write_text(recipe.to_yaml())
+        (local / RECIPE).write_text(recipe.to_yaml(), encoding="utf-8")
         _write_json(local / METRICS, metrics | {"threshold": threshold})
         _draw(siamese, local / "model.png")
         about = {
             "recipe": recipe.name,
             "task": recipe.task,
             "classes": list(recipe.labels.classes or ()) if recipe.task == "classes" else None,
+            "symmetric": recipe.symmetric,
             "dimensions": siamese.dimensions,
             "vocabulary_size": metrics.get("vocabulary_size"),
             "threshold": threshold,
             "created": datetime.now(UTC).isoformat(timespec="seconds"),
             "versions": {package: version(package) for package in PACKAGES},
         }
-        (local / "README.md").write_text(model_card(recipe, about, metrics))
+        card = model_card(recipe, about, metrics)
+        (local / "README.md").write_text(card, encoding="utf-8")
         return publish(local, folder, about)
+
+
+def _room_beside(folder: str) -> tempfile.TemporaryDirectory:
+    """A temporary folder: beside a local target, so that the bundle only has to be renamed."""
+    beside = None
+    if files.is_local(folder):
+        beside = Path(folder).absolute().parent
+        beside.mkdir(parents=True, exist_ok=True)
+    return tempfile.TemporaryDirectory(prefix=".bundle-", dir=beside)
 
 
 def publish(local: Path, folder: str, about: dict[str, Any]) -> dict[str, Any]:
@@ -94,8 +107,14 @@ def publish(local: Path, folder: str, about: dict[str, Any]) -> dict[str, Any]:
     return manifest
 
 
-def verify(folder: str) -> dict[str, Any]:
+def verify(folder: str, *, name: str | None = None) -> dict[str, Any]:
     """Checks that every file of a bundle is what its manifest says, and that there is no other.
+
+    Only files that are in the folder are opened, whatever paths the manifest may hold.
+
+    Args:
+        folder: where the bundle lies.
+        name: what errors call it, where that is not the folder.
 
     Returns:
         The manifest.
@@ -103,30 +122,31 @@ def verify(folder: str) -> dict[str, Any]:
     Raises:
         UserError: no bundle, or one that was changed; names the file.
     """
+    name = name or folder
     path = files.join(folder, MANIFEST)
     if not files.exists(path):
         raise UserError(
-            f"--model {folder} is no bundle: it has no {MANIFEST}; "
+            f"--model {name} is no bundle: it has no {MANIFEST}; "
             "expected the --output of python -m pipelines.train"
         )
     manifest = files.read_json(path)
     sums = manifest.get("files") if isinstance(manifest, dict) else None
     if not isinstance(sums, dict) or not isinstance(manifest.get("fingerprint"), str):
-        raise UserError(f"{path} is not the manifest of a bundle")
+        raise UserError(f"bundle {name}: {MANIFEST} is not the manifest of a bundle")
     there = set(files.list_folder(folder)) - {MANIFEST}
-    for name in sorted(set(sums) | there):
-        if name not in there:
-            raise UserError(f"bundle {folder}: {name} is missing; take a whole copy")
-        if name not in sums:
-            raise UserError(f"bundle {folder}: {name} does not belong to it; take a fresh copy")
-        if files.sha256_of(files.join(folder, *name.split("/"))) != sums[name]:
-            raise UserError(f"bundle {folder}: {name} was changed; take a fresh copy")
+    for file in sorted(set(sums) | there):
+        if file not in there:
+            raise UserError(f"bundle {name}: {file} is missing; take a whole copy")
+        if file not in sums:
+            raise UserError(f"bundle {name}: {file} does not belong to it; take a fresh copy")
+        if files.sha256_of(files.join(folder, *file.split("/"))) != sums[file]:
+            raise UserError(f"bundle {name}: {file} was changed; take a fresh copy")
     content = {key: value for key, value in manifest.items() if key != "fingerprint"}
     if (
         _fingerprint(content) != manifest["fingerprint"]
         or files.read_bytes(path) != _as_json(manifest).encode()
     ):
-        raise UserError(f"bundle {folder}: {MANIFEST} was changed; take a fresh copy")
+        raise UserError(f"bundle {name}: {MANIFEST} was changed; take a fresh copy")
     return manifest
 
 
@@ -139,8 +159,7 @@ class Bundle:
         self.recipe = recipe
         self.dimensions: int = manifest["dimensions"]
         self.reads_text = recipe.reads_text
-        # A recurrent state passes over padding, a maximum too; sums may round another way.
-        self.padding_shows = getattr(recipe.encoder, "pooling", None) not in ("last", "max")
+        self.padding_shows = recipe.padding_shows
         self._functions: dict[str, Callable] = functions
         self._keep = keep
 
@@ -178,42 +197,24 @@ def load(folder: str) -> Bundle:
     Raises:
         UserError: the bundle is not whole; names the file.
     """
-    manifest = verify(folder)
-    import tensorflow as tf
-    import tensorflow_text  # noqa: F401 (registers operations of the transform graph)
-
-    from model.recipe import read_recipe
-
-    where = files.join(folder, RECIPE)
-    recipe = read_recipe(files.read_bytes(where), where=where)
     with files.local_copy(folder) as local:
+        manifest = verify(local, name=folder)  # the copy that is opened, not what it came from
+        import tensorflow as tf
+        import tensorflow_text  # noqa: F401 (registers operations of the transform graph)
+
+        from model.recipe import read_recipe
+
+        recipe = read_recipe((Path(local) / RECIPE).read_bytes(), where=f"{folder}/{RECIPE}")
         model = tf.saved_model.load(str(Path(local) / SAVED_MODEL))
     return Bundle(manifest, recipe, model.signatures, model)
 
 
-def model_card(recipe: Recipe, about: dict[str, Any], metrics: dict[str, Any]) -> str:
-    """A README for people who meet the bundle without us."""
-    numbers = "\n".join(
-        f"| {name} | {value:.4f} |" for name, value in metrics.items() if isinstance(value, float)
-    )
-    return (
-        f"# {recipe.name}\n\n{recipe.description}\n\nSource of the model: {recipe.source}\n\n"
-        f"Task: {recipe.task}. Vectors of {about['dimensions']} floats. "
-        f"Label threshold {about['threshold']:.4f}, chosen on the eval part.\n\n"
-        f"| measure | value |\n| --- | --- |\n{numbers}\n\n"
-        "Score with it: `python -m pipelines.score --input 'pairs/*.parquet' --model BUNDLE "
-        "--output scores`. The SavedModel's signature `score` takes two vectors of strings.\n\n"
-        f"Made {about['created']} with "
-        + ", ".join(f"{name} {number}" for name, number in about["versions"].items())
-        + ".\n"
-    )
-
-
 def _draw(siamese: Siamese, path: Path) -> None:
+    """Draws the network, where Graphviz is installed."""
     import keras
 
-    if shutil.which("dot") is None:
-        print("model.png is left out of the bundle: it needs Graphviz (apt-get install graphviz)")
+    if shutil.which("dot") is None or find_spec("pydot") is None:
+        print("model.png is left out of the bundle: it needs Graphviz and pydot", flush=True)
         return
     keras.utils.plot_model(siamese.network, str(path), show_shapes=True, expand_nested=True)
 
@@ -228,7 +229,7 @@ def _sha256(path: Path) -> str:
 
 
 def _write_json(path: Path, content: Any) -> None:
-    path.write_text(_as_json(content))
+    path.write_text(_as_json(content), encoding="utf-8")
 
 
 def _as_json(content: Any) -> str:

@@ -15,7 +15,7 @@ import tensorflow_transform as tft
 
 from model import recipe_parts as parts
 from model.recipe import Recipe
-from model.recurrence import FoldedBiLstm
+from model.recurrence import FoldedBiLstm, mean_in_order
 from model.siamese import Siamese, similarity
 
 _STRINGS = tf.TensorSpec([None], tf.string)
@@ -100,12 +100,23 @@ class RecurrentEncoder(tf.Module):
         """Takes the trained Keras encoder and how it pools."""
         super().__init__()
         self.layers = FoldedBiLstm(encoder)
-        self.pool = None if pooling == "last" else encoder.get_layer("pool")
+        self.pooling = pooling
+        self.attention = encoder.get_layer("pool") if pooling == "attention" else None
 
     def __call__(self, ids: tf.Tensor) -> tf.Tensor:
         """Ids, int32 [b, t] → vectors [b, d]."""
         last, states = self.layers(ids)
-        return last if self.pool is None else self.pool(states, tf.not_equal(ids, 0))
+        if self.pooling == "last":
+            return last
+        if self.attention is not None:
+            return self.attention(tf.transpose(states, [1, 0, 2]), tf.not_equal(ids, 0))
+        keep = tf.cast(tf.not_equal(tf.transpose(ids), 0), tf.float32)[:, :, None]
+        pooled = []
+        if "mean" in self.pooling:
+            pooled.append(mean_in_order(states, keep))
+        if "max" in self.pooling:
+            pooled.append(tf.reduce_max(states + (keep - 1) * 1e9, axis=0))
+        return tf.concat(pooled, axis=-1)
 
 
 class PlainEncoder(tf.Module):

@@ -72,6 +72,16 @@ class Recipe(parts.Part):
         return self.comparison.kind in parts.SYMMETRIC
 
     @property
+    def padding_shows(self) -> bool:
+        """Whether the last bits of a vector depend on how far its sentence is padded.
+
+        A state and a maximum pass over padding, and a recurrent encoder's mean is added up in
+        order; the sums of attention round another way when there are more zeros in them.
+        """
+        pooling = {"bilstm": ("last", "max", "mean", "mean_max"), "cnn": ("max",)}
+        return getattr(self.encoder, "pooling", None) not in pooling.get(self.encoder.kind, ())
+
+    @property
     def vocabulary_path(self) -> str | None:
         """The vocab.txt of a WordPiece tokeniser; nothing where the vocabulary is learned."""
         if self.text.tokenizer != "wordpiece":

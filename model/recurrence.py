@@ -100,7 +100,7 @@ class FoldedBiLstm(tf.Module):
         """Ids, int32 [b, t] with 0 as padding on the right → vectors of sentences and tokens.
 
         Returns:
-            The last state of both directions [b, d], and the states at each step [b, t, d];
+            The last state of both directions [b, d], and the states at each step [t, b, d];
             those of padding mean nothing.
         """
         steps = tf.transpose(ids)
@@ -112,4 +112,20 @@ class FoldedBiLstm(tf.Module):
         ends = tf.math.count_nonzero(steps, axis=0, dtype=tf.int32) - 1
         rows = tf.range(tf.shape(ids)[0])
         last = tf.gather_nd(states[0], tf.stack([ends, rows], axis=1)), states[1][0]
-        return tf.concat(last, axis=-1), tf.transpose(inputs, [1, 0, 2])
+        return tf.concat(last, axis=-1), inputs
+
+
+def mean_in_order(states: tf.Tensor, keep: tf.Tensor) -> tf.Tensor:
+    """The mean over the tokens of a sentence: states [t, b, d], keep [t, b, 1] → [b, d].
+
+    Added up one by one: TensorFlow's own sum pairs its terms by their number, so a sentence's
+    last bits would depend on how far it is padded.
+    """
+
+    def add(at: tf.Tensor, total: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
+        return at + 1, total + states[at] * keep[at]
+
+    steps = tf.shape(states)[0]
+    start = (0, tf.zeros_like(states[0]))
+    _, total = tf.while_loop(lambda at, _: at < steps, add, start)
+    return total / tf.reduce_sum(keep, axis=0)
