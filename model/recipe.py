@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from importlib.util import find_spec
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, get_args
 
 import yaml
 from pydantic import BaseModel, ValidationError, model_validator
@@ -290,6 +290,18 @@ def _explain(error: ErrorDetails) -> str:
 
 
 _KINDED = ("encoder", "comparison", "loss")
+_KINDS: dict[str, type[BaseModel]] = {
+    kind: part
+    for union in (parts.Encoder, parts.Comparison, parts.Loss)
+    for part in get_args(get_args(union)[0])
+    for kind in get_args(part.model_fields["kind"].annotation)
+}
+_PLAIN: dict[str, type[BaseModel]] = {
+    "labels": parts.Labels,
+    "text": parts.Text,
+    "embedding": parts.Embedding,
+    "training": parts.Training,
+}
 
 
 def _without_kinds(location: tuple[int | str, ...]) -> list[int | str]:
@@ -298,16 +310,7 @@ def _without_kinds(location: tuple[int | str, ...]) -> list[int | str]:
 
 
 def _part_at(location: tuple[int | str, ...]) -> type[BaseModel]:
+    """The part whose keys a location lies among."""
     if not location:
         return Recipe
-    if location[0] in _KINDED:
-        kinds = (
-            parts.BiLstm, parts.Cnn, parts.Transformer, parts.Bert, parts.SavedModel,
-            parts.Distance, parts.Head, parts.PlainLoss, parts.CosineMse, parts.Contrastive,
-            parts.Triplet,
-        )  # fmt: skip
-        return next(k for k in kinds if location[1] in k.model_fields["kind"].annotation.__args__)
-    return {
-        "labels": parts.Labels, "text": parts.Text, "embedding": parts.Embedding,
-        "training": parts.Training,
-    }[str(location[0])]  # fmt: skip
+    return _KINDS[str(location[1])] if location[0] in _KINDED else _PLAIN[str(location[0])]

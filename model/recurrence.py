@@ -12,6 +12,7 @@ all that counts; backward, it comes first, and there the state is held at zero.
 from __future__ import annotations
 
 import keras
+import numpy as np
 import tensorflow as tf
 
 MAX_TABLE_BYTES = 256 << 20
@@ -34,7 +35,7 @@ class Direction(tf.Module):
             self.kernel = tf.Variable(kernel, trainable=False)
             self.bias = tf.Variable(bias, trainable=False)
 
-    def _sigmoids_first(self, weights) -> tf.Tensor:
+    def _sigmoids_first(self, weights: np.ndarray) -> tf.Tensor:
         """Keras's gates [input, forget, cell, output] → [input, forget, output, cell]."""
         i, f, c, o = tf.split(tf.convert_to_tensor(weights), 4, axis=-1)
         return tf.concat([i, f, o, c], axis=-1)
