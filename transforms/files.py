@@ -219,9 +219,10 @@ def write_bytes(path: str, content: bytes) -> None:
     """Writes a small file whole: beside, then renamed."""
     folder, _, name = path.rpartition("/")
     hidden = f"{folder}/.{name}.{uuid.uuid4().hex}" if folder else f".{name}.{uuid.uuid4().hex}"
-    with _writing(path), _create(hidden) as file:
-        file.write(content)
-    reveal(hidden, path)
+    with _writing(path):
+        with _open(hidden) as file:
+            file.write(content)
+        reveal(hidden, path)
 
 
 def write_json(path: str, content: Any) -> None:
@@ -231,9 +232,13 @@ def write_json(path: str, content: Any) -> None:
 
 def _create(path: str) -> BinaryIO:
     with _writing(path):
-        if is_local(path):
-            Path(path).parent.mkdir(parents=True, exist_ok=True)
-        return FileSystems.create(path, compression_type=CompressionTypes.UNCOMPRESSED)
+        return _open(path)
+
+
+def _open(path: str) -> BinaryIO:
+    if is_local(path):
+        Path(path).parent.mkdir(parents=True, exist_ok=True)
+    return FileSystems.create(path, compression_type=CompressionTypes.UNCOMPRESSED)
 
 
 def delete(paths: Sequence[str]) -> None:

@@ -252,13 +252,14 @@ def _leftovers(output: str, accounts: dict[str, ShardAccount], names: Sequence[s
 
 def _difference(accounts: dict[str, ShardAccount], shards: Sequence[Shard], key: str) -> str | None:
     planned = {shard.name: shard for shard in shards}
+    sources = {shard.source for shard in shards}
     for name, account in sorted(accounts.items()):
         source = account.shard["source"]
         if account.run_key != key:
             return "another bundle or other options"
-        if name not in planned:
+        if name not in planned and source not in sources:
             return f"{source} is not among the inputs now"
-        if account.shard["fingerprint"] != planned[name].fingerprint:
+        if name not in planned or account.shard["fingerprint"] != planned[name].fingerprint:
             return f"{source} has changed since"
     return None
 

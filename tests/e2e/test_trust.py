@@ -33,6 +33,8 @@ OURS = [
 RECIPE = (ROOT / "recipes" / "char-bilstm-manhattan.yaml").read_text()
 FUZZ_SECONDS = float(os.environ.get("TWINBEAM_FUZZ_SECONDS", "0"))
 
+pytestmark = pytest.mark.timeout(120 + 2 * FUZZ_SECONDS)
+
 
 @pytest.fixture
 def sealed(tmp_path) -> Path:

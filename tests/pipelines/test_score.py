@@ -1,0 +1,123 @@
+"""The scoring command with a model of plain Python: what it does again, and what it refuses."""
+
+from __future__ import annotations
+
+import hashlib
+from pathlib import Path
+
+import duckdb
+import pytest
+
+from pipelines import score
+from tests.scoring_kit import EqualBundle, pairs, read_parts, run_score, write
+from transforms.errors import UserError
+
+
+@pytest.fixture(autouse=True)
+def equal_bundle(monkeypatch):
+    monkeypatch.setattr(score, "BundleScorer", EqualBundle)
+
+
+@pytest.fixture
+def scored(tmp_path):
+    """A finished run over two files."""
+    for name, rows in (("a", 250), ("b", 30)):
+        write(tmp_path / "in" / f"{name}.parquet", pairs(rows), row_group_size=50)
+    return tmp_path, again(tmp_path)
+
+
+def again(folder: Path, *flags: str, model: str = "bundle") -> dict:
+    return run_score(folder / "in" / "*", folder / "out", "--shard_rows=100", *flags, model=model)
+
+
+def when_written(folder: Path) -> dict[str, int]:
+    return {str(path): path.stat().st_mtime_ns for path in folder.rglob("*.parquet")}
+
+
+def test_rows_come_out_in_their_order_with_two_columns_more(scored):
+    folder, manifest = scored
+    found = duckdb.sql(
+        f"select id, similarity, similarity_label from '{folder}/out/a-*.parquet' "
+        "order by filename, file_row_number"
+    ).fetchall()
+    assert found == [(n, float(n % 3 == 0), int(n % 3 == 0)) for n in range(250)]
+    assert read_parts(folder / "out", "b").num_rows == 30
+    assert [file["name"] for file in manifest["files"]] == [
+        "a-00000-of-00003.parquet", "a-00001-of-00003.parquet", "a-00002-of-00003.parquet",
+        "b-00000-of-00001.parquet",
+    ]  # fmt: skip
+
+
+def test_the_manifest_tells_what_was_done(scored):
+    folder, manifest = scored
+    assert (manifest["rows_in"], manifest["rows_scored"], manifest["rows_rejected"]) == (
+        280,
+        280,
+        0,
+    )
+    assert manifest["bundle"]["fingerprint"] == "bundle"
+    assert manifest["files_rejected"] == [] and manifest["shards"] == 4
+    for file in manifest["files"]:
+        content = (folder / "out" / file["name"]).read_bytes()
+        assert hashlib.sha256(content).hexdigest() == file["sha256"]
+    assert not (folder / "out" / "_LOCK").exists() and not (folder / "out" / "_tmp").exists()
+
+
+def test_a_second_run_does_nothing(scored, capsys):
+    folder, manifest = scored
+    before = when_written(folder / "out")
+    assert again(folder) == manifest
+    assert "is complete already" in capsys.readouterr().out
+    assert when_written(folder / "out") == before
+
+
+def test_new_files_are_scored_without_touching_the_old(scored):
+    folder, _ = scored
+    before = when_written(folder / "out")
+    write(folder / "in" / "c.parquet", pairs(5))
+    manifest = again(folder)
+    assert (manifest["rows_in"], manifest["rows_this_run"]) == (285, 5)
+    assert before.items() <= when_written(folder / "out").items()
+
+
+@pytest.mark.parametrize(
+    ("flags", "model"),
+    [
+        (["--max_sentence_chars=5"], "bundle"),
+        (["--compression=snappy"], "bundle"),
+        (["--on_long_sentence=truncate"], "bundle"),
+        (["--similarity_column=s"], "bundle"),
+        ([], "another"),
+    ],
+)
+def test_other_options_or_another_bundle_need_overwrite(scored, flags, model):
+    folder, _ = scored
+    with pytest.raises(UserError, match="another bundle or other options.*--overwrite"):
+        again(folder, *flags, model=model)
+    manifest = again(folder, *flags, "--overwrite", "--max_reject_fraction=1", model=model)
+    assert manifest["rows_this_run"] == 280 and manifest["bundle"]["fingerprint"] == model
+
+
+def test_a_changed_input_needs_overwrite(scored):
+    folder, _ = scored
+    write(folder / "in" / "a.parquet", pairs(7))
+    with pytest.raises(UserError, match=r"a\.parquet has changed since"):
+        again(folder)
+    assert again(folder, "--overwrite")["rows_in"] == 37
+    assert read_parts(folder / "out", "a").num_rows == 7
+
+
+def test_a_lost_output_is_made_again_with_the_same_bytes(scored):
+    folder, manifest = scored
+    (folder / "out" / "a-00001-of-00003.parquet").unlink()
+    repaired = again(folder)
+    assert repaired["shards_this_run"] == 1
+    assert repaired["files"] == manifest["files"]
+
+
+def test_names_of_columns_can_be_chosen(tmp_path):
+    table = pairs(3).rename_columns(["id", "左", "right side"])
+    write(tmp_path / "in.parquet", table)
+    flags = ["--sentence1_column=左", "--sentence2_column=right side", "--similarity_column=s"]
+    run_score(tmp_path / "in.parquet", tmp_path / "out", *flags)
+    assert read_parts(tmp_path / "out", "in").schema.names[:3] == table.schema.names
