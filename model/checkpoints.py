@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, field
 
 import keras
@@ -46,7 +46,7 @@ class Checkpoints:
         run: str,
         every_steps: int | None = None,
         every_minutes: float | None = None,
-        clock: callable = time.monotonic,
+        clock: Callable[[], float] = time.monotonic,
     ):
         self.folder = folder
         self._run = run

@@ -66,9 +66,7 @@ def _steps(longest: int) -> Iterator[int]:
         yield length
 
 
-def padded(
-    values: np.ndarray, starts: np.ndarray, lengths: np.ndarray, batch: Batch
-) -> np.ndarray:
+def padded(values: np.ndarray, starts: np.ndarray, lengths: np.ndarray, batch: Batch) -> np.ndarray:
     """The ids of a batch, int32 [rows, length], padded on the right with 0."""
     positions = np.resize(batch.positions[-1:], batch.rows)
     positions[: len(batch.positions)] = batch.positions
