@@ -10,6 +10,7 @@ import pickle
 import subprocess
 import sys
 import time
+from collections.abc import Callable
 from pathlib import Path
 
 import pyarrow.parquet as pq
@@ -225,7 +226,7 @@ def test_row_contents_never_reach_logs_manifests_or_details(tmp_path, monkeypatc
 # --- fuzz ---------------------------------------------------------------------------------------
 
 
-def for_seconds(check, examples: int) -> None:
+def for_seconds(cases: st.SearchStrategy, check: Callable, examples: int) -> None:
     """Runs a Hypothesis test once, or again with new cases for as long as is asked for."""
     until, seed, tried = time.monotonic() + FUZZ_SECONDS, 0, 0
     while seed == 0 or time.monotonic() < until:
@@ -233,7 +234,7 @@ def for_seconds(check, examples: int) -> None:
             max_examples=examples, deadline=None, derandomize=seed == 0,
             suppress_health_check=list(HealthCheck), database=None,
         )  # fmt: skip
-        fresh(check)()
+        fresh(given(cases)(lambda case: check(case)))()
         seed += 1
         tried += examples
     print(f"{tried:,} cases")
@@ -250,9 +251,9 @@ def damaged(draw, content: bytes) -> bytes:
     return bytes(data)
 
 
-def only_our_errors(read, *given) -> None:
+def only_our_errors(read: Callable[[], object]) -> None:
     try:
-        read(*given)
+        read()
     except UserError as error:
         assert str(error).strip()
 
@@ -267,25 +268,23 @@ def test_fuzz_recipes():
     )
     texts = damaged(RECIPE.encode()) | trees.map(lambda t: yaml.safe_dump(t).encode()) | st.binary()
 
-    @given(texts)
     def check(content):
         only_our_errors(lambda: recipe.read_recipe(content, where="recipe.yaml"))
 
-    for_seconds(check, 150)
+    for_seconds(texts, check, 150)
 
 
 def test_fuzz_manifests_of_bundles(sealed):
     path = sealed / "manifest.json"
     whole = path.read_bytes()
 
-    @given(damaged(whole) | st.binary())
     def check(content):
         path.write_bytes(content)
         if content != whole:
             with pytest.raises(UserError):
                 bundle.verify(str(sealed))
 
-    for_seconds(check, 100)
+    for_seconds(damaged(whole) | st.binary(), check, 100)
 
 
 def test_fuzz_accounts_and_plans(tmp_path, monkeypatch):
@@ -303,7 +302,6 @@ def test_fuzz_accounts_and_plans(tmp_path, monkeypatch):
         ),
     )
 
-    @given(st.data())
     def check(data):
         for path, content in whole.items():
             path.write_bytes(content)
@@ -313,7 +311,7 @@ def test_fuzz_accounts_and_plans(tmp_path, monkeypatch):
         )
         only_our_errors(lambda: ledger.open_output(str(output), planned, "key", overwrite=False))
 
-    for_seconds(check, 80)
+    for_seconds(st.data(), check, 80)
 
 
 def test_fuzz_footers(tmp_path):
@@ -325,9 +323,8 @@ def test_fuzz_footers(tmp_path):
     def join(new: bytes) -> bytes:
         return head + new + len(new).to_bytes(4, "little") + tail[4:]
 
-    @given(damaged(footer).map(join) | damaged(whole) | st.binary())
     def check(content):
         path.write_bytes(content)
         only_our_errors(lambda: checked_footer(str(path), PairColumns()))
 
-    for_seconds(check, 200)
+    for_seconds(damaged(footer).map(join) | damaged(whole) | st.binary(), check, 200)
