@@ -51,7 +51,7 @@ def test_settings_arrive(kind):
         }
     )
     optimizer = make_optimizer(rules, 10)
-    assert optimizer.name.replace("_", "") == kind
+    assert type(optimizer).__name__.lower() == kind
     assert float(optimizer.learning_rate) == pytest.approx(2e-6)
     assert (optimizer.epsilon, optimizer.global_clipnorm) == (1e-8, 1.5)
     assert optimizer.use_ema and optimizer.ema_momentum == 0.9
