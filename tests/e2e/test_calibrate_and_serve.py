@@ -122,7 +122,7 @@ def saved_model_cli(command: str, folder: str, request: str = "") -> str:
     words += ["--input_exprs", request] if request else []
     done = subprocess.run(
         [sys.executable, "-c", start + "cli.main()", *words],
-        capture_output=True, text=True, timeout=110, check=True,
+        capture_output=True, text=True, timeout=250, check=True,
     )  # fmt: skip
     return done.stdout
 
