@@ -21,7 +21,7 @@ def make(tmp_path: Path):
             cwd=tmp_path,
             capture_output=True,
             text=True,
-            timeout=30,
+            timeout=120,
         )
 
     return run

@@ -18,7 +18,7 @@ NEED_NOTHING = ("pipelines", "transforms", "model", "transforms.errors")
 
 def run(*words: object, cwd: Path) -> str:
     done = subprocess.run(
-        [str(word) for word in words], cwd=cwd, capture_output=True, text=True, timeout=110
+        [str(word) for word in words], cwd=cwd, capture_output=True, text=True, timeout=250
     )
     assert done.returncode == 0, done.stdout[-2000:] + done.stderr[-2000:]
     return done.stdout

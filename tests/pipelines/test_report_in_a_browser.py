@@ -26,7 +26,7 @@ def browse(page: Path, *flags: str) -> subprocess.CompletedProcess:
         [BROWSER, "--headless", "--no-sandbox", "--disable-gpu", "--disable-background-networking",
          "--no-first-run", f"--user-data-dir={page.parent / 'profile'}", "--enable-logging=stderr",
          "--hide-scrollbars", *flags, page.as_uri()],
-        capture_output=True, text=True, timeout=60, check=True,
+        capture_output=True, text=True, timeout=200, check=True,
     )  # fmt: skip
 
 
