@@ -33,6 +33,7 @@ EXTRAS = {
     ],
     "bert": [
         "keras-hub",  # BertBackbone
+        "safetensors",  # keras-hub reads the weights of a Hugging Face folder with it
     ],
     "dev": [
         "build",  # the packaging test builds the sdist
@@ -45,6 +46,7 @@ EXTRAS = {
         "pre-commit",
         "pytest",
         "pytest-timeout",  # no test may hang
+        "pytest-xdist",  # the fast tests on all cores
         "ruff",
         "types-PyYAML",
     ],
