@@ -21,6 +21,8 @@ COMPILE := $(UV) pip compile --generate-hashes --quiet --python-version 3.11 \
 # $(call compile,folder): both lock files, starting from what they pin already.
 compile = $(COMPILE) setup.py --all-extras -o $(1)/requirements.lock $(ARGS) \
 	&& $(COMPILE) requirements-data.in --no-deps -o $(1)/requirements-data.lock $(ARGS)
+# A process holds TensorFlow, near a gigabyte: no more of them than a laptop bears.
+PARALLEL := -n auto --maxprocesses=4 --dist=worksteal
 LOCKS := requirements.lock requirements-data.lock
 
 NEEDS_preprocess := INPUT RECIPE OUTPUT
@@ -68,10 +70,10 @@ demo: $(READY) ## Make sample pairs, preprocess, train, score and show a table (
 	@$(PY) -m demo.run
 
 test: $(READY) ## Run the fast tests
-	@$(PY) -m pytest -q $(ARGS)
+	@$(PY) -m pytest -q $(PARALLEL) $(ARGS)
 
 test-slow: $(READY) ## Run the slow tests
-	@$(PY) -m pytest -q -m slow $(ARGS)
+	@$(PY) -m pytest -q -m slow $(PARALLEL) $(ARGS)
 
 lint: $(READY) ## Check format, style and types
 	@$(BIN)/ruff format --check $(SOURCES)
