@@ -27,6 +27,7 @@ LOCKS := requirements.lock requirements-data.lock
 
 NEEDS_preprocess := INPUT RECIPE OUTPUT
 NEEDS_train := EXAMPLES OUTPUT
+NEEDS_train-vertex := EXAMPLES OUTPUT
 NEEDS_score := INPUT MODEL OUTPUT
 NEEDS_evaluate := INPUT OUTPUT
 NEEDS_convert := INPUT OUTPUT
@@ -35,6 +36,7 @@ NEEDS_try := MODEL
 NEEDS_calibrate := INPUT MODEL OUTPUT
 EXAMPLE_preprocess := INPUT='data/labelled/*.parquet' RECIPE=char-bilstm-manhattan OUTPUT=out/examples
 EXAMPLE_train := EXAMPLES=out/examples OUTPUT=out/bundle
+EXAMPLE_train-vertex := EXAMPLES=gs://b/examples OUTPUT=gs://b/bundle ARGS='--project p --region r --image i'
 EXAMPLE_score := INPUT='data/pairs/*.parquet' MODEL=out/bundle OUTPUT=out/scores
 EXAMPLE_evaluate := INPUT=out/scores OUTPUT=out/report
 EXAMPLE_convert := INPUT='data/*.tsv' OUTPUT=data/pairs.parquet
@@ -57,11 +59,12 @@ INPUTS = $(if $(strip $(INPUT)),--input $(foreach pattern,$(INPUT),'$(subst ','\
 OUT = $(call flag,--output,$(OUTPUT))
 RUN_ON = $(call flag,--runner,$(RUNNER))
 
-.PHONY: help setup demo test test-slow lint format run-preprocess run-train run-score run-evaluate \
-	run-calibrate run-convert run-inspect run-try bench lock lock-check audit clean
+.PHONY: help setup demo test test-slow lint format run-preprocess run-train run-train-vertex \
+	run-score run-evaluate run-calibrate run-convert run-inspect run-try bench lock lock-check \
+	audit clean
 
 help: ## Show this list
-	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "  %-16s%s\n", $$1, $$2}' $(firstword $(MAKEFILE_LIST))
+	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "  %-18s%s\n", $$1, $$2}' $(firstword $(MAKEFILE_LIST))
 	@echo "Variables of run-*: INPUT OUTPUT MODEL RECIPE EXAMPLES RUNNER ARGS; flags: make run-score ARGS=--help"
 
 setup: $(READY) ## Make .venv and install everything from the lock file (other targets do it themselves)
@@ -89,6 +92,9 @@ run-preprocess: $(READY) ## Labelled pairs to examples: INPUT= RECIPE= OUTPUT= [
 
 run-train: $(READY) ## Examples to a bundle: EXAMPLES= OUTPUT= [ARGS=]
 	@$(PY) -m pipelines.train $(call flag,--examples,$(EXAMPLES)) $(OUT) $(ARGS)
+
+run-train-vertex: $(READY) ## Train on Vertex AI: EXAMPLES= OUTPUT= ARGS='--project P --region R --image I [--dry_run]'
+	@$(PY) -m pipelines.vertex $(call flag,--examples,$(EXAMPLES)) $(OUT) $(ARGS)
 
 run-score: $(READY) ## Pairs and a bundle to scored pairs: INPUT= MODEL= OUTPUT= [RUNNER= ARGS=]
 	@$(PY) -m pipelines.score $(INPUTS) $(call flag,--model,$(MODEL)) $(OUT) $(RUN_ON) $(ARGS)

@@ -35,11 +35,15 @@ EXTRAS = {
         "keras-hub",  # BertBackbone
         "safetensors",  # keras-hub reads the weights of a Hugging Face folder with it
     ],
+    "vertex": [
+        "google-cloud-aiplatform>=1.165,<2",  # submits training jobs; Beam asks for it as well
+    ],
     "dev": [
         "build",  # the packaging test builds the sdist
         "duckdb",  # an oracle for counts
         "gcp-storage-emulator",  # gs:// on loopback
         "hypothesis",  # invariants over random tables
+        "kubernetes-validate",  # the schemas that the manifests in deploy/ are checked by
         "mypy",
         "pip-licenses",  # make audit
         "polars",  # the outputs must open here too

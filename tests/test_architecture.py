@@ -24,6 +24,7 @@ WITHOUT_TENSORFLOW = (
     "pipelines.preprocess",
     "pipelines.score",
     "pipelines.train",
+    "pipelines.vertex",
     "transforms.errors",
     "transforms.files",
     "transforms.labels",
