@@ -174,9 +174,9 @@ def serve_dataflow(service: FakeDataflow, port: int = 0) -> QuietServer:
             self.end_headers()
             self.wfile.write(answer)
 
-        do_GET = do_POST = do_PUT = serve  # noqa: N815
+        do_GET = do_POST = do_PUT = serve
 
-        log_message: Callable[..., None] = lambda *_: None  # noqa: E731
+        log_message: Callable[..., None] = lambda *_: None
 
     server = QuietServer(("127.0.0.1", port), Handler)
     threading.Thread(target=server.serve_forever, daemon=True).start()

@@ -1,4 +1,4 @@
-"""Google Cloud on loopback: a bucket store, the Dataflow service, and credentials that cost nothing.
+"""Google Cloud on loopback: a bucket store, the Dataflow service, credentials that cost nothing.
 
 python -m tests.cloud.fakes starts them, prints the environment to use them with, and waits.
 In tests: `with fake_cloud() as cloud:`, with `cloud.environment` for subprocesses.

@@ -225,7 +225,7 @@ class GatewayHandler(BaseHTTPRequestHandler):
             return
         self._send(answer, whole=fault != "cut body")
 
-    do_GET = do_POST = do_PUT = do_DELETE = do_PATCH = do_HEAD = serve  # noqa: N815
+    do_GET = do_POST = do_PUT = do_DELETE = do_PATCH = do_HEAD = serve
 
     def _headers(self) -> dict[str, str]:
         return {key: value for key, value in self.headers.items() if key.lower() not in HOP}
