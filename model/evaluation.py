@@ -41,14 +41,15 @@ def evaluate(recipe: Recipe, step: Callable, batches: Iterator[Any], steps: int)
 def quality(recipe: Recipe, evaluation: Evaluation) -> float:
     """The measure by which epochs are compared, named in `MEASURES`; greater is better.
 
-    Two classes count as told apart at a similarity of 0.5.
+    Two classes are told apart at the threshold that tells most pairs right: a margin loss puts
+    alike pairs anywhere between 0 and 1, and a cut at 0.5 would keep the wrong epoch.
     """
-    labels = evaluation.labels
+    alike, labels = evaluation.similarity, evaluation.labels
     if recipe.task == "regression":
-        return pearson(evaluation.similarity, labels)
+        return pearson(alike, labels)
     if recipe.task == "classes":
         return float(np.mean(evaluation.output.argmax(axis=1) == labels))
-    return float(np.mean((evaluation.similarity >= 0.5) == labels))
+    return choose_threshold(alike, labels)[1]
 
 
 def measure(recipe: Recipe, evaluation: Evaluation, rule: str) -> tuple[float, dict[str, float]]:
@@ -69,7 +70,7 @@ def measure(recipe: Recipe, evaluation: Evaluation, rule: str) -> tuple[float, d
     threshold, _ = choose_threshold(alike, labels, rule)
     told = alike >= np.float32(threshold)
     measures["eval_accuracy"] = float(np.mean(told == labels))
-    measures["eval_accuracy_at_half"] = quality(recipe, evaluation)
+    measures["eval_accuracy_at_half"] = float(np.mean((alike >= 0.5) == labels))
     if 0 < labels.sum() < len(labels):
         from sklearn.metrics import roc_auc_score
 
