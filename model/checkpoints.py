@@ -11,6 +11,7 @@ import keras
 import numpy as np
 import tensorflow as tf
 
+from model.checkpoint_folder import CheckpointFolder
 from transforms.errors import UserError
 
 KEEP = 2
@@ -49,13 +50,16 @@ class Checkpoints:
         clock: Callable[[], float] = time.monotonic,
     ):
         self.folder = folder
+        self._place = CheckpointFolder(folder)
         self._run = run
         self._best = [tf.Variable(value, trainable=False) for value in best]
         self._text = tf.Variable("", dtype=tf.string, trainable=False)
         self._checkpoint = tf.train.Checkpoint(
             variables=[variable.value for variable in variables], best=self._best, text=self._text
         )
-        self._manager = tf.train.CheckpointManager(self._checkpoint, folder, max_to_keep=KEEP)
+        self._manager = tf.train.CheckpointManager(
+            self._checkpoint, self._place.local, max_to_keep=KEEP
+        )
         self._every_steps, self._every_seconds = every_steps, (every_minutes or 0) * 60
         self._clock, self._saved_at, self._steps = clock, clock(), 0
 
@@ -65,7 +69,7 @@ class Checkpoints:
         Raises:
             UserError: the folder holds the checkpoints of another run.
         """
-        path = tf.train.latest_checkpoint(self.folder)
+        path = tf.train.latest_checkpoint(self._place.local)
         if path is None:
             return None
         told = json.loads(_read_text(path))
@@ -83,14 +87,14 @@ class Checkpoints:
         late = self._every_seconds and self._clock() - self._saved_at >= self._every_seconds
         return bool(late or (self._every_steps and self._steps >= self._every_steps))
 
-    def save(self, progress: Progress, best: Sequence[np.ndarray]) -> str:
+    def save(self, progress: Progress, best: Sequence[np.ndarray]) -> None:
         """Writes a checkpoint; it counts only once it is whole."""
         self._text.assign(json.dumps({"run": self._run, **asdict(progress)}))
         for variable, value in zip(self._best, best, strict=True):
             variable.assign(value)
         path = self._manager.save()
+        self._place.publish(path)
         self._saved_at, self._steps = self._clock(), 0
-        return path
 
 
 def _read_text(path: str) -> str:

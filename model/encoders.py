@@ -41,7 +41,7 @@ def build_encoder(
         return _saved_model(spec)
     ids = keras.Input((None,), dtype="int32", name="ids")
     if isinstance(spec, parts.Bert):
-        return keras.Model(ids, _bert(spec, ids), name="encoder")
+        return keras.Model(ids, _exact(_bert(spec, ids)), name="encoder")
     assert recipe.embedding is not None
     masked = isinstance(spec, parts.BiLstm)
     tokens = _embed(recipe.embedding, ids, vocabulary_size, vectors, masked=masked)
@@ -51,7 +51,12 @@ def build_encoder(
         encoded = _cnn(spec, ids, tokens)
     else:
         encoded = _transformer(spec, ids, tokens, recipe.text.max_tokens)
-    return keras.Model(ids, encoded, name="encoder")
+    return keras.Model(ids, _exact(encoded), name="encoder")
+
+
+def _exact(vectors: Any) -> Any:
+    """What follows the encoder computes in float32, whatever its layers do."""
+    return vectors if vectors.dtype == "float32" else ops.cast(vectors, "float32")
 
 
 def _embed(

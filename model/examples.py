@@ -5,10 +5,13 @@ from __future__ import annotations
 import hashlib
 import json
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from transforms import files
 from transforms.errors import UserError
+
+if TYPE_CHECKING:
+    from model.recipe import Recipe
 
 SUCCESS = "_SUCCESS"
 MANIFEST = "manifest.json"
@@ -52,6 +55,11 @@ class Examples:
         """Names the training examples by their content."""
         told = json.dumps([self.manifest["train_files"], self.vocabulary_size], sort_keys=True)
         return hashlib.sha256(told.encode()).hexdigest()
+
+
+def run_fingerprint(recipe: Recipe, examples: Examples) -> str:
+    """Names a training run by its recipe, seed and batch size included, and its examples."""
+    return hashlib.sha256((recipe.to_yaml() + examples.fingerprint).encode()).hexdigest()
 
 
 def open_examples(folder: str) -> Examples:

@@ -6,7 +6,6 @@ ours, on public API only.
 
 from __future__ import annotations
 
-import hashlib
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -19,17 +18,17 @@ import tensorflow as tf
 from model.checkpoints import Checkpoints, Progress
 from model.dataset import InputShare, evaluation_batches, training_batches
 from model.evaluation import MEASURES, Evaluation, evaluate, quality
-from model.examples import Examples
+from model.examples import Examples, run_fingerprint
 from model.forward import choose_forward
 from model.losses import make_loss
 from model.optimizers import make_optimizer
 from model.recipe import Recipe
 from model.reporter import Reporter
-from model.siamese import Siamese
+from model.siamese import Siamese, build_siamese
 from model.steps import distribute, make_eval_step, make_train_step
 from model.stop import Stop
 from model.strategy import Placement
-from transforms.errors import RunError
+from transforms.errors import RunError, UserError
 
 
 @dataclass(frozen=True)
@@ -64,26 +63,12 @@ def fit(
     With checkpoints it goes on from the last one of this very run.
 
     Raises:
-        UserError: the checkpoints are another run's.
+        UserError: the checkpoints are another run's, or the workers disagree about what to train.
         RunError: SIGTERM came, or another worker was lost.
     """
-    with Stop() as stop, reporter, _lost_workers(placement):
+    with Stop() as stop, reporter, placement.lost_workers():
         run = _Run(siamese, recipe, examples, placement, reporter, checkpoints, stop)
         return run.to_the_end()
-
-
-@contextmanager
-def _lost_workers(placement: Placement) -> Iterator[None]:
-    """A worker that dies breaks the collectives of all others: said in one line."""
-    try:
-        yield
-    except tf.errors.OpError as error:
-        if placement.cluster.workers == 1:
-            raise
-        raise RunError(
-            f"training lost a worker ({type(error).__name__}: {str(error)[:200]}); start all "
-            "workers again, they go on from the last checkpoint"
-        ) from None
 
 
 class _Run:
@@ -99,19 +84,35 @@ class _Run:
         options: CheckpointOptions | None,
         stop: Stop,
     ):
-        self.network, self.recipe, self.training = siamese.network, recipe, recipe.training
-        self.forward = choose_forward(siamese, recipe)
+        self.recipe, self.training = recipe, recipe.training
+        self.strategy = placement.strategy
+        # Evaluated and exported is `siamese`; trained is the same, or one of another precision.
+        trained = self._in_precision(siamese, examples)
+        self.exact, self.network = siamese.network, trained.network
+        self.forward = choose_forward(trained, recipe)
+        self.eval_forward = choose_forward(siamese, recipe)
         self.monitor = f"eval_{MEASURES[recipe.task]}"
         self.reporter, self.stop, self.chief = reporter, stop, placement.cluster.is_chief
         self.steps = -(-examples.train.total // self.training.batch_size)
-        self.strategy = placement.strategy
         with self.strategy.scope():
             self.optimizer = make_optimizer(recipe, self.steps)
             self.optimizer.build(self.network.trainable_variables)
         self.progress, self.best = Progress(), self.weights()
         self.checkpoints = self._open(options, examples)
+        self._agree(placement, examples)
         self._prepare_training(examples, self.strategy)
         self._prepare_evaluation(examples, self.strategy)
+
+    def _in_precision(self, siamese: Siamese, examples: Examples) -> Siamese:
+        precision = self.training.precision
+        if precision == "float32":
+            return siamese
+        with self.strategy.scope():
+            trained = build_siamese(
+                self.recipe, vocabulary_size=examples.vocabulary_size, precision=precision
+            )
+        _copy_weights(siamese.network, trained.network)
+        return trained
 
     def _open(self, options: CheckpointOptions | None, examples: Examples) -> Checkpoints | None:
         if options is None:
@@ -120,7 +121,7 @@ class _Run:
             options.folder,
             variables=self.network.variables + self.optimizer.variables,
             best=self.best,
-            run=_fingerprint(self.recipe, examples),
+            run=run_fingerprint(self.recipe, examples),
             every_steps=options.every_steps,
             every_minutes=options.every_minutes,
         )
@@ -132,6 +133,22 @@ class _Run:
                 f"{self.progress.epoch + 1}, step {self.progress.step} of {self.steps}"
             )
         return checkpoints
+
+    def _agree(self, placement: Placement, examples: Examples) -> None:
+        """Workers that train other things, or from elsewhere, would wait for each other for ever.
+
+        Raises:
+            UserError: they do.
+        """
+        number = int(run_fingerprint(self.recipe, examples)[:6], 16)
+        rows = placement.gather(number, self.progress.epoch, self.progress.step)
+        if (rows == rows[0]).all():
+            return
+        places = sorted({f"epoch {epoch + 1:.0f} step {step:.0f}" for _, epoch, step in rows})
+        raise UserError(
+            "the workers disagree: all need the same flags, the same examples, and a "
+            f"--checkpoints folder that each of them sees; they would go on from {places}"
+        )
 
     def _prepare_training(self, examples: Examples, strategy: tf.distribute.Strategy) -> None:
         def make(share: InputShare) -> tf.data.Dataset:
@@ -145,6 +162,7 @@ class _Run:
                 share=share,
                 rows=examples.train.rows,
                 raw_text=self.recipe.reads_text,
+                triplets=self.recipe.reads_triplets,
             )
 
         self.batches, spec = distribute(strategy, make)
@@ -156,6 +174,7 @@ class _Run:
             self.optimizer,
             batch_size=self.training.batch_size,
             mirror=self.training.mirror,
+            xla=self.training.xla,
             element_spec=spec,
         )
 
@@ -169,12 +188,13 @@ class _Run:
                 share=share,
                 rows=examples.eval.rows,
                 raw_text=self.recipe.reads_text,
+                triplets=self.recipe.reads_triplets,
             )
 
         self.eval_batches, spec = distribute(strategy, make)
         self.eval_steps = -(-examples.eval.total // size)
         self.eval_step = make_eval_step(
-            strategy, self.forward, make_loss(self.recipe), element_spec=spec
+            strategy, self.eval_forward, make_loss(self.recipe), element_spec=spec
         )
 
     def to_the_end(self) -> FitResult:
@@ -187,6 +207,7 @@ class _Run:
             evaluation = self._evaluate()
         else:
             self.set_weights(self.best)
+            _copy_weights(self.network, self.exact)
         return FitResult(self.progress.best_epoch + 1, self.progress.history, evaluation)
 
     def _epoch(self) -> Evaluation:
@@ -237,6 +258,7 @@ class _Run:
         )
 
     def _evaluate(self) -> Evaluation:
+        _copy_weights(self.network, self.exact)
         return evaluate(self.recipe, self.eval_step, self.eval_batches, self.eval_steps)
 
     def _record(self, evaluation: Evaluation) -> dict:
@@ -278,6 +300,9 @@ class _Run:
             variable.assign(value)
 
 
-def _fingerprint(recipe: Recipe, examples: Examples) -> str:
-    """Names a run by its recipe, seed and batch size included, and its examples."""
-    return hashlib.sha256((recipe.to_yaml() + examples.fingerprint).encode()).hexdigest()
+def _copy_weights(source: keras.Model, target: keras.Model) -> None:
+    """All weights, from one network to another of the same shape; nothing where it is itself."""
+    if source is target:
+        return
+    for variable, value in zip(target.variables, source.variables, strict=True):
+        variable.assign(value.numpy())

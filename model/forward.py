@@ -18,9 +18,11 @@ Forward = Callable[[tuple[Any, Any], bool], Any]
 def choose_forward(siamese: Siamese, recipe: Recipe) -> Forward:
     """A function (both sides, training) → output of the network.
 
-    On a GPU, Keras runs LSTMs by cuDNN; the packed way is for CPUs.
+    On a GPU, Keras runs LSTMs by cuDNN; the packed way is for CPUs, and for float32.
     """
-    if isinstance(recipe.encoder, parts.BiLstm) and not tf.config.list_logical_devices("GPU"):
+    recurrent = isinstance(recipe.encoder, parts.BiLstm)
+    exact = siamese.encoder.compute_dtype == "float32"
+    if recurrent and exact and not tf.config.list_logical_devices("GPU"):
         return packed_forward(siamese, recipe)
     return lambda sides, training: siamese.network(sides, training=training)
 

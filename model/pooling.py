@@ -56,8 +56,10 @@ class AttentionPool(_Pool):
     def build(self, tokens_shape, keep_shape=None):
         """Makes W, b and w for tokens [b, t, d]."""
         size = tokens_shape[-1]
-        self.hidden = keras.layers.Dense(size, activation="tanh", name="hidden")
-        self.score = keras.layers.Dense(1, use_bias=False, name="score")
+        self.hidden = keras.layers.Dense(
+            size, activation="tanh", dtype=self.dtype_policy, name="hidden"
+        )
+        self.score = keras.layers.Dense(1, use_bias=False, dtype=self.dtype_policy, name="score")
         self.hidden.build(tokens_shape)
         self.score.build(tokens_shape)
         super().build(tokens_shape)
@@ -71,5 +73,7 @@ class AttentionPool(_Pool):
 
 def pool(how: str, tokens: Any, keep: Any) -> Any:
     """Tokens [b, t, d] and which of them are real [b, t] → [b, d], or [b, 2 d] for `mean_max`."""
-    layer = AttentionPool(name="pool") if how == "attention" else PoolTokens(how, name="pool")
-    return layer(tokens, keep)
+    exact = "float32"  # 1e9 and long sums are too much for half the bits
+    if how == "attention":
+        return AttentionPool(name="pool", dtype=exact)(tokens, keep)
+    return PoolTokens(how, name="pool", dtype=exact)(tokens, keep)

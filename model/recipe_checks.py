@@ -16,6 +16,8 @@ def misfits(recipe: Recipe) -> Iterator[str]:
     yield from _label_misfits(recipe)
     yield from _text_misfits(recipe)
     yield from _loss_misfits(recipe)
+    if recipe.training.xla and recipe.encoder.kind in ("bilstm", "saved_model"):
+        yield f"training.xla: cannot compile the encoder {recipe.encoder.kind}; leave it out"
 
 
 def _label_misfits(recipe: Recipe) -> Iterator[str]:

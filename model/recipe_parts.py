@@ -171,7 +171,10 @@ class Training(Part):
 
     `warmup` is a fraction of all steps; `patience` epochs without a better eval end the training
     (never, when not given); `average` is the decay of a moving average of the weights; `mirror`
-    shows each pair also with its sides exchanged.
+    shows each pair also with its sides exchanged. `precision` and `xla` are about speed on GPUs:
+    layers that compute in bfloat16 (Ampere and newer; weights stay float32, and so does all that
+    is evaluated and exported), and the step compiled, but for recurrent encoders, which run as
+    cuDNN kernels.
     """
 
     epochs: Count = 10
@@ -186,6 +189,8 @@ class Training(Part):
     average: Annotated[float, Field(gt=0, lt=1)] | None = None
     mirror: bool = False
     patience: Count | None = None
+    precision: Literal["float32", "mixed_bfloat16"] = "float32"
+    xla: bool = False
     seed: Annotated[int, Field(ge=0)] = 42
 
 

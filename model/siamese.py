@@ -39,7 +39,11 @@ class Siamese:
 
 
 def build_siamese(
-    recipe: Recipe, *, vocabulary_size: int, vectors: np.ndarray | None = None
+    recipe: Recipe,
+    *,
+    vocabulary_size: int,
+    vectors: np.ndarray | None = None,
+    precision: str = "float32",
 ) -> Siamese:
     """The network of a recipe.
 
@@ -47,11 +51,18 @@ def build_siamese(
         recipe: which encoder, comparison and loss.
         vocabulary_size: ids in use, padding (0) and out-of-vocabulary (1) included.
         vectors: start values of the embedding, [vocabulary_size, dimensions].
+        precision: what the encoder computes in, a name of a Keras dtype policy. Its weights, its
+            pooling and all that follows are float32.
 
     Raises:
         UserError: vectors of another shape; files of a pre-trained model that are not there.
     """
-    encoder = build_encoder(recipe, vocabulary_size=vocabulary_size, vectors=vectors)
+    before = keras.config.dtype_policy()
+    keras.config.set_dtype_policy(precision)
+    try:
+        encoder = build_encoder(recipe, vocabulary_size=vocabulary_size, vectors=vectors)
+    finally:
+        keras.config.set_dtype_policy(before)
     comparison = build_comparison(recipe, encoder.output_shape[-1])
     sides = [
         keras.Input(encoder.input_shape[1:], dtype=encoder.input.dtype, name=name)

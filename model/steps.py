@@ -57,6 +57,7 @@ def make_train_step(
     *,
     batch_size: int,
     mirror: bool = False,
+    xla: bool = False,
     element_spec: Any,
 ) -> Callable[[Any, int], tf.Tensor]:
     """A function (batch, stop) → float32 [3]: sums of losses, of examples and of `stop` flags.
@@ -66,16 +67,21 @@ def make_train_step(
     variables = network.trainable_variables
     replicas = strategy.num_replicas_in_sync
 
-    def on_replica(batch: Batch, stop: tf.Tensor) -> tf.Tensor:
-        rows = tf.reduce_sum(batch["weight"])
+    def gradients_of(batch: Batch) -> tuple[tf.Tensor, list[tf.Tensor]]:
+        batch = _as_pairs(batch)
         batch = _mirrored(batch) if mirror else batch
         with tf.GradientTape() as tape, dropping(_slots(batch), optimizer.iterations):
             output = forward(sides(batch), True)
             losses = loss(batch["label"], output, batch["weight"])
             total = tf.reduce_sum(losses)
             objective = total / batch_size + sum(network.losses) / replicas
-            scaled = optimizer.scale_loss(objective)
-        gradients = tape.gradient(scaled, variables)
+        return total, tape.gradient(objective, variables)
+
+    compiled = tf.function(gradients_of, jit_compile=True) if xla else gradients_of
+
+    def on_replica(batch: Batch, stop: tf.Tensor) -> tf.Tensor:
+        rows = tf.reduce_sum(batch["weight"])
+        total, gradients = compiled(batch)
         optimizer.apply(_clip_together(gradients, optimizer, replicas), variables)
         return tf.stack([total, rows, stop])
 
@@ -90,6 +96,24 @@ def make_train_step(
 def _slots(batch: Batch) -> tf.Tensor:
     """Numbers of the batch's sentences, [2 b]: first sides, then second sides, as encoded."""
     return tf.concat([batch["row"], batch["row"] + 2 * _ANOTHER], axis=0)
+
+
+def _as_pairs(batch: Batch) -> Batch:
+    """A batch of triplets as two of pairs: all with their positives, then with their negatives.
+
+    Each sentence of them gets the number of its own that dropout needs: see `_slots`.
+    """
+    kind = "text" if "text1" in batch else "ids"
+    if f"{kind}3" not in batch:
+        return batch
+    anchor, positive, negative = (batch[f"{kind}{side}"] for side in (1, 2, 3))
+    return {
+        f"{kind}1": tf.concat([anchor, anchor], axis=0),
+        f"{kind}2": tf.concat([positive, negative], axis=0),
+        "label": tf.concat([batch["label"], tf.zeros_like(batch["label"])], axis=0),
+        "row": tf.concat([batch["row"], batch["row"] + _ANOTHER], axis=0),
+        "weight": tf.tile(batch["weight"], [2]),
+    }
 
 
 def _mirrored(batch: Batch) -> Batch:
@@ -130,6 +154,7 @@ def make_eval_step(
     """A function batch → {"output", "label", "loss", "weight"} of all replicas' rows together."""
 
     def on_replica(batch: Batch) -> dict[str, tf.Tensor]:
+        batch = _as_pairs(batch)
         output = tf.cast(forward(sides(batch), False), tf.float32)
         losses = loss(batch["label"], output, batch["weight"])
         return {

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 
+import numpy as np
 import tensorflow as tf
 
-from transforms.errors import UserError
+from transforms.errors import RunError, UserError
 
 NAMES = ("auto", "one", "mirrored", "multi_worker")
 
@@ -41,6 +43,36 @@ class Placement:
     def replicas(self) -> int:
         """Copies of the model that train together."""
         return self.strategy.num_replicas_in_sync
+
+    def gather(self, *values: float) -> np.ndarray:
+        """These numbers of every replica, float32 [replicas, n]; waits until all have come here.
+
+        Whole numbers are exact below 2^24: on GPUs, collectives take no integers.
+        """
+
+        @tf.function
+        def gathered() -> tf.Tensor:
+            mine = self.strategy.run(lambda: tf.constant([values], tf.float32))
+            return self.strategy.gather(mine, axis=0)
+
+        return gathered().numpy()
+
+    @contextmanager
+    def lost_workers(self) -> Iterator[None]:
+        """A worker that dies breaks the collectives of all others: said in one line.
+
+        Raises:
+            RunError: another worker was lost.
+        """
+        try:
+            yield
+        except tf.errors.OpError as error:
+            if self.cluster.workers == 1:
+                raise
+            raise RunError(
+                f"training lost a worker ({type(error).__name__}: {str(error)[:200]}); start all "
+                "workers again, they go on from the last checkpoint"
+            ) from None
 
 
 def read_cluster(environ: Mapping[str, str] = os.environ) -> Cluster:
@@ -92,7 +124,10 @@ def choose_strategy(name: str = "auto") -> Placement:
         tf.config.experimental.set_memory_growth(gpu, True)
     why = "--strategy asks for it" if name != "auto" else f"{len(gpus)} GPUs, no cluster"
     if name == "mirrored" or (name == "auto" and len(gpus) > 1):
-        strategy = tf.distribute.MirroredStrategy()
+        # Named one by one: where TF_CONFIG has a cluster of one machine, as Vertex AI sets it,
+        # TensorFlow would look for them in that cluster and not here.
+        devices = tf.config.list_logical_devices("GPU") or tf.config.list_logical_devices("CPU")
+        strategy = tf.distribute.MirroredStrategy([device.name for device in devices])
         replicas = strategy.num_replicas_in_sync
         return Placement(strategy, Cluster(), f"strategy: mirrored on {replicas} devices ({why})")
     device = "GPU" if gpus else "CPU"
