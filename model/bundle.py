@@ -21,6 +21,7 @@ import numpy as np
 from model.card import model_card
 from transforms import files
 from transforms.errors import UserError
+from transforms.publishing import publish_folder
 
 if TYPE_CHECKING:
     from model.recipe import Recipe
@@ -42,8 +43,9 @@ def export_bundle(
     examples_dir: str,
     threshold: float,
     metrics: dict[str, Any],
+    overwrite: bool = False,
 ) -> dict[str, Any]:
-    """Writes a bundle; it appears whole or not at all, in place of one that was there.
+    """Writes a bundle; it appears whole or not at all.
 
     Args:
         folder: where it goes, local or `gs://`.
@@ -52,6 +54,7 @@ def export_bundle(
         examples_dir: the examples folder, local; its transform graph goes into the bundle.
         threshold: similarity from which the label is 1.
         metrics: what training measured.
+        overwrite: whether it may take the place of one in a bucket; on this machine it always does.
 
     Returns:
         The manifest.
@@ -81,7 +84,7 @@ def export_bundle(
         }
         card = model_card(recipe, about, metrics)
         (local / "README.md").write_text(card, encoding="utf-8")
-        return publish(local, folder, about)
+        return publish(local, folder, about, overwrite=overwrite)
 
 
 def _room_beside(folder: str) -> tempfile.TemporaryDirectory:
@@ -93,7 +96,9 @@ def _room_beside(folder: str) -> tempfile.TemporaryDirectory:
     return tempfile.TemporaryDirectory(prefix=".bundle-", dir=beside)
 
 
-def publish(local: Path, folder: str, about: dict[str, Any]) -> dict[str, Any]:
+def publish(
+    local: Path, folder: str, about: dict[str, Any], *, overwrite: bool = False
+) -> dict[str, Any]:
     """Adds the manifest with the sums of all files, and makes the folder appear."""
     sums = {
         str(path.relative_to(local)): _sha256(path)
@@ -103,7 +108,7 @@ def publish(local: Path, folder: str, about: dict[str, Any]) -> dict[str, Any]:
     content = {**about, "files": sums}
     manifest = {"fingerprint": _fingerprint(content), **content}
     _write_json(local / MANIFEST, manifest)
-    files.publish_folder(str(local), folder, last=[MANIFEST])
+    publish_folder(str(local), folder, last=[MANIFEST], overwrite=overwrite)
     return manifest
 
 

@@ -166,7 +166,7 @@ def write_bundle(
         about = {k: v for k, v in manifest.items() if k not in ("files", "fingerprint")}
         about |= {"threshold": threshold, "calibration": told}
         about["calibrated_from"] = manifest["fingerprint"]
-        return publish(new, asked.output, about)
+        return publish(new, asked.output, about, overwrite=asked.overwrite)
 
 
 def parse(argv: Sequence[str]) -> CalibrateRun:

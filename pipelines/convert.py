@@ -22,6 +22,7 @@ import pyarrow.compute as pc
 from pipelines import options
 from transforms import files
 from transforms.errors import RunError, UserError
+from transforms.finding import find
 from transforms.text_tables import BadLine, TextTable, map_values, read_text_table
 from transforms.writing import ShardWriter
 
@@ -56,7 +57,7 @@ def convert(asked: ConvertRun) -> dict[str, Any]:
         UserError: an input, a column or the output cannot be used.
         RunError: too many lines are bad; nothing was written but they.
     """
-    found = files.find(asked.inputs)
+    found = find(asked.inputs)
     rejects = asked.output + REJECTS
     if files.exists(asked.output) and not asked.overwrite:
         raise UserError(f"{asked.output} is there already; give another, or --overwrite")

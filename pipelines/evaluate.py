@@ -31,12 +31,14 @@ from pipelines.evaluation_inputs import (
 from pipelines.out_of_vocabulary import LoadUnknown
 from pipelines.plots import PLOTS
 from pipelines.report import REPORT, write_report
+from pipelines.running import running
 from transforms import files
 from transforms.bootstrap import RESAMPLES
 from transforms.errors import UserError
 from transforms.evaluating import EvaluateShards, Evaluation, EvaluationSettings
 from transforms.ledger import SUCCESS
 from transforms.pairs import PairColumns
+from transforms.publishing import publish_folder
 from transforms.reading_priors import CountSentences
 from transforms.results import results
 from transforms.scored_rows import ScoredColumns
@@ -109,7 +111,7 @@ def run_pipeline(
     """The graph: training pairs → what sentences say; scored pairs → counts → the report."""
     labels = asked.columns.labels
     load_unknown = LoadUnknown(asked.examples) if asked.examples else None
-    with beam.Pipeline(options=beam_options) as pipeline:
+    with running(beam_options) as pipeline:
         priors = None
         if train_shards:
             counted = (
@@ -139,6 +141,8 @@ class WriteEvaluation:
     def __call__(self, evaluation: Evaluation) -> None:
         """Takes the counts of all rows."""
         columns = self.asked.columns
+        if self._is_published():
+            return  # a runner may do a step twice
         if not evaluation.rows:
             reasons = ", ".join(f"{n} {why}" for why, n in evaluation.skipped.items())
             raise UserError(
@@ -149,6 +153,7 @@ class WriteEvaluation:
         found |= {
             "lineage": self.lineage,
             "versions": {name: version(name) for name in PACKAGES},
+            "started": self.started,
             "seconds": round(time.time() - self.started, 3),
         }
         with tempfile.TemporaryDirectory(prefix="twinbeam-report-") as temporary:
@@ -157,7 +162,13 @@ class WriteEvaluation:
             files.write_json(str(local / METRICS), found)
             write_report(local, found, bundle=self.asked.bundle)
             (local / SUCCESS).touch()
-            files.publish_folder(str(local), self.asked.output, last=[SUCCESS])
+            publish_folder(
+                str(local), self.asked.output, last=[SUCCESS], overwrite=self.asked.overwrite
+            )
+
+    def _is_published(self) -> bool:
+        done, path = (files.join(self.asked.output, name) for name in (SUCCESS, METRICS))
+        return files.exists(done) and files.read_json(path).get("started") == self.started
 
 
 def check_output(output: str, *, overwrite: bool) -> None:

@@ -14,6 +14,7 @@ from apache_beam.options.pipeline_options import PipelineOptions, StandardOption
 
 from transforms.errors import RunError, UserError
 from transforms.pairs import PairColumns
+from transforms.shards import RejectedFile
 
 LOCAL_RUNNER = "FnApiRunner"
 DEFAULT_MAX_CHARS = 10_000
@@ -38,7 +39,11 @@ def parser(module: str, description: str, example: str) -> argparse.ArgumentPars
 
 
 class _HelpFormatter(argparse.ArgumentDefaultsHelpFormatter, argparse.RawDescriptionHelpFormatter):
-    """Shows defaults, and leaves the example's line breaks alone."""
+    """Shows defaults where there are any, and leaves the example's line breaks alone."""
+
+    def _get_help_string(self, action: argparse.Action) -> str | None:
+        silent = action.default is None or action.default is False or action.default == []
+        return action.help if silent else super()._get_help_string(action)
 
 
 def add_input_flags(to: argparse.ArgumentParser, *, label: str | None) -> None:
@@ -68,6 +73,12 @@ def add_input_flags(to: argparse.ArgumentParser, *, label: str | None) -> None:
         default=DEFAULT_SHARD_ROWS,
         help="rows of a shard, the unit of work and of output; whole row groups are taken",
     )
+    group.add_argument(
+        "--on_bad_file",
+        choices=("fail", "reject"),
+        default="fail",
+        help="whether a file that cannot be used stops the run before it starts, or is left out",
+    )
 
 
 def columns(args: argparse.Namespace) -> PairColumns:
@@ -75,6 +86,12 @@ def columns(args: argparse.Namespace) -> PairColumns:
     return PairColumns(
         args.sentence1_column, args.sentence2_column, getattr(args, "label_column", None)
     )
+
+
+def tell_left_out(rejected: Sequence[RejectedFile]) -> None:
+    """Says which files are left out, and why."""
+    for file in rejected:
+        print(f"left out: {file.reason}", flush=True)
 
 
 def positive(text: str) -> int:

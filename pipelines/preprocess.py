@@ -13,19 +13,20 @@ import tempfile
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from importlib.metadata import version
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 import apache_beam as beam
 from apache_beam.options.pipeline_options import PipelineOptions, StandardOptions
 
 from model.recipe import Recipe, load_recipe
-from pipelines import options
+from pipelines import dataflow, options
+from pipelines.running import running
 from pipelines.steps import show_steps
 from transforms import examples_folder, files
 from transforms.example_counts import add_up
-from transforms.examples import EVAL, PARTS, TRAIN, tensor_adapter_config
+from transforms.examples import EVAL, PARTS, TRAIN, raw_schema, tensor_adapter_config
 from transforms.ledger import MANIFEST
 from transforms.lock import lock
 from transforms.pairs import PairColumns
@@ -37,7 +38,7 @@ from transforms.preprocessing import (
     StoreExamples,
 )
 from transforms.quiet import import_tensorflow
-from transforms.shards import Shard, plan_shards
+from transforms.shards import Shard, plan
 from transforms.wordpieces import read_wordpieces
 
 if TYPE_CHECKING:
@@ -63,6 +64,7 @@ class PreprocessRun:
     eval_fraction: float = 0.1
     max_chars: int = options.DEFAULT_MAX_CHARS
     shard_rows: int = options.DEFAULT_SHARD_ROWS
+    on_bad_file: Literal["fail", "reject"] = "fail"
     max_reject_fraction: float = 0.05
     overwrite: bool = False
     beam_flags: tuple[str, ...] = ()
@@ -76,7 +78,7 @@ class PreprocessRun:
         """The options as the manifest keeps them."""
         return {
             "inputs": list(self.inputs),
-            "columns": [*self.columns.sides, self.columns.label],
+            "columns": [*self.columns.texts, self.columns.label],
             "eval_fraction": self.eval_fraction,
             "max_sentence_chars": self.max_chars,
             "shard_rows": self.shard_rows,
@@ -97,15 +99,23 @@ def preprocess(asked: PreprocessRun) -> dict[str, Any]:
     """
     started = time.time()
     beam_options = options.beam_options(asked.beam_flags)
+    dataflow.configure(beam_options, step="preprocess", paths=[*asked.inputs, asked.output])
     wordpieces = read_wordpieces(path) if (path := asked.recipe.vocabulary_path) else ()
     examples_folder.check_free(asked.output, overwrite=asked.overwrite)
-    shards = plan_shards(asked.inputs, asked.columns, shard_rows=asked.shard_rows)
+    planned = plan(
+        asked.inputs, asked.columns, shard_rows=asked.shard_rows, on_bad_file=asked.on_bad_file
+    )
+    shards = planned.shards
+    options.tell_left_out(planned.rejected)
     rows = sum(shard.rows for shard in shards)
     print(f"{rows:,} pairs in {len(shards)} shards to preprocess", flush=True)
+    decides = [asked.recipe.to_yaml(), asked.told(), *(shard.fingerprint for shard in shards)]
+    if dataflow.adopt(beam_options, step="preprocess", output=asked.output, decides=decides):
+        return tell_result(asked.output)
     staging = examples_folder.staging_folder(asked.output)
     busy = f"{asked.output} is being written by another run; wait for it, or choose another folder"
     with lock(f"{staging}.lock", busy=busy), graph_folder(staging, beam_options) as graph:
-        files.delete([staging])
+        files.delete_folder(staging)
         commit = examples_folder.CommitExamples(
             staging=staging,
             graph=graph,
@@ -116,16 +126,16 @@ def preprocess(asked: PreprocessRun) -> dict[str, Any]:
                 "recipe": asked.recipe.name,
                 **({"vocabulary_size": len(wordpieces)} if wordpieces else {}),
                 "options": asked.told(),
+                "files_rejected": [asdict(file) for file in planned.rejected],
                 "versions": {name: version(name) for name in PACKAGES},
             },
             max_reject_fraction=asked.max_reject_fraction,
             started=started,
+            overwrite=asked.overwrite,
         )
         with show_steps(staging, len(shards)):
             run_pipeline(asked, wordpieces, shards, commit, beam_options)
-    manifest = files.read_json(files.join(asked.output, MANIFEST))
-    tell_result(asked.output, manifest)
-    return manifest
+    return {} if dataflow.only_staged(beam_options) else tell_result(asked.output)
 
 
 def run_pipeline(
@@ -144,9 +154,9 @@ def run_pipeline(
     import tensorflow_transform.beam as tft_beam  # brings TensorFlow, seconds after a mistake
 
     features = text_features(asked.recipe, wordpieces)
-    raw = tensor_adapter_config()
+    raw = tensor_adapter_config(raw_schema(asked.columns))
     temp = files.join(commit.graph, files.TEMPORARY_FOLDER)
-    with beam.Pipeline(options=beam_options) as pipeline, tft_beam.Context(temp_dir=temp):
+    with running(beam_options) as pipeline, tft_beam.Context(temp_dir=temp):
         training = (
             pipeline
             | "List shards to learn from" >> beam.Create(list(shards))
@@ -222,8 +232,9 @@ def graph_folder(staging: str, beam_options: PipelineOptions) -> Iterator[str]:
         yield folder
 
 
-def tell_result(output: str, manifest: dict[str, Any]) -> None:
-    """Says what was done and where it lies."""
+def tell_result(output: str) -> dict[str, Any]:
+    """Says what was done and where it lies; returns the manifest."""
+    manifest = files.read_json(files.join(output, MANIFEST))
     reasons = ", ".join(f"{n:,} {reason}" for reason, n in manifest["rejected_by_reason"].items())
     print(
         f"{manifest['rows_in']:,} rows in = {manifest['rows_train']:,} train + "
@@ -232,6 +243,7 @@ def tell_result(output: str, manifest: dict[str, Any]) -> None:
         f"{manifest['seconds']:.1f} s, {manifest['pairs_per_second']:,.0f} pairs/s\n"
         f"examples: {output}/*.tfrecord.gz   manifest: {output}/{MANIFEST}"
     )
+    return manifest
 
 
 def parse(argv: Sequence[str]) -> PreprocessRun:
@@ -246,16 +258,25 @@ def parse(argv: Sequence[str]) -> PreprocessRun:
         inputs=tuple(args.input),
         recipe=recipe,
         output=args.output.rstrip("/"),
-        columns=options.columns(args),
+        columns=example_columns(args, recipe),
         train_shards=args.train_shards,
         eval_shards=args.eval_shards,
         eval_fraction=fraction,
         max_chars=args.max_sentence_chars,
         shard_rows=args.shard_rows,
+        on_bad_file=args.on_bad_file,
         max_reject_fraction=args.max_reject_fraction,
         overwrite=args.overwrite,
         beam_flags=tuple(beam_flags),
     )
+
+
+def example_columns(args: argparse.Namespace, recipe: Recipe) -> PairColumns:
+    """The columns that the flags name; triplets have a negative where pairs have a label."""
+    pairs = options.columns(args)
+    if not recipe.reads_triplets:
+        return pairs
+    return PairColumns(*pairs.sides, label=None, negative=args.negative_column)
 
 
 def add_flags(parser: argparse.ArgumentParser) -> None:
@@ -263,6 +284,11 @@ def add_flags(parser: argparse.ArgumentParser) -> None:
     group = parser.add_argument_group("preprocessing")
     group.add_argument("--recipe", required=True, metavar="NAME", help="a recipe, or its file")
     group.add_argument("--output", required=True, metavar="DIR", help="folder to write to")
+    group.add_argument(
+        "--negative_column",
+        default="negative",
+        help="for recipes with given triplets: the sentence that is unlike the first one",
+    )
     group.add_argument(
         "--train_shards", type=options.positive, default=16, help="files to train on"
     )

@@ -20,8 +20,9 @@ from apache_beam.options.pipeline_options import PipelineOptions
 from apache_beam.utils.shared import Shared
 
 from model.handler import BundleScorer, ScoreOptions
-from pipelines import options
+from pipelines import dataflow, options
 from pipelines.progress import show_progress
+from pipelines.running import running
 from transforms import drift, files, ledger
 from transforms.embedding_store import EmbeddingStore
 from transforms.encode_once import EncodeOnce, bucket_count
@@ -56,7 +57,12 @@ class ScoreRun:
     overwrite: bool = False
     encode_once: Literal["shard", "global"] = "shard"
     embedding_store: str | None = None
+    accelerator: str | None = None
     beam_flags: tuple[str, ...] = ()
+
+    def paths(self) -> list[str]:
+        """Every path that workers use."""
+        return [*self.inputs, self.model, self.output, *filter(None, [self.embedding_store])]
 
     def decides(self) -> dict[str, Any]:
         """The options that decide the bytes of the output."""
@@ -85,6 +91,9 @@ def score(asked: ScoreRun) -> dict[str, Any]:
     """
     started = time.time()
     beam_options = options.beam_options(asked.beam_flags)
+    dataflow.configure(
+        beam_options, step="score", paths=asked.paths(), accelerator=asked.accelerator
+    )
     scorer = BundleScorer(asked.model, asked.scoring)
     bundle = scorer.verify()
     check_pin(asked, bundle["fingerprint"])
@@ -95,6 +104,9 @@ def score(asked: ScoreRun) -> dict[str, Any]:
     check_output(asked, planned.schemas, scorer.fields(bundle))
     encode_once = plan_encoding(asked, bundle, shards)
     key = ledger.run_key(bundle=bundle["fingerprint"], **asked.decides())
+    decides = [key, *(shard.fingerprint for shard in shards)]
+    if dataflow.adopt(beam_options, step="score", output=asked.output, decides=decides):
+        return tell_result(asked.output)
     busy = f"{asked.output} is being written by another run; wait for it, or choose another folder"
     with lock(files.join(asked.output, ledger.LOCK), busy=busy):
         work = ledger.open_output(
@@ -104,7 +116,7 @@ def score(asked: ScoreRun) -> dict[str, Any]:
             print(f"{asked.output} is complete already: same inputs, bundle and options")
             return ledger.read_manifest(asked.output)
         tell_plan(work, planned.rejected)
-        ledger.begin(asked.output, shards, key)
+        name = ledger.begin(asked.output, shards, key)
         settings = ScoreSettings(
             asked.output,
             key,
@@ -128,14 +140,13 @@ def score(asked: ScoreRun) -> dict[str, Any]:
             started,
             trained=trained_profile(asked.model),
             max_drift=asked.max_drift,
+            run=name,
         )
         with show_progress(asked.output, work):
             run_pipeline(
                 work.todo, scorer.load, settings, commit, beam_options, encode_once=encode_once
             )
-        manifest = ledger.read_manifest(asked.output)
-    tell_result(asked.output, manifest)
-    return manifest
+    return {} if dataflow.only_staged(beam_options) else tell_result(asked.output)
 
 
 def run_pipeline(
@@ -152,7 +163,7 @@ def run_pipeline(
     With a plan to encode once, the vectors of all distinct sentences are made before.
     """
     shared = Shared()
-    with beam.Pipeline(options=beam_options) as pipeline:
+    with running(beam_options) as pipeline:
         planned = (
             pipeline
             | "List shards" >> beam.Create(list(shards))
@@ -202,6 +213,7 @@ class Commit:
     started: float
     trained: drift.Profile = field(default_factory=dict)
     max_drift: float | None = None
+    run: str | None = None
 
     def __call__(self, _: None, accounts: Any, encoded: Any) -> dict[str, Any]:
         """Adds the accounts of earlier runs to those of this one, and commits them.
@@ -228,6 +240,7 @@ class Commit:
             },
             more_counts=list(encoded),
             max_reject_fraction=self.max_reject_fraction,
+            run=self.run,
         )
 
     def _drift(self, accounts: Sequence[ledger.ShardAccount]) -> dict[str, float]:
@@ -322,15 +335,15 @@ def check_output(asked: ScoreRun, schemas: dict[str, pa.Schema], added: Sequence
 
 def tell_plan(work: ledger.Work, rejected: Sequence[RejectedFile]) -> None:
     """Says what there is to do, and what is left out."""
-    for file in rejected:
-        print(f"left out: {file.reason}", flush=True)
+    options.tell_left_out(rejected)
     rows = sum(shard.rows for shard in work.todo)
     kept = f", {len(work.done)} shards done before" if work.done else ""
     print(f"{rows:,} rows in {len(work.todo)} shards to score{kept}", flush=True)
 
 
-def tell_result(output: str, manifest: dict[str, Any]) -> None:
-    """Says what was done and where it lies."""
+def tell_result(output: str) -> dict[str, Any]:
+    """Says what was done and where it lies; returns the manifest."""
+    manifest = ledger.read_manifest(output)
     reasons = ", ".join(f"{n:,} {reason}" for reason, n in manifest["rejected_by_reason"].items())
     print(
         f"{manifest['rows_in']:,} rows in = {manifest['rows_scored']:,} scored + "
@@ -340,6 +353,7 @@ def tell_result(output: str, manifest: dict[str, Any]) -> None:
         f"{drift.told(manifest.get('drift', {}))}\n"
         f"scores: {output}/*.parquet   manifest: {output}/{ledger.MANIFEST}"
     )
+    return manifest
 
 
 def parse(argv: Sequence[str]) -> ScoreRun:
@@ -347,6 +361,7 @@ def parse(argv: Sequence[str]) -> ScoreRun:
     parser = options.parser("score", __doc__.splitlines()[0], EXAMPLE)
     options.add_input_flags(parser, label=None)
     add_flags(parser)
+    dataflow.add_flags(parser)
     args, beam_flags = parser.parse_known_args(argv)
     return ScoreRun(
         inputs=tuple(args.input),
@@ -371,6 +386,7 @@ def parse(argv: Sequence[str]) -> ScoreRun:
         overwrite=args.overwrite,
         encode_once=args.encode_once or ("global" if args.embedding_store else "shard"),
         embedding_store=args.embedding_store,
+        accelerator=args.accelerator,
         beam_flags=tuple(beam_flags),
     )
 
@@ -418,12 +434,6 @@ def add_flags(parser: argparse.ArgumentParser) -> None:
         type=float,
         help="with a greater drift from the training data the run fails and does not commit; "
         f"{drift.LITTLE} is little, {drift.MUCH} much",
-    )
-    group.add_argument(
-        "--on_bad_file",
-        choices=("fail", "reject"),
-        default="fail",
-        help="whether a file that cannot be used stops the run before it starts, or is left out",
     )
     group.add_argument(
         "--on_long_sentence",

@@ -147,6 +147,7 @@ def train_recipe(
             examples_dir=examples.folder,
             threshold=threshold,
             metrics=metrics,
+            overwrite=asked.overwrite,
         )
         tell(asked, metrics)
     return metrics

@@ -8,12 +8,11 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any
 
-from apache_beam.io.filesystems import FileSystems
-
 from transforms import files
 from transforms.errors import RunError, UserError
 from transforms.example_counts import Counts, accounts
 from transforms.ledger import MANIFEST, REJECTS_FOLDER, SUCCESS, WrittenFile
+from transforms.publishing import publish_folder
 
 RECIPE = "recipe.yaml"
 GRAPH_FOLDERS = ("transform_fn", "transformed_metadata")
@@ -68,22 +67,12 @@ def count_done(staging: str, step: str) -> int:
     return len(files.list_folder(files.join(staging, files.TEMPORARY_FOLDER, step)))
 
 
-def publish(staging: str, output: str) -> None:
+def publish(staging: str, output: str, *, overwrite: bool) -> None:
     """Makes the finished folder appear under its final name, `_SUCCESS` last."""
-    if files.is_local(output):
-        files.delete([files.join(staging, files.TEMPORARY_FOLDER)])
-        files.publish_folder(staging, output)
-        return
-    names = files.list_folder(staging)  # object storage knows no folders: file by file
-    temporary = [name for name in names if name.startswith(files.TEMPORARY_FOLDER + "/")]
-    files.delete(_below(output, files.list_folder(output)))
-    for batch in ([name for name in names if name not in {*temporary, SUCCESS}], [SUCCESS]):
-        FileSystems.rename(_below(staging, batch), _below(output, batch))
-    files.delete(_below(staging, temporary))
-
-
-def _below(folder: str, names: Iterable[str]) -> list[str]:
-    return [files.join(folder, *name.split("/")) for name in names]
+    files.delete_folder(files.join(staging, files.TEMPORARY_FOLDER))
+    publish_folder(staging, output, last=[MANIFEST, SUCCESS], overwrite=overwrite)
+    if not files.is_local(output):
+        files.delete_folder(staging)
 
 
 @dataclass(frozen=True)
@@ -100,7 +89,8 @@ class CommitExamples:
         recipe: as YAML, to lie beside the examples.
         header: what the manifest says besides the accounts.
         max_reject_fraction: with more rejected rows than this the run fails.
-        started: time.time() at the start of the run.
+        started: time.time() at the start of the run; tells it from other runs.
+        overwrite: whether examples that are there may be replaced.
     """
 
     staging: str
@@ -111,6 +101,7 @@ class CommitExamples:
     header: dict[str, Any]
     max_reject_fraction: float
     started: float
+    overwrite: bool = False
 
     def __call__(
         self, _: None, graph_written: Any, written: Iterable[WrittenFile], counts: Counts
@@ -121,6 +112,8 @@ class CommitExamples:
             UserError: no pair is left to train on.
             RunError: the accounts do not add up, or too many rows were rejected.
         """
+        if self._is_published():
+            return  # a runner may do a step twice
         summary = accounts(counts, list(written), planned=self.planned)
         self._check_usable(summary)
         if self.graph != self.staging:
@@ -130,13 +123,18 @@ class CommitExamples:
         manifest = summary | {
             "vocabulary_size": vocabulary_size(self.staging),
             **self.header,
+            "started": self.started,
             "seconds": round(seconds, 3),
             "pairs_per_second": round(summary["rows_in"] / seconds, 1),
         }
         files.write_bytes(files.join(self.staging, RECIPE), self.recipe.encode())
         files.write_json(files.join(self.staging, MANIFEST), manifest)
         files.write_bytes(files.join(self.staging, SUCCESS), b"")
-        publish(self.staging, self.output)
+        publish(self.staging, self.output, overwrite=self.overwrite)
+
+    def _is_published(self) -> bool:
+        done, path = (files.join(self.output, name) for name in (SUCCESS, MANIFEST))
+        return files.exists(done) and files.read_json(path).get("started") == self.started
 
     def _check_usable(self, summary: dict[str, Any]) -> None:
         reasons = ", ".join(f"{n} {why}" for why, n in summary["rejected_by_reason"].items())

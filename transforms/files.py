@@ -1,47 +1,34 @@
 """Paths and files, local or `gs://`: the one place that knows how they are found, read and written.
 
-Everything goes through Beam's FileSystems, but for local reads, where Arrow opens the file itself.
-A file is written beside its final name and renamed, so a half-written one is never seen.
+What lies in a bucket goes through `buckets`, the rest through Beam's FileSystems, but for local
+reads, where Arrow opens the file itself. A file is written beside its final name and renamed, so a
+half-written one is never seen.
 """
 
 from __future__ import annotations
 
+import errno
 import hashlib
+import io
 import json
-import re
-import shutil
 import tempfile
 import uuid
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing, contextmanager
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import Any, BinaryIO, cast
 
 import pyarrow as pa
 from apache_beam.io.filesystem import CompressionTypes
 from apache_beam.io.filesystems import FileSystems
 
+from transforms import buckets
 from transforms.errors import RunError, UserError
 
 TEMPORARY_FOLDER = "_tmp"
-_WILDCARD = re.compile(r"[*?\[]")
-
-
-@dataclass(frozen=True, order=True)
-class FoundFile:
-    """A file that a pattern matched.
-
-    Attributes:
-        path: where it is.
-        size: bytes.
-        name: its path below the fixed part of the pattern, with `/` written as `__`; what its
-            outputs are named after, so that they do not depend on where the folder stands.
-    """
-
-    path: str
-    size: int
-    name: str
+_PIECE = 8 << 20
+_AT_ONCE = 8
 
 
 def is_local(path: str) -> bool:
@@ -58,40 +45,9 @@ def is_inside(path: str, folder: str) -> bool:
 
 def join(folder: str, *names: str) -> str:
     """The path of `names` below `folder`."""
+    if buckets.is_object(folder):
+        return "/".join([folder.rstrip("/"), *names])
     return FileSystems.join(folder, *names)
-
-
-def find(patterns: Sequence[str]) -> list[FoundFile]:
-    """The files that the patterns match, each once, sorted by path.
-
-    Raises:
-        UserError: a pattern matches nothing.
-    """
-    found: dict[str, FoundFile] = {}
-    for pattern in patterns:
-        matched = _match(pattern)
-        if not matched:
-            raise UserError(
-                f"--input {pattern!r} matches no file; expected the path of a Parquet file or a "
-                "pattern such as 'data/*.parquet' (in quotes, so that the shell leaves it alone)"
-            )
-        for path, size in matched:
-            found.setdefault(path, FoundFile(path, size, _name(path, pattern)))
-    return sorted(found.values())
-
-
-def _match(pattern: str) -> list[tuple[str, int]]:
-    if is_local(pattern) and Path(pattern).is_file():  # the name may hold [, ] or *
-        return [(pattern, Path(pattern).stat().st_size)]
-    if is_local(pattern) and Path(pattern).is_dir():
-        raise UserError(
-            f"--input {pattern!r} is a folder, expected files: {pattern.rstrip('/')}/*.parquet"
-        )
-    try:
-        matches = FileSystems.match([pattern])[0].metadata_list
-    except (ValueError, OSError) as error:  # no such file system, or it does not answer
-        raise UserError(f"--input {pattern!r} cannot be listed: {reason(error)}") from None
-    return [(match.path, match.size_in_bytes) for match in matches]
 
 
 def reason(error: BaseException) -> str:
@@ -108,16 +64,10 @@ def _writing(path: str) -> Iterator[None]:
         raise RunError(f"{path} cannot be written: {reason(error)}") from None
 
 
-def _name(path: str, pattern: str) -> str:
-    wildcard = _WILDCARD.search(pattern)
-    if wildcard is None or path == pattern:
-        return path.rpartition("/")[2]
-    folder = pattern[: wildcard.start()].rpartition("/")[0]
-    return path.removeprefix(folder).lstrip("/").replace("/", "__")
-
-
 def exists(path: str) -> bool:
     """Whether a file (or, locally, a folder) is there."""
+    if buckets.is_object(path):
+        return buckets.exists(path)
     return FileSystems.exists(path)
 
 
@@ -127,14 +77,19 @@ def list_folder(folder: str) -> list[str]:
     if is_local(folder):
         root = Path(folder)
         return sorted(str(path.relative_to(root)) for path in root.rglob("*") if not path.is_dir())
-    matches = FileSystems.match([prefix + "**"])[0].metadata_list
-    return sorted(match.path.removeprefix(prefix) for match in matches)
+    if buckets.is_object(folder):
+        paths = [path for path, _ in buckets.list_objects(prefix)]
+    else:
+        paths = [match.path for match in FileSystems.match([prefix + "**"])[0].metadata_list]
+    return sorted(path.removeprefix(prefix) for path in paths if path != prefix)
 
 
 def open_input(path: str) -> pa.NativeFile:
     """A seekable file for reading; on object storage it reads by range."""
     if is_local(path):
         return pa.OSFile(path)
+    if buckets.is_object(path):
+        return pa.PythonFile(buckets.open_reader(path))
     return pa.PythonFile(FileSystems.open(path, compression_type=CompressionTypes.UNCOMPRESSED))
 
 
@@ -184,6 +139,13 @@ class HashingFile:
         with _writing(self._path):
             self._file.close()
 
+    def abandon(self) -> None:
+        """Forgets what was written, where the store can do that, and lets what follows be lost."""
+        if isinstance(self._file, buckets.ObjectWriter):
+            with _writing(self._path):
+                self._file.abandon()
+            self._file = io.BytesIO()
+
     @property
     def closed(self) -> bool:
         """Whether the file is closed."""
@@ -211,12 +173,19 @@ def reveal(hidden: str, path: str) -> None:
         if is_local(path):
             Path(path).parent.mkdir(parents=True, exist_ok=True)
             Path(hidden).replace(path)
+        elif buckets.is_object(path):
+            buckets.copy(hidden, path)
+            buckets.delete(hidden)
         else:
             FileSystems.rename([hidden], [path])
 
 
 def write_bytes(path: str, content: bytes) -> None:
-    """Writes a small file whole: beside, then renamed."""
+    """Writes a small file whole: beside, then renamed; an object appears whole by itself."""
+    if buckets.is_object(path):
+        with _writing(path):
+            buckets.write(path, content)
+        return
     folder, _, name = path.rpartition("/")
     hidden = f"{folder}/.{name}.{uuid.uuid4().hex}" if folder else f".{name}.{uuid.uuid4().hex}"
     with _writing(path):
@@ -225,9 +194,36 @@ def write_bytes(path: str, content: bytes) -> None:
         reveal(hidden, path)
 
 
+def create_bytes(path: str, content: bytes) -> None:
+    """Writes a small file that must not be there yet; the very same content may be.
+
+    In a bucket the store itself sees to it: of two runs that write at once, one is refused. On
+    this machine a lock keeps the other run away (see `lock`).
+
+    Raises:
+        FileExistsError: another run has written it.
+    """
+    if not buckets.is_object(path):
+        if exists(path) and read_bytes(path) != content:
+            raise FileExistsError(errno.EEXIST, buckets.TAKEN, path)
+        write_bytes(path, content)
+        return
+    try:
+        buckets.create(path, content)
+    except FileExistsError:
+        raise
+    except OSError as error:
+        raise RunError(f"{path} cannot be written: {reason(error)}") from None
+
+
 def write_json(path: str, content: Any) -> None:
     """Writes a small JSON file whole, with an indent, for people too."""
-    write_bytes(path, (json.dumps(content, indent=2, ensure_ascii=False) + "\n").encode())
+    write_bytes(path, as_json(content))
+
+
+def as_json(content: Any) -> bytes:
+    """JSON as we write it."""
+    return (json.dumps(content, indent=2, ensure_ascii=False) + "\n").encode()
 
 
 def _create(path: str) -> BinaryIO:
@@ -238,49 +234,58 @@ def _create(path: str) -> BinaryIO:
 def _open(path: str) -> BinaryIO:
     if is_local(path):
         Path(path).parent.mkdir(parents=True, exist_ok=True)
+    if buckets.is_object(path):
+        return cast(BinaryIO, buckets.ObjectWriter(path))
     return FileSystems.create(path, compression_type=CompressionTypes.UNCOMPRESSED)
 
 
 def delete(paths: Sequence[str]) -> None:
-    """Deletes files and folders; those that are not there are no error."""
-    there = [path for path in paths if exists(path)]
+    """Deletes files; those that are not there are no error."""
+    for_each(buckets.delete, [path for path in paths if buckets.is_object(path)])
+    there = [path for path in paths if not buckets.is_object(path) and exists(path)]
     if there:
         FileSystems.delete(there)
+
+
+def delete_folder(folder: str) -> None:
+    """Deletes a folder with all that is below it; one that is not there is no error."""
+    if buckets.is_object(folder):
+        delete([join(folder, name) for name in list_folder(folder)])
+    else:
+        delete([folder])
+
+
+def for_each(do: Callable[[str], Any], names: Sequence[str]) -> None:
+    """Many at once: a store answers slowly, not busily."""
+    if names:
+        with ThreadPoolExecutor(max_workers=min(_AT_ONCE, len(names))) as pool:
+            list(pool.map(do, names))
 
 
 def sha256_of(path: str) -> str:
     """Hex digest of a file, read in pieces."""
     digest = hashlib.sha256()
     with open_input(path) as file:
-        while piece := file.read(1 << 20):
+        while piece := file.read(_PIECE):
             digest.update(piece)
     return digest.hexdigest()
 
 
 def copy_tree(source: str, target: str) -> None:
     """Copies all files below a folder to another folder."""
-    for name in list_folder(source):
-        path, copy = (join(folder, *name.split("/")) for folder in (source, target))
-        with open_input(path) as reading, _writing(copy), _create(copy) as writing:
-            while piece := reading.read(1 << 22):
+
+    def copy(name: str) -> None:
+        path, goal = (join(folder, *name.split("/")) for folder in (source, target))
+        with open_input(path) as reading, closing(_create(goal)) as writing, _writing(goal):
+            while piece := reading.read(_PIECE):
                 writing.write(piece)
 
-
-def publish_folder(local: str, target: str, *, last: Sequence[str] = ()) -> None:
-    """Makes a finished local folder appear as `target`, whole or not at all.
-
-    On this machine the folder is renamed. Object storage has no rename for folders: the files
-    are copied, those named in `last` after all others, so readers that ask for them first never
-    see half a folder.
-    """
-    if is_local(target):
-        Path(target).parent.mkdir(parents=True, exist_ok=True)
-        shutil.rmtree(target, ignore_errors=True)
-        shutil.move(local, target)
-        return
-    names = list_folder(local)
-    for name in [name for name in names if name not in last] + [n for n in last if n in names]:
-        write_bytes(join(target, *name.split("/")), (Path(local) / name).read_bytes())
+    names = list_folder(source)
+    if is_local(source):
+        for name in names:
+            copy(name)
+    else:
+        for_each(copy, names)
 
 
 @contextmanager

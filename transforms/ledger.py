@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import uuid
 from collections import Counter
 from collections.abc import Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -202,12 +203,20 @@ def _remaining(
     return Work(todo, done, committed)
 
 
-def begin(output: str, shards: Sequence[Shard], key: str) -> None:
-    """Notes what a run is about to write, so that its leftovers are known for its own."""
+def begin(output: str, shards: Sequence[Shard], key: str) -> str:
+    """Notes what a run is about to write, so that its leftovers are known for its own.
+
+    A run that begins takes the folder over: one that began before it will not commit.
+
+    Returns:
+        The run's name, to commit with.
+    """
+    run = uuid.uuid4().hex
     files.write_json(
         files.join(output, SHARDS_FOLDER, PLAN),
-        {"run_key": key, "shards": [shard.name for shard in shards]},
+        {"run_key": key, "run": run, "shards": [shard.name for shard in shards]},
     )
+    return run
 
 
 def _delete(output: str, names: Sequence[str]) -> None:
@@ -272,8 +281,12 @@ def commit(
     header: dict[str, Any],
     max_reject_fraction: float,
     more_counts: Sequence[dict[str, int]] = (),
+    run: str | None = None,
 ) -> dict[str, Any]:
     """Writes the manifest and `_SUCCESS`, once every shard is there and the accounts add up.
+
+    Both are created on the condition that they are not there, so two runs cannot both commit;
+    the same run may, again, as runners do a step twice.
 
     Args:
         output: the output folder.
@@ -282,18 +295,22 @@ def commit(
         header: what the manifest says besides the accounts (bundle, options, versions, seconds).
         max_reject_fraction: above it the run fails with its accounts written but not committed.
         more_counts: counts that belong to no shard alone, added to the shards' own.
+        run: the name that `begin` gave.
 
     Returns:
         The manifest.
 
     Raises:
-        RunError: a shard is missing, or too many rows were rejected.
+        RunError: a shard is missing, too many rows were rejected, or another run has taken over.
     """
+    if run is not None and _begun(output) != run:
+        raise RunError(f"{output} was taken over by another run, which began later; not committed")
     by_name = {account.shard["name"]: account.check() for account in accounts}
     missing = sorted(set(expected) - set(by_name))
     if missing:
         raise RunError(f"{len(missing)} shards have no account, {missing[0]} among them; run again")
     manifest = summarise([by_name[name] for name in sorted(expected)], more_counts) | header
+    manifest |= {"run": run} if run else {}
     allowed = max_reject_fraction * manifest["rows_in"]
     if manifest["rows_rejected"] > allowed:
         files.write_json(files.join(output, SHARDS_FOLDER, REFUSED), manifest)
@@ -304,9 +321,30 @@ def commit(
             "the input or raise the fraction and run again"
         )
     _tidy(output, manifest)
-    files.write_json(files.join(output, MANIFEST), manifest)
-    files.write_bytes(files.join(output, SUCCESS), b"")
+    manifest = _create_manifest(output, manifest)
+    files.create_bytes(files.join(output, SUCCESS), b"")
     return manifest
+
+
+def _begun(output: str) -> str | None:
+    path = files.join(output, SHARDS_FOLDER, PLAN)
+    return _object(path).get("run") if files.exists(path) else None
+
+
+def _create_manifest(output: str, manifest: dict[str, Any]) -> dict[str, Any]:
+    """Creates it, or finds the one that this run created before.
+
+    Raises:
+        RunError: there is another run's.
+    """
+    try:
+        files.create_bytes(files.join(output, MANIFEST), files.as_json(manifest))
+        return manifest
+    except FileExistsError:
+        there = read_manifest(output)
+        if "run" in manifest and there.get("run") == manifest["run"]:
+            return there
+        raise RunError(f"another run has committed {output} meanwhile; not committed") from None
 
 
 def _tidy(output: str, manifest: dict[str, Any]) -> None:
@@ -321,7 +359,7 @@ def _tidy(output: str, manifest: dict[str, Any]) -> None:
         or name == f"{SHARDS_FOLDER}/{REFUSED}"
     ]
     _delete(output, stale)
-    files.delete([files.join(output, files.TEMPORARY_FOLDER)])
+    files.delete_folder(files.join(output, files.TEMPORARY_FOLDER))
 
 
 def _is_output(name: str) -> bool:

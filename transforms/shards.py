@@ -18,6 +18,7 @@ import pyarrow.parquet as pq
 
 from transforms import files
 from transforms.errors import RunError, UserError
+from transforms.finding import find
 from transforms.footers import Footer, checked_footer, fingerprint
 from transforms.pairs import PairColumns
 
@@ -70,7 +71,7 @@ class Plan:
 
 def plan_shards(patterns: Sequence[str], columns: PairColumns, *, shard_rows: int) -> list[Shard]:
     """The shards of `plan`, where no file may be left out."""
-    return list(plan(patterns, columns, shard_rows=shard_rows).shards)
+    return list(plan(patterns, columns, shard_rows=shard_rows, on_bad_file=None).shards)
 
 
 def plan(
@@ -78,7 +79,7 @@ def plan(
     columns: PairColumns,
     *,
     shard_rows: int,
-    on_bad_file: Literal["fail", "reject"] = "fail",
+    on_bad_file: Literal["fail", "reject"] | None = "fail",
 ) -> Plan:
     """Finds the input, checks every file's footer, and cuts the files into shards.
 
@@ -86,12 +87,13 @@ def plan(
         patterns: paths or globs, local or `gs://`.
         columns: the columns every file must have.
         shard_rows: how many rows a shard should have; a single larger row group stays whole.
-        on_bad_file: whether a file that cannot be used stops the run or is left out.
+        on_bad_file: whether a file that cannot be used stops the run or is left out; None where
+            the command gives no choice, so that its error names none.
 
     Raises:
         UserError: names the file and what is wrong with it; nothing was done.
     """
-    found = files.find(patterns)
+    found = find(patterns)
     with ThreadPoolExecutor(max_workers=16) as pool:  # object storage answers slowly, not busily
         footers = list(pool.map(lambda file: _footer_or_error(file.path, columns), found))
     rejected = tuple(
@@ -99,8 +101,8 @@ def plan(
         for file, footer in zip(found, footers, strict=True)
         if isinstance(footer, UserError)
     )
-    if rejected and (on_bad_file == "fail" or len(rejected) == len(found)):
-        raise UserError(_told(rejected, len(found)))
+    if rejected and (on_bad_file != "reject" or len(rejected) == len(found)):
+        raise UserError(_told(rejected, len(found), choice=on_bad_file is not None))
     usable = [
         (file, footer)
         for file, footer in zip(found, footers, strict=True)
@@ -120,11 +122,12 @@ def _footer_or_error(path: str, columns: PairColumns) -> Footer | UserError:
         return error
 
 
-def _told(rejected: Sequence[RejectedFile], found: int) -> str:
+def _told(rejected: Sequence[RejectedFile], found: int, *, choice: bool) -> str:
     if len(rejected) == 1 and found == 1:
         return rejected[0].reason
     more = f" ({len(rejected)} of {found} files cannot be used)" if len(rejected) > 1 else ""
-    mend = "" if len(rejected) == found else "; leave such files out with --on_bad_file=reject"
+    some = choice and len(rejected) < found
+    mend = "; leave such files out with --on_bad_file=reject" if some else ""
     return f"{rejected[0].reason}{more}{mend}"
 
 

@@ -64,7 +64,7 @@ class ShardWriter:
         """Deletes what was not finished."""
         if self._opened is not None:
             try:
-                self._opened.close()
+                self._opened.abandon()
             finally:
                 files.delete([self._opened.hidden])
 
@@ -80,3 +80,7 @@ class _Opened:
     def close(self) -> None:
         self.writer.close()
         self.file.close()
+
+    def abandon(self) -> None:
+        self.file.abandon()
+        self.close()

@@ -209,6 +209,8 @@ class GatewayHandler(BaseHTTPRequestHandler):
     """Speaks HTTP for a gateway."""
 
     protocol_version = "HTTP/1.1"
+    disable_nagle_algorithm = True
+    wbufsize = -1
     gateway: Gateway
 
     def serve(self) -> None:
@@ -267,6 +269,7 @@ class GatewayHandler(BaseHTTPRequestHandler):
         body = b"" if self.command == "HEAD" else answer.body
         if whole or len(body) < 2:
             self.wfile.write(body)
+            self.wfile.flush()
             return
         self.wfile.write(body[: len(body) // 2])
         self._cut()

@@ -13,6 +13,7 @@ import pytest
 from tests.scoring_kit import pairs
 from transforms import files
 from transforms.errors import RunError, UserError
+from transforms.finding import find
 from transforms.writing import ShardWriter
 
 
@@ -24,14 +25,14 @@ def touch(*paths):
 
 def test_files_are_found_once_sorted_and_named_below_the_fixed_part(tmp_path):
     touch(tmp_path / "b.parquet", tmp_path / "a.parquet", tmp_path / "deep" / "er" / "c.parquet")
-    found = files.find([f"{tmp_path}/**", f"{tmp_path}/a.parquet"])
+    found = find([f"{tmp_path}/**", f"{tmp_path}/a.parquet"])
     assert [file.name for file in found] == ["a.parquet", "b.parquet", "deep__er__c.parquet"]
     assert {file.size for file in found} == {1}
 
 
 def test_a_name_with_wildcards_in_it_is_taken_as_it_is(tmp_path):
     touch(tmp_path / "a[1]*.parquet", tmp_path / "a1.parquet")
-    found = files.find([f"{tmp_path}/a[1]*.parquet"])
+    found = find([f"{tmp_path}/a[1]*.parquet"])
     assert [file.name for file in found] == ["a[1]*.parquet"]
 
 

@@ -1,0 +1,346 @@
+"""Objects of Google Cloud Storage, through Google's own client: its retries, ranges, preconditions.
+
+An object appears whole when its upload ends, or not at all. Every call is one that may be made
+twice, so the client tries again by itself, with growing pauses, on 429, 5xx, timeouts and cut
+connections (cloud.google.com/storage/docs/retry-strategy). Errors come out as `OSError`s.
+"""
+
+from __future__ import annotations
+
+import base64
+import errno
+import io
+import os
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from functools import lru_cache
+from typing import TYPE_CHECKING, Any, BinaryIO
+
+from transforms.errors import UserError
+
+if TYPE_CHECKING:
+    from google.cloud import storage
+
+SCHEME = "gs://"
+EMULATOR = "STORAGE_EMULATOR_HOST"
+CREDENTIALS_SECONDS = 2.0
+NO_CREDENTIALS = (
+    "no Google Cloud credentials were found, which gs:// and Dataflow need; run "
+    "'gcloud auth application-default login', or set GOOGLE_APPLICATION_CREDENTIALS to a key file"
+)
+TAKEN = "was written by another run meanwhile"
+_CHUNK = 8 << 20  # of an upload; a failed one is sent again from its last whole chunk
+_READ_AHEAD = 1 << 18
+_CONNECTIONS = 32
+_lock = threading.Lock()
+
+
+def is_object(path: str) -> bool:
+    """Whether the path is in a bucket."""
+    return path.startswith(SCHEME)
+
+
+def find_credentials() -> Any:
+    """Google's application default credentials; None for an emulator, which asks for none.
+
+    Without any the library would look for a metadata server for half a minute.
+
+    Raises:
+        UserError: there are none.
+    """
+    if os.environ.get(EMULATOR):
+        return None
+    found: list[Any] = []
+    search = threading.Thread(target=_search_credentials, args=(found,), daemon=True)
+    search.start()
+    search.join(CREDENTIALS_SECONDS)
+    if not found:
+        raise UserError(NO_CREDENTIALS)
+    if isinstance(found[0], Exception):
+        raise UserError(f"{NO_CREDENTIALS} ({_line(found[0])})")
+    return found[0]
+
+
+def _search_credentials(found: list[Any]) -> None:
+    import google.auth
+    from google.auth.exceptions import DefaultCredentialsError, GoogleAuthError
+
+    try:
+        scopes = ["https://www.googleapis.com/auth/cloud-platform"]
+        found.append(google.auth.default(scopes=scopes)[0])
+    except DefaultCredentialsError as error:
+        if os.environ.get("GOOGLE_APPLICATION_CREDENTIALS"):  # a file, but not a good one
+            found.append(error)
+    except (GoogleAuthError, OSError, ValueError) as error:
+        found.append(error)
+
+
+def _client() -> storage.Client:
+    """One client for the process, and for the emulator that the environment names."""
+    with _lock:
+        return _connect(os.environ.get(EMULATOR))
+
+
+@lru_cache(maxsize=1)
+def _connect(emulator: str | None) -> storage.Client:
+    from google.auth.credentials import AnonymousCredentials
+    from google.auth.transport.requests import AuthorizedSession
+    from google.cloud import storage
+    from requests.adapters import HTTPAdapter
+
+    credentials = find_credentials() or AnonymousCredentials()
+    session = AuthorizedSession(credentials)
+    for scheme in ("https://", "http://"):  # the default keeps 10 connections, and says so
+        session.mount(scheme, HTTPAdapter(pool_maxsize=_CONNECTIONS))
+    return storage.Client(project="none", credentials=credentials, _http=session)
+
+
+def _retry() -> Any:
+    """For every call: what we ask for may be asked twice, of which the client cannot know."""
+    from google.cloud.storage.retry import DEFAULT_RETRY
+
+    return DEFAULT_RETRY
+
+
+def _blob(path: str) -> storage.Blob:
+    bucket, _, name = path.removeprefix(SCHEME).partition("/")
+    return _client().bucket(bucket).blob(name)
+
+
+@contextmanager
+def _telling(path: str) -> Iterator[None]:
+    """Turns the client's errors into the `OSError`s that files on a disk would give."""
+    from google.api_core.exceptions import GoogleAPIError
+    from google.auth.exceptions import GoogleAuthError
+    from google.cloud.exceptions import GoogleCloudError
+    from google.cloud.storage.exceptions import DataCorruption, InvalidResponse
+    from requests import RequestException
+
+    known = (GoogleAPIError, GoogleAuthError, GoogleCloudError, RequestException)
+    try:
+        yield
+    except (*known, InvalidResponse, DataCorruption) as error:
+        raise _told(path, error) from None
+
+
+def _told(path: str, error: Exception) -> OSError:
+    code = getattr(error, "code", None) or getattr(
+        getattr(error, "response", None), "status_code", None
+    )
+    if code == 404:
+        return FileNotFoundError(errno.ENOENT, "not there", path)
+    if code == 412:
+        return FileExistsError(errno.EEXIST, TAKEN, path)
+    if code in (401, 403) or type(error).__name__ == "RefreshError":
+        return PermissionError(errno.EACCES, f"permission denied by Google: {_line(error)}", path)
+    return OSError(errno.EIO, f"the bucket does not answer: {_line(error)}", path)
+
+
+def _line(error: Exception) -> str:
+    text = getattr(error, "message", None) or str(error) or type(error).__name__
+    return str(text).strip().partition("\n")[0][:300]
+
+
+def list_objects(prefix: str) -> list[tuple[str, int]]:
+    """Paths and sizes of all objects whose path begins so, sorted."""
+    return [(path, size) for path, size, _ in _listed(prefix)]
+
+
+def sums(folder: str) -> dict[str, str]:
+    """The CRC32C that the store keeps of every object below a folder, by name below it."""
+    prefix = folder.rstrip("/") + "/"
+    return {path.removeprefix(prefix): crc for path, _, crc in _listed(prefix)}
+
+
+def _listed(prefix: str) -> list[tuple[str, int, str]]:
+    bucket, _, name = prefix.removeprefix(SCHEME).partition("/")
+    with _telling(prefix):
+        blobs = list(_client().list_blobs(bucket, prefix=name))
+    return sorted((f"{SCHEME}{bucket}/{blob.name}", int(blob.size), blob.crc32c) for blob in blobs)
+
+
+def sum_of(content: bytes) -> str:
+    """The CRC32C of some bytes, as the store writes it."""
+    import google_crc32c
+
+    return base64.b64encode(google_crc32c.Checksum(content).digest()).decode()
+
+
+def exists(path: str) -> bool:
+    """Whether an object is there."""
+    with _telling(path):
+        return _blob(path).exists()
+
+
+class ObjectReader(io.RawIOBase):
+    """Reads an object by range; all reads are of the one generation that was there at first."""
+
+    def __init__(self, path: str):
+        """Asks for the object's size.
+
+        Raises:
+            FileNotFoundError: it is not there.
+        """
+        self._path = path
+        self._blob = _blob(path)
+        self._at = 0
+        with _telling(path):
+            self._blob.reload()
+        self._size, self._generation = int(self._blob.size), self._blob.generation
+
+    def readable(self) -> bool:
+        """It is."""
+        return True
+
+    def seekable(self) -> bool:
+        """It is."""
+        return True
+
+    def tell(self) -> int:
+        """The place of the next read."""
+        return self._at
+
+    def seek(self, offset: int, whence: int = io.SEEK_SET) -> int:
+        """Moves the place of the next read."""
+        start = {io.SEEK_SET: 0, io.SEEK_CUR: self._at, io.SEEK_END: self._size}[whence]
+        self._at = start + offset
+        return self._at
+
+    def readinto(self, buffer: Any) -> int:
+        """Reads as much as the buffer holds, in one call."""
+        content = self._read(len(buffer))
+        buffer[: len(content)] = content
+        return len(content)
+
+    def readall(self) -> bytes:
+        """Reads the rest, in one call."""
+        return self._read(self._size - self._at)
+
+    def _read(self, size: int) -> bytes:
+        end = min(self._at + size, self._size)
+        if end <= self._at:
+            return b""
+        with _telling(self._path):
+            content = self._blob.download_as_bytes(
+                start=self._at, end=end - 1, if_generation_match=self._generation,
+                checksum=None, raw_download=True, retry=_retry(),
+            )  # fmt: skip
+        self._at += len(content)
+        return content
+
+
+def open_reader(path: str) -> BinaryIO:
+    """A seekable file that fetches what is read, and a little ahead."""
+    return io.BufferedReader(ObjectReader(path), _READ_AHEAD)
+
+
+class ObjectWriter:
+    """A resumable upload: the object appears when it is closed, and not at all if abandoned."""
+
+    def __init__(self, path: str):
+        """Takes where the object will be."""
+        self._path = path
+        with _telling(path):
+            self._file = _blob(path).open(
+                "wb", chunk_size=_CHUNK, ignore_flush=True, retry=_retry()
+            )
+
+    def write(self, data: Any) -> int:
+        """Sends whole chunks, and keeps the rest."""
+        with _telling(self._path):
+            return self._file.write(data)
+
+    def flush(self) -> None:
+        """Nothing: the store takes whole chunks only."""
+
+    def close(self) -> None:
+        """Sends the rest; the object is there."""
+        with _telling(self._path):
+            self._file.close()
+
+    def abandon(self) -> None:
+        """Forgets what was sent."""
+        with _telling(self._path):
+            self._file.terminate()
+
+    @property
+    def closed(self) -> bool:
+        """Whether it was closed or abandoned."""
+        return self._file.closed
+
+
+def write(path: str, content: bytes) -> None:
+    """Writes a small object whole, in place of any that was there."""
+    with _telling(path):
+        _blob(path).upload_from_string(content, "application/octet-stream", retry=_retry())
+
+
+def create(path: str, content: bytes) -> None:
+    """Writes a small object that must not be there; the very same content may be.
+
+    Raises:
+        FileExistsError: there is one with other content. Of two that try, one gets this.
+    """
+    try:
+        with _telling(path):
+            _blob(path).upload_from_string(
+                content, "application/octet-stream", if_generation_match=0, retry=_retry()
+            )
+    except FileExistsError:
+        _check_same(path, sum_of(content))  # what a call sent that was cut, and sent again
+
+
+def upload(local: str, path: str) -> None:
+    """Like `create`, from a local file of any size."""
+    try:
+        with _telling(path):
+            _blob(path).upload_from_filename(
+                local, "application/octet-stream", if_generation_match=0, retry=_retry()
+            )
+    except FileExistsError:
+        import google_crc32c
+
+        digest = google_crc32c.Checksum()
+        with open(local, "rb") as file:
+            for _ in digest.consume(file, _CHUNK):
+                pass
+        _check_same(path, base64.b64encode(digest.digest()).decode())
+
+
+def copy(source: str, target: str, *, new: bool = False) -> None:
+    """Copies an object inside the store; with `new` the target must not be there, as in `create`.
+
+    Raises:
+        FileNotFoundError: the source is not there.
+        FileExistsError: the target is, and differs.
+    """
+    try:
+        with _telling(source):
+            condition = {"if_generation_match": 0} if new else {}
+            token, start, goal = None, _blob(source), _blob(target)
+            while True:
+                token, _, _ = goal.rewrite(start, token=token, retry=_retry(), **condition)
+                if token is None:
+                    return
+    except FileExistsError:
+        with _telling(source):
+            start.reload()
+        _check_same(target, start.crc32c)
+
+
+def _check_same(path: str, crc32c: str) -> None:
+    with _telling(path):
+        there = _blob(path)
+        there.reload()
+    if there.crc32c != crc32c:
+        raise FileExistsError(errno.EEXIST, TAKEN, path)
+
+
+def delete(path: str) -> None:
+    """Deletes an object; one that is not there is no error."""
+    try:
+        with _telling(path):
+            _blob(path).delete(retry=_retry())
+    except FileNotFoundError:
+        pass
