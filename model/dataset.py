@@ -51,11 +51,13 @@ def training_batches(
     share: InputShare = ALL,
     rows: Sequence[int] | None = None,
     raw_text: bool = False,
+    triplets: bool = False,
 ) -> tf.data.Dataset:
     """So many epochs from `epoch` on, each with every example once, by (seed, epoch) alone.
 
     Elements: {"ids1": int32 [b, t], "ids2": int32 [b, t], "label": float32 [b], "row": int32 [b],
     "weight": float32 [b]}, or `text1` and `text2` (strings [b]) for encoders that read raw text;
+    with `triplets` also a third side, `ids3` or `text3`.
     `row` is the example's number in the global batch. A step gives one element for each of the
     share's replicas; a replica that no row falls to gets one made-up row of weight 0. All steps of
     an epoch have `batch_size` rows but one, which has the rest and may stand anywhere.
@@ -67,7 +69,7 @@ def training_batches(
 
     def one_epoch(number: tf.Tensor) -> tf.data.Dataset:
         skip = tf.where(number == epoch, tf.constant(skip_steps, tf.int64), 0)
-        return _epoch(plan, share, raw_text, draw(seed_key, number), skip)
+        return _epoch(plan, share, (raw_text, triplets), draw(seed_key, number), skip)
 
     numbers = tf.data.Dataset.range(epoch, epoch + epochs)
     return numbers.flat_map(one_epoch).prefetch(4 * share.replicas)
@@ -80,17 +82,18 @@ def evaluation_batches(
     share: InputShare = ALL,
     rows: Sequence[int] | None = None,
     raw_text: bool = False,
+    triplets: bool = False,
 ) -> tf.data.Dataset:
     """Every example once, bucketed by length, never shuffled; elements as in training.
 
     With fewer files than workers each worker reads all of them, and takes its own rows.
     """
-    first = tf.constant(0, tf.int64)
+    first, kind = tf.constant(0, tf.int64), (raw_text, triplets)
     if len(files) >= share.workers:
-        batches = _epoch(_plan(files, rows, batch_size, share), share, raw_text, None, first)
+        batches = _epoch(_plan(files, rows, batch_size, share), share, kind, None, first)
         return batches.prefetch(4 * share.replicas)
     everyone = InputShare(replicas=share.workers * share.replicas)
-    batches = _epoch(_plan(files, rows, batch_size, everyone), everyone, raw_text, None, first)
+    batches = _epoch(_plan(files, rows, batch_size, everyone), everyone, kind, None, first)
 
     def mine(index: tf.Tensor, _: dict) -> tf.Tensor:
         return index % everyone.replicas // share.replicas == share.worker
@@ -107,7 +110,11 @@ def _plan(
 
 
 def _epoch(
-    plan: BatchPlan, share: InputShare, raw_text: bool, key: tf.Tensor | None, skip: tf.Tensor
+    plan: BatchPlan,
+    share: InputShare,
+    kind: tuple[bool, bool],
+    key: tf.Tensor | None,
+    skip: tf.Tensor,
 ) -> tf.data.Dataset:
     """An epoch's elements after the first `skip` steps; whole windows are skipped unparsed."""
     mine = plan.share(share.worker, share.workers)
@@ -119,7 +126,8 @@ def _epoch(
     ).skip(skip_windows)
 
     def cut(edge: tf.Tensor, records: tuple[tf.Tensor, ...]) -> tuple[dict, tf.Tensor]:
-        return cut_window(plan, mine, edge, records, key=key, raw_text=raw_text)
+        raw_text, triplets = kind
+        return cut_window(plan, mine, edge, records, key=key, raw_text=raw_text, triplets=triplets)
 
     def emit(window: dict, ends: tf.Tensor) -> tf.data.Dataset:
         elements = tf.data.Dataset.from_tensor_slices(_shares(ends, share.replicas))

@@ -10,7 +10,7 @@ from keras import ops
 
 from model import recipe_parts as parts
 from model.comparisons import DISTANCES
-from model.mining import mined_triplets
+from model.mining import given_triplets, mined_triplets
 from model.recipe import Recipe
 
 Loss = Callable[..., Any]
@@ -41,6 +41,10 @@ def _unweighted(recipe: Recipe) -> Callable[[Any, Any, Any], Any]:
     if isinstance(spec, parts.Contrastive):
         return lambda y, pairs, _: contrastive(
             y, DISTANCES[kind](*split_pairs(pairs)[:2]), margin=spec.margin
+        )
+    if isinstance(spec, parts.Triplet) and spec.mining == "given":
+        return lambda y, pairs, _: given_triplets(
+            DISTANCES[kind](*split_pairs(pairs)[:2]), margin=spec.margin
         )
     if isinstance(spec, parts.Triplet):
         return lambda y, pairs, weights: mined_triplets(

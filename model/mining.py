@@ -26,6 +26,17 @@ def triplets(to_positive: Any, to_negative: Any, *, margin: float) -> Any:
     return ops.relu(to_positive - to_negative + margin)
 
 
+def given_triplets(distances: Any, *, margin: float) -> Any:
+    """The triplet loss of a batch of triplets: distances [2 b] → [2 b].
+
+    The first half are those of the anchors to their positives, the second half of the same anchors
+    to their negatives. A triplet's loss stands in the first half; the second half is zero.
+    """
+    to_positive, to_negative = ops.split(distances, 2)
+    losses = triplets(to_positive, to_negative, margin=margin)
+    return ops.concatenate([losses, ops.zeros_like(losses)])
+
+
 def mined_triplets(
     labels: Any,
     u: Any,

@@ -57,7 +57,7 @@ def encode_packed(encoder: keras.Model, ids: tf.Tensor, *, training: bool) -> tf
     In training it must be called within `dropout.dropping`.
     """
     packing = pack(ids)
-    tokens = tf.gather_nd(ids, tf.stack([tf.gather(packing.order, packing.rows), packing.times], 1))
+    tokens = tokens_of(ids, packing)
     inputs: tf.Tensor | None = None  # of the next layer: [N, d], or [b, d] after the last one
     whole = False
     for layer in encoder.layers:
@@ -68,10 +68,16 @@ def encode_packed(encoder: keras.Model, ids: tf.Tensor, *, training: bool) -> tf
             inputs = layer.drop(inputs, _dropout_keys(packing, whole=whole))
         elif isinstance(layer, keras.layers.Bidirectional):
             whole = not layer.return_sequences
-            inputs = _bilstm(layer, inputs, packing, embedding, tokens)
+            inputs = bilstm(layer, inputs, packing, embedding, tokens)
         elif layer.name == "pool":
             return layer(_unpack(inputs, packing, ids), tf.not_equal(ids, 0))
     return reorder(inputs, tf.argsort(packing.order, stable=True), packing.order)
+
+
+def tokens_of(ids: tf.Tensor, packing: Packing) -> tf.Tensor:
+    """Ids [b, t] → those of tokens in the packing's order [N]."""
+    rows = tf.gather(packing.order, packing.rows)
+    return tf.gather_nd(ids, tf.stack([rows, packing.times], axis=1))
 
 
 def _dropout_keys(packing: Packing, *, whole: bool) -> tf.Tensor:
@@ -87,12 +93,12 @@ def _unpack(states: tf.Tensor, packing: Packing, ids: tf.Tensor) -> tf.Tensor:
     return tf.ensure_shape(tf.scatter_nd(places, states, shape), [None, None, states.shape[1]])
 
 
-def _bilstm(
+def bilstm(
     layer: keras.layers.Bidirectional,
     inputs: tf.Tensor | None,
     packing: Packing,
-    embedding: tf.Tensor,
-    tokens: tf.Tensor,
+    embedding: tf.Tensor | None = None,
+    tokens: tf.Tensor | None = None,
 ) -> tf.Tensor:
     """The layer's states [N, 2 u], or last states [b, 2 u], of inputs [N, d] or the tokens."""
     cells = [layer.forward_layer.cell, layer.backward_layer.cell]

@@ -67,6 +67,11 @@ class Recipe(parts.Part):
         return self.text.tokenizer == "none"
 
     @property
+    def reads_triplets(self) -> bool:
+        """Whether the data are triplets: an anchor, a positive and a negative a row."""
+        return isinstance(self.loss, parts.Triplet) and self.loss.mining == "given"
+
+    @property
     def symmetric(self) -> bool:
         """Whether the similarity of (a, b) is that of (b, a)."""
         return self.comparison.kind in parts.SYMMETRIC

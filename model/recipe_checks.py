@@ -16,6 +16,9 @@ def misfits(recipe: Recipe) -> Iterator[str]:
     yield from _label_misfits(recipe)
     yield from _text_misfits(recipe)
     yield from _loss_misfits(recipe)
+    trains_bilstm = recipe.encoder.kind == "bilstm"
+    if recipe.training.pretrain_epochs and not trains_bilstm:
+        yield f"training.pretrain_epochs: only for encoder bilstm; it is {recipe.encoder.kind}"
     if recipe.training.xla and recipe.encoder.kind in ("bilstm", "saved_model"):
         yield f"training.xla: cannot compile the encoder {recipe.encoder.kind}; leave it out"
 

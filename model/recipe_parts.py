@@ -159,11 +159,15 @@ class Contrastive(Part):
 
 
 class Triplet(Part):
-    """Anchor nearer to its positive than to a negative by `margin`; negatives from the batch."""
+    """Anchor nearer to its positive than to a negative by `margin`.
+
+    `mining`: where the negative comes from. `given`: each row of the data has its own, in a third
+    column; `semi_hard` and `batch_hard` find it in the batch of labelled pairs.
+    """
 
     kind: Literal["triplet"]
     margin: Positive = 1.0
-    mining: Literal["semi_hard", "batch_hard"] = "semi_hard"
+    mining: Literal["given", "semi_hard", "batch_hard"] = "semi_hard"
 
 
 class Training(Part):
@@ -171,10 +175,11 @@ class Training(Part):
 
     `warmup` is a fraction of all steps; `patience` epochs without a better eval end the training
     (never, when not given); `average` is the decay of a moving average of the weights; `mirror`
-    shows each pair also with its sides exchanged. `precision` and `xla` are about speed on GPUs:
-    layers that compute in bfloat16 (Ampere and newer; weights stay float32, and so does all that
-    is evaluated and exported), and the step compiled, but for recurrent encoders, which run as
-    cuDNN kernels.
+    shows each pair also with its sides exchanged; `pretrain_epochs` of a language model over the
+    training part's sentences come first (for `bilstm`; see `model.pretraining`). `precision` and
+    `xla` are about speed on GPUs: layers that compute in bfloat16 (Ampere and newer; weights stay
+    float32, and so does all that is evaluated and exported), and the step compiled, but for
+    recurrent encoders, which run as cuDNN kernels.
     """
 
     epochs: Count = 10
@@ -189,6 +194,7 @@ class Training(Part):
     average: Annotated[float, Field(gt=0, lt=1)] | None = None
     mirror: bool = False
     patience: Count | None = None
+    pretrain_epochs: Annotated[int, Field(ge=0)] = 0
     precision: Literal["float32", "mixed_bfloat16"] = "float32"
     xla: bool = False
     seed: Annotated[int, Field(ge=0)] = 42

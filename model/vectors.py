@@ -106,6 +106,14 @@ class _Repeatable:
         return islice(_sentences(self._paths), MOST_SENTENCES)
 
 
+def distinct_sentences(paths: Sequence[str]) -> list[tuple[int, ...]]:
+    """The distinct sentences of example files as tuples of ids, in the order they are met."""
+    met: dict[tuple[int, ...], None] = {}
+    for ids in _Repeatable(paths):
+        met.setdefault(tuple(map(int, ids)))
+    return list(met)
+
+
 def _sentences(paths: list[str]) -> Iterator[list[str]]:
     features = {side: tf.io.RaggedFeature(tf.int64) for side in ("ids1", "ids2")}
     for block in tf.data.TFRecordDataset(paths, "GZIP").batch(8192):

@@ -74,15 +74,17 @@ def _read_blocks(
     return tuple(blocks)
 
 
-def parse(records: tf.Tensor, *, raw_text: bool) -> tuple[dict, tf.Tensor]:
-    """Serialised examples [n] → both sides and the label; and the longer side's length [n]."""
-    names = ("text1", "text2") if raw_text else ("ids1", "ids2")
+def parse(records: tf.Tensor, *, raw_text: bool, triplets: bool = False) -> tuple[dict, tf.Tensor]:
+    """Serialised examples [n] → all sides and the label; and the longest side's length [n]."""
+    kind = "text" if raw_text else "ids"
+    names = [f"{kind}{side}" for side in ((1, 2, 3) if triplets else (1, 2))]
     text = tf.io.FixedLenFeature([], tf.string)
     ids = tf.io.RaggedFeature(tf.int64, row_splits_dtype=tf.int64)
     spec = dict.fromkeys(names, text if raw_text else ids)
     rows = tf.io.parse_example(records, spec | {"label": tf.io.FixedLenFeature([], tf.float32)})
     measure = tf.strings.length if raw_text else tf.RaggedTensor.row_lengths
-    return rows, tf.maximum(*(tf.cast(measure(rows[name]), tf.int32) for name in names))
+    lengths = [tf.cast(measure(rows[name]), tf.int32) for name in names]
+    return rows, tf.reduce_max(tf.stack(lengths), axis=0)
 
 
 def cut_window(
@@ -93,6 +95,7 @@ def cut_window(
     *,
     key: tf.Tensor | None,
     raw_text: bool,
+    triplets: bool = False,
 ) -> tuple[dict, tf.Tensor]:
     """Put a window's rows in the order of their steps.
 
@@ -100,7 +103,8 @@ def cut_window(
     Gives the rows, each with its number in its global batch (`row`), and where each step's rows
     begin and end: int64 [steps + 1].
     """
-    rows, length = parse(tf.concat([tf.zeros([0], tf.string), *records], axis=0), raw_text=raw_text)
+    read = tf.concat([tf.zeros([0], tf.string), *records], axis=0)
+    rows, length = parse(read, raw_text=raw_text, triplets=triplets)
     key = None if key is None else draw(key, edge[0])
     sizes = tf.stack([tf.size(block, tf.int64) for block in records])
     stream = tf.repeat(tf.range(len(records), dtype=tf.int64), sizes)
@@ -173,9 +177,9 @@ def pad_rows(window: dict, start: tf.Tensor, end: tf.Tensor) -> dict[str, tf.Ten
 
 
 def _rectangles(sides: dict[str, tf.RaggedTensor]) -> dict[str, tf.Tensor]:
-    """Ragged ids → int32 [b, t], 0 on the right, both sides of one width."""
+    """Ragged ids → int32 [b, t], 0 on the right, all sides of one width."""
     dense = {name: side.to_tensor() for name, side in sides.items()}
-    longest = tf.maximum(*(tf.shape(side)[1] for side in dense.values()))
+    longest = tf.reduce_max(tf.stack([tf.shape(side)[1] for side in dense.values()]))
     width = -(-longest // PAD_MULTIPLE) * PAD_MULTIPLE
     return {
         name: tf.cast(tf.pad(side, [[0, 0], [0, width - tf.shape(side)[1]]]), tf.int32)

@@ -40,8 +40,9 @@ def count_features(
     counts: Counts = Counter({("rows", part): features.num_rows})
     values = features.column("label").flatten()
     counts.update({("label", part, name): n for name, n in _tally(_label_names(values, labels))})
-    for side in ("1", "2"):
-        counts += _count_side(part, features, side, unknown_id)
+    for name in features.schema.names:
+        if name != "label":
+            counts += _count_side(part, features, name[-1], unknown_id)
     return counts
 
 

@@ -38,6 +38,8 @@ RAW_SCHEMA = pa.schema(
         ("label", pa.large_list(pa.float32())),
     ]
 )
+# Triplets: an anchor, its positive and a negative, with the label of the first two.
+TRIPLET_SCHEMA = RAW_SCHEMA.insert(2, pa.field("sentence3", RAW_SCHEMA.field("sentence1").type))
 _HASH_KEY = "twinbeam-order-1"  # 16 characters, as SipHash wants; another key is another order
 _PIECE = 1 << 20
 
@@ -47,6 +49,8 @@ def raw_rows(
 ) -> dict[str, pa.RecordBatch]:
     """Checked rows → raw features of the training and the evaluation part.
 
+    Triplets have a third sentence, the negative, and the label 1: of the anchor and its positive.
+
     Args:
         rows: good rows, as `split_rows` gives them.
         columns: names of the sentence and label columns.
@@ -54,13 +58,18 @@ def raw_rows(
         eval_fraction: share of the pairs that is kept for evaluation.
 
     Returns:
-        For each part its rows under `RAW_SCHEMA`, in the order they came.
+        For each part its rows under `raw_schema(columns)`, in the order they came.
     """
-    first, second = (sentences(rows, name) for name in columns.sides)
-    evaluation = in_eval(first, second, eval_fraction)
-    label = parse_labels(rows.column(columns.label), labels)
-    values = [first.cast(pa.large_binary()), second.cast(pa.large_binary()), label]
-    raw = pa.RecordBatch.from_arrays([_one_each(column) for column in values], schema=RAW_SCHEMA)
+    texts = [sentences(rows, name) for name in columns.texts]
+    evaluation = in_eval(texts[0], texts[1], eval_fraction)
+    if columns.negative is None:
+        label = parse_labels(rows.column(columns.label), labels)
+    else:
+        label = pa.array(np.ones(rows.num_rows, np.float32))
+    values = [*(text.cast(pa.large_binary()) for text in texts), label]
+    raw = pa.RecordBatch.from_arrays(
+        [_one_each(column) for column in values], schema=raw_schema(columns)
+    )
     return {TRAIN: raw.filter(pa.array(~evaluation)), EVAL: raw.filter(pa.array(evaluation))}
 
 
@@ -69,8 +78,13 @@ def _one_each(values: pa.Array) -> pa.LargeListArray:
     return pa.LargeListArray.from_arrays(pa.array(np.arange(len(values) + 1)), values)
 
 
-def tensor_adapter_config() -> TensorAdapterConfig:
-    """How tf.Transform reads `RAW_SCHEMA`: every column is a vector with one value a row."""
+def raw_schema(columns: PairColumns) -> pa.Schema:
+    """The schema of raw features: of pairs, or of triplets."""
+    return RAW_SCHEMA if columns.negative is None else TRIPLET_SCHEMA
+
+
+def tensor_adapter_config(schema: pa.Schema = RAW_SCHEMA) -> TensorAdapterConfig:
+    """How tf.Transform reads raw features: every column is a vector with one value a row."""
     from tensorflow_metadata.proto.v0 import schema_pb2
     from tfx_bsl.tfxio.tensor_adapter import TensorAdapterConfig
 
@@ -80,7 +94,7 @@ def tensor_adapter_config() -> TensorAdapterConfig:
         )
         return schema_pb2.TensorRepresentation(dense_tensor=dense)
 
-    return TensorAdapterConfig(RAW_SCHEMA, {name: scalar(name) for name in RAW_SCHEMA.names})
+    return TensorAdapterConfig(schema, {name: scalar(name) for name in schema.names})
 
 
 def serialize(features: pa.RecordBatch) -> pa.LargeBinaryArray:

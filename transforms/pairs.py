@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from itertools import combinations
 
 import numpy as np
 import pyarrow as pa
@@ -27,16 +28,26 @@ _BLANK = r"^[\p{Z}\p{Cc}\p{Cf}]*$"
 
 @dataclass(frozen=True)
 class PairColumns:
-    """Names of the columns that hold the two sentences and, where labels are read, the label."""
+    """Names of the columns that hold the two sentences and, where labels are read, the label.
+
+    In triplets the first two are an anchor and its positive, and `negative` is the third; they
+    have no label.
+    """
 
     sentence1: str = "sentence1"
     sentence2: str = "sentence2"
     label: str | None = None
+    negative: str | None = None
 
     @property
     def sides(self) -> tuple[str, str]:
         """The two sentence columns."""
         return self.sentence1, self.sentence2
+
+    @property
+    def texts(self) -> tuple[str, ...]:
+        """All columns of sentences: two, or three in triplets."""
+        return self.sides if self.negative is None else (*self.sides, self.negative)
 
 
 def check_schema(schema: pa.Schema, columns: PairColumns, source: str) -> None:
@@ -48,12 +59,13 @@ def check_schema(schema: pa.Schema, columns: PairColumns, source: str) -> None:
     repeated = sorted({name for name in schema.names if schema.names.count(name) > 1})
     if repeated:
         raise UserError(f"{source}: column {repeated[0]!r} is there twice; names must be unique")
-    if columns.sentence1 == columns.sentence2:
-        raise UserError(
-            f"--sentence1_column and --sentence2_column are both {columns.sentence1!r}; "
-            "expected two columns"
-        )
-    for flag, name in (("sentence1", columns.sentence1), ("sentence2", columns.sentence2)):
+    flags = ("sentence1", "sentence2", "negative")
+    for (flag, name), (other, same) in combinations(zip(flags, columns.texts, strict=False), 2):
+        if name == same:
+            raise UserError(
+                f"--{flag}_column and --{other}_column are both {name!r}; expected two columns"
+            )
+    for flag, name in zip(flags, columns.texts, strict=False):
         found = _require(schema, name, f"--{flag}_column", source).type
         if not _holds_text(found):
             raise UserError(
@@ -208,7 +220,7 @@ def with_reject(batch: pa.RecordBatch, reason: str, detail: str) -> pa.RecordBat
 def _problems(
     batch: pa.RecordBatch, columns: PairColumns, max_chars: int | None, labels: LabelRule | None
 ) -> Iterator[tuple[np.ndarray, str, str]]:
-    for name in columns.sides:
+    for name in columns.texts:
         missing = _mask(_is_missing(batch.column(name)))
         text = sentences(batch, name)
         unreadable = _mask(text.is_null()) & ~missing

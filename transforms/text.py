@@ -16,7 +16,7 @@ import tensorflow_transform as tft
 VOCABULARY = "vocabulary"
 OUT_OF_VOCABULARY = 1
 FIRST_ID = 2
-SIDES = (("sentence1", "1"), ("sentence2", "2"))
+SIDES = (("sentence1", "1"), ("sentence2", "2"), ("sentence3", "3"))  # the third in triplets only
 
 # Never a token: control characters are dropped, and tft.vocabulary leaves line breaks out.
 _NO_TOKEN = "\n"
@@ -60,16 +60,18 @@ class TextFeatures:
         """Raw features to model features.
 
         Args:
-            inputs: `sentence1` and `sentence2` (strings [n]), `label` (float32 [n]).
+            inputs: `sentence1` and `sentence2`, in triplets also `sentence3` (strings [n]), and
+                `label` (float32 [n]).
 
         Returns:
-            `ids1` and `ids2` (ragged int64 [n, tokens]), or `text1` and `text2` (strings [n])
+            `ids1`, `ids2` and so on (ragged int64 [n, tokens]), or `text1` and so on (strings [n])
             where the tokeniser is `none`; and `label` (float32 [n]).
         """
         label = {"label": inputs["label"]}
+        sides = [(inputs[name], side) for name, side in SIDES if name in inputs]
         if self.tokenizer == "none":
-            return {f"text{side}": inputs[name] for name, side in SIDES} | label
-        tokens = {f"ids{side}": self.tokenize(inputs[name]) for name, side in SIDES}
+            return {f"text{side}": text for text, side in sides} | label
+        tokens = {f"ids{side}": self.tokenize(text) for text, side in sides}
         return (tokens if self.tokenizer == "wordpiece" else self._look_up(tokens)) | label
 
     def tokenize(self, sentences: tf.Tensor) -> tf.RaggedTensor:
