@@ -12,7 +12,7 @@ BIN := $(VENV)/bin
 PY := $(BIN)/python
 UV := $(BIN)/uv
 READY := $(VENV)/.ready
-SOURCES := pipelines transforms model demo tests setup.py $(wildcard benchmarks dags)
+SOURCES := pipelines transforms model demo tests setup.py $(wildcard benchmarks dags deploy)
 
 # One compiler for everybody: the lock must not depend on the machine that makes it.
 COMPILE := $(UV) pip compile --generate-hashes --quiet --python-version 3.11 \
@@ -57,11 +57,16 @@ flag = $(if $(strip $(2)),$(1)=$(call quoted,$(2)))
 # --input takes several patterns, parted by spaces.
 INPUTS = $(if $(strip $(INPUT)),--input $(foreach pattern,$(INPUT),'$(subst ','\'',$(pattern))'))
 OUT = $(call flag,--output,$(OUTPUT))
-RUN_ON = $(call flag,--runner,$(RUNNER))
+# On Flink: the job server that `make flink-up` put together (without it Beam fetches its own), and a
+# worker pool beside each TaskManager. Flags in ARGS come later and win.
+FLINK_JOB_SERVER ?= $(wildcard .flink/job-server.jar)
+ON_FLINK = $(call flag,--flink_job_server_jar,$(FLINK_JOB_SERVER)) \
+	--environment_type=EXTERNAL --environment_config=localhost:50000
+RUN_ON = $(call flag,--runner,$(RUNNER)) $(if $(filter FlinkRunner,$(RUNNER)),$(ON_FLINK))
 
 .PHONY: help setup demo test test-slow lint format run-preprocess run-train run-train-vertex \
 	run-score run-evaluate run-calibrate run-convert run-inspect run-try bench lock lock-check \
-	audit clean
+	audit clean flink-up flink-down flink-lock test-flink
 
 help: ## Show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "  %-18s%s\n", $$1, $$2}' $(firstword $(MAKEFILE_LIST))
@@ -129,6 +134,18 @@ lock-check: $(UV) ## Check that the lock files are what setup.py asks for
 
 audit: $(READY) lock-check ## List the dependencies with their licences and check the lock file
 	@$(BIN)/pip-licenses --from=mixed --order=license
+
+flink-up: $(READY) ## Start a Flink cluster on loopback, or what it lost: [ARGS="--task_managers=2 --slots=2"]
+	@$(PY) -m deploy.flink.cluster up $(ARGS)
+
+flink-down: $(READY) ## Stop what flink-up started
+	@$(PY) -m deploy.flink.cluster down
+
+flink-lock: $(READY) ## Pin Flink's and the job server's jars in deploy/flink/jars.lock (needs mvn)
+	@$(PY) -m deploy.flink.jars --lock
+
+test-flink: $(READY) ## Start a Flink cluster, run the pipelines on it, kill parts of it (needs Java)
+	@$(PY) -m pytest -q -m flink tests/flink $(ARGS)
 
 clean: ## Remove caches, builds and the demo's data (not .venv)
 	@rm -rf build dist *.egg-info demo-data .pytest_cache .mypy_cache .ruff_cache .hypothesis

@@ -13,10 +13,10 @@ settings.load_profile("twinbeam")
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    """Leaves slow tests out unless they are asked for: by -m, or by name."""
+    """Leaves heavy tests out unless they are asked for: by -m, or by name."""
     if config.getoption("-m") or any("::" in argument for argument in config.args):
         return
-    skip = [item for item in items if item.get_closest_marker("slow")]
+    skip = [item for item in items if any(map(item.get_closest_marker, ("slow", "flink")))]
     if skip:
         config.hook.pytest_deselected(items=skip)
-        items[:] = [item for item in items if not item.get_closest_marker("slow")]
+        items[:] = [item for item in items if item not in skip]
