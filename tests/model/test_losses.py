@@ -109,6 +109,14 @@ def test_given_triplets():
     np.testing.assert_allclose(losses, [0, 2, 0.5])
 
 
+def test_given_triplets_of_a_batch_lie_in_its_two_halves():
+    # Anchors 0 and 0 with positives at 1 and 2, then the same anchors with negatives at 3 and 1.
+    # 1 − 3 + 1 = −1 → 0; 2 − 1 + 1 = 2; the second half says nothing of its own.
+    pairs = stacked([[0], [0], [0], [0]], [[1], [2], [3], [1]])
+    losses = loss_of("triplet", "euclidean", margin=1, mining="given")([1, 1, 0, 0], pairs)
+    np.testing.assert_allclose(losses, [0, 2, 0, 0], atol=1e-6)
+
+
 # On a line: pair A (0, 1), pair B (3, 7), both labelled 1, margin 1.
 LINE = stacked([[0], [3]], [[1], [7]])
 
