@@ -63,6 +63,12 @@ def test_a_recipe_bears_its_file_s_name_and_survives_yaml(name):
     assert load_recipe(str(RECIPES / f"{name}.yaml")) == loaded
 
 
+@pytest.mark.parametrize("name", recipe_names())
+def test_a_recipe_says_where_its_encoder_cannot_promise_bits(name):
+    text = (RECIPES / f"{name}.yaml").read_text()
+    assert ("\n# Bits: " in text) == load_recipe(name).padding_shows
+
+
 def test_each_is_described_in_a_line():
     for name, line in describe_recipes():
         assert "\n" not in line and len(line) < 180, name
