@@ -164,11 +164,18 @@ def _accelerate(options: PipelineOptions, accelerator: str) -> None:
 
 
 def _validate(options: PipelineOptions) -> None:
-    """Beam's own checks, which it would tell in many lines, and later."""
+    """Beam's own checks, which it would tell in many lines, and later.
+
+    The folders first: where they are wrong Beam would make a bucket, and go on.
+    """
     from apache_beam.options.pipeline_options_validator import PipelineOptionsValidator
     from apache_beam.runners.dataflow.dataflow_runner import DataflowRunner
 
-    errors = PipelineOptionsValidator(options, DataflowRunner()).validate()
+    validator = PipelineOptionsValidator(options, DataflowRunner())
+    cloud = options.view_as(GoogleCloudOptions)
+    folders = [name for name in ("temp_location", "staging_location") if getattr(cloud, name)]
+    wrong = [error for name in folders for error in validator.validate_gcs_path(cloud, name)]
+    errors = wrong or validator.validate()
     if errors:
         raise UserError(f"--runner={RUNNER}: {errors[0]}")
 

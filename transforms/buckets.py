@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING, Any, BinaryIO
 from transforms.errors import UserError
 
 if TYPE_CHECKING:
-    from google.cloud import storage
+    from google.cloud.storage import Blob, Client
 
 SCHEME = "gs://"
 EMULATOR = "STORAGE_EMULATOR_HOST"
@@ -76,24 +76,24 @@ def _search_credentials(found: list[Any]) -> None:
         found.append(error)
 
 
-def _client() -> storage.Client:
+def _client() -> Client:
     """One client for the process, and for the emulator that the environment names."""
     with _lock:
         return _connect(os.environ.get(EMULATOR))
 
 
 @lru_cache(maxsize=1)
-def _connect(emulator: str | None) -> storage.Client:
+def _connect(emulator: str | None) -> Client:
     from google.auth.credentials import AnonymousCredentials
     from google.auth.transport.requests import AuthorizedSession
-    from google.cloud import storage
+    from google.cloud.storage import Client
     from requests.adapters import HTTPAdapter
 
     credentials = find_credentials() or AnonymousCredentials()
     session = AuthorizedSession(credentials)
     for scheme in ("https://", "http://"):  # the default keeps 10 connections, and says so
         session.mount(scheme, HTTPAdapter(pool_maxsize=_CONNECTIONS))
-    return storage.Client(project="none", credentials=credentials, _http=session)
+    return Client(project="none", credentials=credentials, _http=session)
 
 
 def _retry() -> Any:
@@ -103,7 +103,7 @@ def _retry() -> Any:
     return DEFAULT_RETRY
 
 
-def _blob(path: str) -> storage.Blob:
+def _blob(path: str) -> Blob:
     bucket, _, name = path.removeprefix(SCHEME).partition("/")
     return _client().bucket(bucket).blob(name)
 

@@ -79,6 +79,7 @@ class FakeDataflow:
 
     def create(self, request: dict[str, Any], region: str) -> dict[str, Any]:
         """A new job; where one of that name is active, that one, as the service does."""
+        request = _with_names(request)
         for job in self.jobs:
             if job.request["name"] == request["name"] and job.state not in ENDED:
                 return job.told()
@@ -139,6 +140,15 @@ class FakeDataflow:
         which = (query.get("filter") or ["ALL"])[0]
         active = which in ("ACTIVE", "2")
         return [job for job in self.jobs if not active or job.state not in ENDED]
+
+
+def _with_names(request: dict[str, Any]) -> dict[str, Any]:
+    """The job by the client's own types, which refuse fields that they do not know."""
+    from google.cloud.dataflow_v1beta3 import Job
+
+    job = Job.from_json(json.dumps(request))
+    names = {"use_integers_for_enums": False, "always_print_fields_with_no_presence": False}
+    return json.loads(Job.to_json(job, **names))
 
 
 TOKEN = {
