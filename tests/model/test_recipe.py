@@ -69,6 +69,12 @@ def test_a_recipe_says_where_its_encoder_cannot_promise_bits(name):
     assert ("\n# Bits: " in text) == load_recipe(name).padding_shows
 
 
+def test_the_page_of_recipes_tells_of_each():
+    page = (RECIPES.parent / "docs" / "recipes.md").read_text(encoding="utf-8")
+    table = page.split("\n## ")[0]
+    assert set(re.findall(r"`([a-z0-9-]+)`", table.split("| --- |", 1)[1])) == set(recipe_names())
+
+
 def test_each_is_described_in_a_line():
     for name, line in describe_recipes():
         assert "\n" not in line and len(line) < 180, name

@@ -1,0 +1,211 @@
+"""Trains recipes on real data, scores by the real pipelines and writes the table QUALITY.md.
+
+make quality ARGS='--data ../shared/data --output out/quality --jobs twin-best.bq_train80k'
+
+`--data` is a folder with the Parquet files that `quality_jobs` names. Without --jobs all of them
+run, which takes hours on two cores. Each finished job leaves `result.json` in its folder under
+--output, and the table holds all that are there; a job whose result is there is not run again.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import resource
+import shlex
+import subprocess
+import sys
+import time
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import yaml
+
+from benchmarks.quality_jobs import GAIN, JOBS, Job
+from benchmarks.run import machine
+
+TABLE = Path(__file__).parent / "QUALITY.md"
+SIDES = ("sentence1", "sentence2")
+
+
+def run_step(name: str, *flags: object) -> dict[str, float]:
+    """Runs `python -m pipelines.NAME`; its seconds by the clock and by the processor."""
+    command = [sys.executable, "-m", f"pipelines.{name}", *map(str, flags)]
+    print(shlex.join(["python", *command[1:]]), flush=True)
+    started, used = time.monotonic(), _processor()
+    subprocess.run(command, check=True)
+    return {"seconds": time.monotonic() - started, "processor": _processor() - used}
+
+
+def _processor() -> float:
+    usage = resource.getrusage(resource.RUSAGE_CHILDREN)
+    return usage.ru_utime + usage.ru_stime
+
+
+def pairs(table: pd.DataFrame) -> set[tuple[str, str]]:
+    """The unordered pairs of a table."""
+    rows = zip(*(table[side] for side in SIDES), strict=True)
+    return {(a, b) if a <= b else (b, a) for a, b in rows}
+
+
+def held_out(train: pd.DataFrame, others: Sequence[pd.DataFrame]) -> pd.DataFrame:
+    """The training rows whose pair, either way round, stands in none of the other tables."""
+    measured = set().union(*(pairs(other) for other in others))
+    rows = zip(*(train[side] for side in SIDES), strict=True)
+    return train[[((a, b) if a <= b else (b, a)) not in measured for a, b in rows]]
+
+
+def recipe_of(job: Job) -> str:
+    """The job's recipe as YAML, with what it says otherwise for this data."""
+    from model.recipe import load_recipe, parse_recipe
+
+    values = load_recipe(job.recipe).model_dump() | job.parts
+    return parse_recipe(values, where=job.name).to_yaml()
+
+
+def measure(job: Job, scores: pd.DataFrame) -> float:
+    """The job's metric of scored rows that still have their label."""
+    from scipy import stats
+
+    if job.metric == "accuracy":
+        told, labels = scores["similarity_label"].astype(str), scores[job.label].astype(str)
+        return float(np.mean(told == labels))
+    correlation = {"pearson": stats.pearsonr, "spearman": stats.spearmanr}[job.metric]
+    return float(correlation(scores["similarity"], scores[job.label]).statistic)
+
+
+def score(job: Job, data: Path, bundle: Path, output: Path) -> dict[str, float]:
+    """Each measured file → the job's metric."""
+    found = {}
+    for name in job.measured:
+        target = output / name
+        run_step(
+            "score", "--input", data / f"{name}.parquet", "--model", bundle, "--output", target
+        )  # fmt: skip
+        rows = pd.concat(map(pd.read_parquet, sorted(target.glob("*.parquet"))))
+        found[name] = measure(job, rows)
+    return found
+
+
+def export_untrained(examples: Path, bundle: Path) -> None:
+    """A bundle of the examples' recipe with its weights as they come."""
+    from model.bundle import export_bundle
+    from model.examples import open_examples
+    from model.recipe import load_recipe
+    from model.siamese import build_siamese
+
+    opened = open_examples(str(examples))
+    recipe = load_recipe(opened.recipe_path)
+    export_bundle(
+        str(bundle),
+        siamese=build_siamese(recipe, vocabulary_size=opened.vocabulary_size),
+        recipe=recipe,
+        examples_dir=str(examples),
+        threshold=sum(recipe.label_range) / 2,
+        metrics={},
+    )
+
+
+def baseline(job: Job, table: pd.DataFrame) -> float | None:
+    """The accuracy of naming the most frequent class always."""
+    shares = table[job.label].value_counts(normalize=True)
+    return float(shares.iloc[0]) if job.metric == "accuracy" else None
+
+
+def run_job(job: Job, data: Path, output: Path, epochs: int | None) -> dict:
+    """Training pairs without the measured ones → examples → bundle → scores → the result."""
+    output.mkdir(parents=True, exist_ok=True)
+    tables = {name: pd.read_parquet(data / f"{name}.parquet") for name in job.measured}
+    whole = pd.read_parquet(data / f"{job.train}.parquet")
+    train = held_out(whole, list(tables.values()))
+    train.to_parquet(output / "train.parquet")
+    (output / "recipe.yaml").write_text(recipe_of(job), encoding="utf-8")
+    examples, bundle = output / "examples", output / "bundle"
+    run_step(
+        "preprocess", "--input", output / "train.parquet", "--recipe", output / "recipe.yaml",
+        "--label_column", job.label, "--output", examples, "--overwrite",
+    )  # fmt: skip
+    shorter = ["--epochs", epochs] if epochs else []
+    cost = run_step(
+        "train", "--examples", examples, "--output", bundle, "--overwrite", *shorter,
+        "--checkpoints", output / "checkpoints",
+    )  # fmt: skip
+    kept = json.loads((bundle / "metrics.json").read_text())
+    manifest = json.loads((bundle / "manifest.json").read_text())
+    result = {
+        "values": score(job, data, bundle, output / "scores"),
+        "baselines": {name: baseline(job, table) for name, table in tables.items()},
+        "rows": len(train),
+        "left_out": len(whole) - len(train),
+        "epochs": kept["epochs"],
+        "best_epoch": kept["best_epoch"],
+        "dimensions": manifest["dimensions"],
+        **cost,
+    }
+    if job.untrained:
+        export_untrained(examples, output / "untrained")
+        result["untrained"] = score(job, data, output / "untrained", output / "untrained-scores")
+    result["recipe"] = yaml.safe_load((output / "recipe.yaml").read_text())
+    (output / "result.json").write_text(json.dumps(result, indent=1))
+    return result
+
+
+def rows_of(job: Job, result: dict) -> list[str]:
+    """The table's rows of a finished job."""
+    rows = []
+    for name, value in result["values"].items():
+        goal, plain = job.measured[name], result["baselines"][name]
+        known = f"majority class {plain:.3f}" if plain is not None else ""
+        if job.untrained:
+            as_it_comes = result["untrained"][name]
+            goal, known = as_it_comes + GAIN, f"as it comes {as_it_comes:.4f}"
+        reach = "" if goal is None else f"{goal:.4g}: {'yes' if value >= goal else '**no**'}"
+        spent = f"{result['seconds'] / 60:.1f} | {result['processor'] / 60:.1f}"
+        rows.append(
+            f"| `{job.recipe}` | {job.train}, {result['rows']:,} | {name} | {job.metric} | "
+            f"{value:.4f} | {reach} | {known} | {result['epochs']} | {spent} |"
+        )
+    return rows
+
+
+HEAD = """\
+| recipe | trained on, pairs | measured on | metric | value | to reach | without training | epochs | minutes to train | of processor |
+| --- | --- | --- | --- | --- | --- | --- | --- | --- | --- |
+"""  # noqa: E501
+
+
+def table(output: Path) -> str:
+    """The table of all jobs whose result lies under the output folder."""
+    rows = []
+    for job in JOBS:
+        path = output / job.name / "result.json"
+        if path.is_file():
+            rows += rows_of(job, json.loads(path.read_text()))
+    return HEAD + "\n".join(rows) + "\n"
+
+
+def main() -> None:
+    """The command line."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--data", type=Path, required=True, help="folder with the Parquet files")
+    parser.add_argument("--output", type=Path, default=Path("out/quality"))
+    parser.add_argument("--jobs", nargs="*", choices=[job.name for job in JOBS], metavar="JOB")
+    parser.add_argument("--epochs", type=int, help="fewer than the recipes say, to try it out")
+    parser.add_argument("--table", type=Path, default=TABLE)
+    args = parser.parse_args()
+    for job in JOBS:
+        folder = args.output / job.name
+        wanted = args.jobs is None or job.name in args.jobs
+        if wanted and not (folder / "result.json").is_file():
+            run_job(job, args.data, folder, args.epochs)
+    told = table(args.output)
+    notes = TABLE.with_name("QUALITY_NOTES.md")
+    more = "\n" + notes.read_text(encoding="utf-8") if notes.is_file() else ""
+    args.table.write_text(f"# Quality, as measured\n\n{machine()}\n\n{told}{more}")
+    print(told)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,64 @@
+"""The jobs of `benchmarks.quality`: which recipe learns from what, is measured on what, and how."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Any
+
+CHARACTERS = ("char-bilstm-manhattan", "char-bilstm-euclidean")
+SMALL = ("cnn", "transformer", "euclidean-contrastive", "triplet-semi-hard", "triplet-hard")
+
+
+@dataclass(frozen=True)
+class Job:
+    """A recipe, the file it is trained on, and the files it is measured on.
+
+    Attributes:
+        recipe: its name.
+        train: file of labelled pairs, without its folder and `.parquet`.
+        measured: file → the least value to reach (None where none is set).
+        metric: `accuracy`, `pearson` or `spearman`.
+        label: name of the label column.
+        parts: what the recipe says otherwise for this data.
+        untrained: whether the model is also measured as it comes.
+    """
+
+    recipe: str
+    train: str
+    measured: dict[str, float | None]
+    metric: str = "accuracy"
+    label: str = "label"
+    parts: dict[str, Any] = field(default_factory=dict)
+    untrained: bool = False
+
+    @property
+    def name(self) -> str:
+        """Such as `twin-best.bq_train80k`."""
+        return f"{self.recipe}.{self.train}"
+
+
+BQ: dict[str, float | None] = {"bq_dev": None, "bq_valid20k": None}
+SICK_LABELS = {"labels": {"minimum": 1, "maximum": 5}}
+SICK_CLASSES = {"metric": "accuracy", "label": "entailment"}
+RELATED = {"metric": "pearson", "label": "relatedness"}
+
+JOBS = (
+    Job("twin-best", "bq_train80k", {"bq_dev": 0.830, "bq_valid20k": 0.88}),
+    Job("char-bilstm-manhattan", "bq_train80k", {**BQ, "bq_valid20k": 0.7903}),
+    Job("twin-best", "lcqmc_train", {"lcqmc_dev": 0.82}),
+    Job("bert-mean-cosine", "sick_train", {"sick_trial": 0.89}, **RELATED, parts=SICK_LABELS),
+    Job(
+        "bert-mean-cosine",
+        "stsb_en_train",
+        {"stsb_en_dev": None},  # its goal is set from the model as it comes
+        metric="spearman",
+        label="relatedness",
+        untrained=True,
+    ),
+    Job("concat-absdiff-softmax", "sick_train", {"sick_trial": 0.80}, **SICK_CLASSES),
+    Job("glove-concat-absdiff-softmax", "sick_train", {"sick_trial": 0.72}, **SICK_CLASSES),
+    Job("cosine-mse", "sick_train", {"sick_trial": None}, **RELATED),
+    Job("char-bilstm-euclidean", "bq_train80k", BQ),
+    *(Job(name, "bq_train80k", BQ) for name in SMALL),
+)
+GAIN = 0.02  # what training must add to a model that is also measured as it comes
