@@ -12,7 +12,7 @@ from model.recipe import Recipe, read_recipe
 from transforms import files
 from transforms.errors import UserError
 from transforms.labels import LabelRule
-from transforms.ledger import MANIFEST, SUCCESS
+from transforms.ledger import MANIFEST, SUCCESS, manifest_files, read_manifest
 from transforms.pairs import PairColumns
 from transforms.scored_rows import ScoredColumns, Task
 from transforms.shards import Shard, shard_schema
@@ -49,7 +49,7 @@ def score_patterns(inputs: Iterable[str]) -> list[str]:
         folder = pattern.rstrip("/")
         if not files.exists(files.join(folder, SUCCESS)):
             raise UserError(f"{folder} has no {SUCCESS}: its scoring has not finished; score again")
-        scored = files.read_json(files.join(folder, MANIFEST)).get("files", [])
+        scored = manifest_files(folder, read_manifest(folder))
         names = [file["name"] for file in scored if "/" not in file["name"]]
         patterns += [files.join(folder, name) for name in names]
     if not patterns:

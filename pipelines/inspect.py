@@ -15,7 +15,7 @@ import pyarrow.parquet as pq
 from pipelines import options
 from transforms import files
 from transforms.errors import UserError
-from transforms.ledger import MANIFEST, SUCCESS
+from transforms.ledger import MANIFEST, SUCCESS, manifest_files
 
 EXAMPLE = "python -m pipelines.inspect out/scores"
 _TOLD = {
@@ -100,7 +100,7 @@ def kind_of(folder: str) -> str:
 
 def score_files(folder: str, manifest: dict[str, Any]) -> dict[str, Any]:
     """How many files of scores and rejects there are, and the schema of the scores."""
-    names = [file["name"] for file in manifest["files"]]
+    names = [file["name"] for file in manifest_files(folder, manifest)]
     scored = [name for name in names if "/" not in name]
     told: dict[str, Any] = {"files": len(scored), "reject_files": len(names) - len(scored)}
     if scored:
@@ -120,7 +120,9 @@ def check_sums(folder: str, kind: str, manifest: dict[str, Any]) -> str:
             return "valid"
         except UserError as error:
             return str(error)
-    listed = manifest.get("files") or manifest.get("train_files", []) + manifest["eval_files"]
+    listed = list(manifest_files(folder, manifest)) or (
+        manifest.get("train_files", []) + manifest.get("eval_files", [])
+    )
     for file in listed:
         path = files.join(folder, *file["name"].split("/"))
         if not files.exists(path):

@@ -20,10 +20,10 @@ from apache_beam.options.pipeline_options import PipelineOptions
 from apache_beam.utils.shared import Shared
 
 from model.handler import BundleScorer, ScoreOptions
-from pipelines import dataflow, options
+from pipelines import dataflow, estimate, options
 from pipelines.progress import show_progress
 from pipelines.running import running
-from transforms import drift, files, ledger
+from transforms import blocks, drift, files, ledger
 from transforms.embedding_store import EmbeddingStore
 from transforms.encode_once import EncodeOnce, bucket_count
 from transforms.errors import RunError, UserError
@@ -58,6 +58,7 @@ class ScoreRun:
     encode_once: Literal["shard", "global"] = "shard"
     embedding_store: str | None = None
     accelerator: str | None = None
+    estimating: estimate.Asked = field(default_factory=estimate.Asked)
     beam_flags: tuple[str, ...] = ()
 
     def paths(self) -> list[str]:
@@ -101,6 +102,8 @@ def score(asked: ScoreRun) -> dict[str, Any]:
         asked.inputs, asked.columns, shard_rows=asked.shard_rows, on_bad_file=asked.on_bad_file
     )
     shards = planned.shards
+    if asked.estimating.wanted:
+        return asdict(estimate.tell(asked.estimating, "score", shards, beam_options))
     check_output(asked, planned.schemas, scorer.fields(bundle))
     encode_once = plan_encoding(asked, bundle, shards)
     key = ledger.run_key(bundle=bundle["fingerprint"], **asked.decides())
@@ -132,9 +135,11 @@ def score(asked: ScoreRun) -> dict[str, Any]:
             "files_rejected": [asdict(file) for file in planned.rejected],
             "versions": {name: version(name) for name in PACKAGES},
         }
+        parted = blocks.Blocks.of(asked.output, [shard.name for shard in shards])
         commit = Commit(
             asked.output,
-            work,
+            len(shards),
+            tuple(shard.name for shard in shards) if parted.inline else (),
             header,
             asked.max_reject_fraction,
             started,
@@ -144,33 +149,39 @@ def score(asked: ScoreRun) -> dict[str, Any]:
         )
         with show_progress(asked.output, work):
             run_pipeline(
-                work.todo, scorer.load, settings, commit, beam_options, encode_once=encode_once
+                work,
+                scorer.load,
+                settings,
+                commit,
+                beam_options,
+                parted=parted,
+                encode_once=encode_once,
             )
     return {} if dataflow.only_staged(beam_options) else tell_result(asked.output)
 
 
 def run_pipeline(
-    shards: Sequence[Shard],
+    work: ledger.Work,
     load_scorer: Callable[[], Scorer],
     settings: ScoreSettings,
     commit: Commit,
     beam_options: PipelineOptions,
     *,
+    parted: blocks.Blocks,
     encode_once: EncodePlan | None = None,
 ) -> None:
-    """The graph: shards → scored files → accounts → the commit.
+    """The graph: shards → scored files → accounts → blocks of accounts → the commit.
 
     With a plan to encode once, the vectors of all distinct sentences are made before.
     """
     shared = Shared()
     with running(beam_options) as pipeline:
-        planned = (
-            pipeline
-            | "List shards" >> beam.Create(list(shards))
-            | "Spread shards" >> beam.Reshuffle()
+        planned = pipeline | "Plan" >> blocks.ListShards(settings.output, "new", work.todo)
+        done = pipeline | "Plan done before" >> blocks.ListShards(
+            settings.output, "done", work.done
         )
         if encode_once is None:
-            work = planned | "Bring no vectors" >> beam.Map(lambda shard: (shard, ()))
+            given = planned | "Bring no vectors" >> beam.Map(lambda shard: (shard, ()))
             counts = pipeline | "Count none" >> beam.Create([])
         else:
             encoded = planned | "Encode once" >> EncodeOnce(
@@ -182,15 +193,21 @@ def run_pipeline(
                 buckets=encode_once.buckets,
                 store=encode_once.store,
             )
-            work, counts = encoded["shards"], encoded["counts"]
-        accounts = work | "Score shards" >> ScoreShards(load_scorer, settings, shared=shared)
+            given, counts = encoded["shards"], encoded["counts"]
+        accounts = given | "Score shards" >> ScoreShards(load_scorer, settings, shared=shared)
+        parts = (
+            (
+                accounts | "New" >> beam.Map(lambda account: (True, account)),
+                done | "Read accounts" >> beam.Map(blocks.read_done, settings.output),
+            )
+            | "All accounts" >> beam.Flatten()
+            | "Add up accounts" >> blocks.AddUpAccounts(parted)
+        )
         (
             pipeline
             | "Once" >> beam.Create([None])
             | "Commit"
-            >> beam.Map(
-                commit, accounts=beam.pvalue.AsIter(accounts), encoded=beam.pvalue.AsIter(counts)
-            )
+            >> beam.Map(commit, parts=beam.pvalue.AsIter(parts), encoded=beam.pvalue.AsIter(counts))
         )
 
 
@@ -204,10 +221,23 @@ class EncodePlan:
 
 @dataclass(frozen=True)
 class Commit:
-    """Commits the run in a worker, so it happens even where the launcher has gone."""
+    """Commits the run in a worker, so it happens even where the launcher has gone.
+
+    Attributes:
+        output: the output folder.
+        shards: how many shards the plan has.
+        names: their names, where the manifest itself lists the files.
+        header: what the manifest says besides the accounts.
+        max_reject_fraction: of rows; with more the run fails.
+        started: when the run began.
+        trained: what drift is told against.
+        max_drift: with more the run fails.
+        run: the name that `ledger.begin` gave.
+    """
 
     output: str
-    work: ledger.Work
+    shards: int
+    names: tuple[str, ...]
     header: dict[str, Any]
     max_reject_fraction: float
     started: float
@@ -215,36 +245,34 @@ class Commit:
     max_drift: float | None = None
     run: str | None = None
 
-    def __call__(self, _: None, accounts: Any, encoded: Any) -> dict[str, Any]:
-        """Adds the accounts of earlier runs to those of this one, and commits them.
+    def __call__(self, _: None, parts: Any, encoded: Any) -> dict[str, Any]:
+        """Commits the accounts of earlier runs and of this one.
 
         Args:
             _: nothing.
-            accounts: of the shards of this run.
+            parts: blocks of all shards of the plan.
             encoded: counts of sentences that were encoded for all shards together.
         """
-        fresh = list(accounts)
-        rows = sum(account.rows_in for account in fresh)
-        earlier = [ledger.read_account(self.output, shard.name) for shard in self.work.done]
-        drifted = self._drift([*earlier, *fresh])
-        return ledger.commit(
+        whole = blocks.merge(parts)
+        missing = 0 if self.names else self.shards - whole.shards
+        ledger.check_complete(self.names, whole.names, missing)
+        drifted = self._drift(whole.profile)
+        return ledger.publish(
             self.output,
-            [*earlier, *fresh],
-            expected=[shard.name for shard in (*self.work.done, *self.work.todo)],
+            whole.summary,
             header={
                 **self.header,
                 "drift": drifted,
-                "rows_this_run": rows,
-                "shards_this_run": len(fresh),
-                **_times(fresh, self.started, rows),
+                "rows_this_run": whole.fresh_rows,
+                "shards_this_run": whole.fresh_shards,
+                **_times(whole, self.started),
             },
             more_counts=list(encoded),
             max_reject_fraction=self.max_reject_fraction,
             run=self.run,
         )
 
-    def _drift(self, accounts: Sequence[ledger.ShardAccount]) -> dict[str, float]:
-        scored = drift.add_up(account.profile for account in accounts)
+    def _drift(self, scored: drift.Profile) -> dict[str, float]:
         found = drift.drift(self.trained, scored)
         if self.max_drift is not None and found.get("drift", 0.0) > self.max_drift:
             raise RunError(
@@ -260,16 +288,15 @@ def trained_profile(bundle: str) -> drift.Profile:
     return files.read_json(path).get("profile", {}) if files.exists(path) else {}
 
 
-def _times(accounts: Sequence[ledger.ShardAccount], started: float, rows: int) -> dict[str, float]:
+def _times(whole: blocks.Block, started: float) -> dict[str, float]:
     """How long the run took, and how much of it was start-up and how much scoring."""
     seconds = time.time() - started
-    first = min((account.started for account in accounts), default=started)
-    last = max((account.finished for account in accounts), default=started)
+    first, last = (whole.first, whole.last) if whole.fresh_shards else (started, started)
     return {
         "seconds": round(seconds, 3),
         "seconds_startup": round(first - started, 3),
         "seconds_scoring": round(last - first, 3),
-        "pairs_per_second": round(rows / seconds, 1),
+        "pairs_per_second": round(whole.fresh_rows / seconds, 1),
     }
 
 
@@ -356,13 +383,19 @@ def tell_result(output: str) -> dict[str, Any]:
     return manifest
 
 
-def parse(argv: Sequence[str]) -> ScoreRun:
-    """Flags → what the run was asked for."""
+def flags() -> argparse.ArgumentParser:
+    """All flags that are ours."""
     parser = options.parser("score", __doc__.splitlines()[0], EXAMPLE)
     options.add_input_flags(parser, label=None)
     add_flags(parser)
     dataflow.add_flags(parser)
-    args, beam_flags = parser.parse_known_args(argv)
+    estimate.add_flags(parser)
+    return parser
+
+
+def parse(argv: Sequence[str]) -> ScoreRun:
+    """Flags → what the run was asked for."""
+    args, beam_flags = flags().parse_known_args(argv)
     return ScoreRun(
         inputs=tuple(args.input),
         model=args.model.rstrip("/"),
@@ -387,6 +420,7 @@ def parse(argv: Sequence[str]) -> ScoreRun:
         encode_once=args.encode_once or ("global" if args.embedding_store else "shard"),
         embedding_store=args.embedding_store,
         accelerator=args.accelerator,
+        estimating=estimate.Asked.of(args),
         beam_flags=tuple(beam_flags),
     )
 

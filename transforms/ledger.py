@@ -10,7 +10,7 @@ import hashlib
 import json
 import uuid
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass, field
 from typing import Any
@@ -24,6 +24,9 @@ SUCCESS = "_SUCCESS"
 SHARDS_FOLDER = "_shards"
 REJECTS_FOLDER = "rejects"
 PLAN = "plan.json"
+LISTS = f"{SHARDS_FOLDER}/files-"
+TODO = f"{SHARDS_FOLDER}/todo-"
+PART_SHARDS = 1_000
 REFUSED = "refused.json"
 LOCK = "_LOCK"
 
@@ -105,6 +108,19 @@ def read_account(output: str, name: str) -> ShardAccount:
         ) from None
 
 
+def find_account(output: str, shard: Shard, key: str) -> ShardAccount | None:
+    """The account that an attempt before this one left, where its files are there too.
+
+    A runner that lost a worker may give out finished shards again, or start the job anew.
+    """
+    if not files.exists(_account_path(output, shard.name)):
+        return None
+    account = read_account(output, shard.name)
+    same = account.run_key == key and account.shard == shard.to_json()
+    there = (files.exists(files.join(output, *file.name.split("/"))) for file in account.files)
+    return account if same and all(there) else None
+
+
 def read_manifest(output: str) -> dict[str, Any]:
     """The manifest of a committed run.
 
@@ -115,6 +131,13 @@ def read_manifest(output: str) -> dict[str, Any]:
     if not files.exists(path):
         raise UserError(f"{output} has no {MANIFEST}; it is no finished run of twinbeam")
     return _object(path)
+
+
+def manifest_files(output: str, manifest: dict[str, Any]) -> Iterator[dict[str, Any]]:
+    """The files that a manifest lists, itself or in files beside it where they are very many."""
+    yield from manifest.get("files", ())
+    for name in manifest.get("files_listed", ()):
+        yield from files.read_json(files.join(output, *name.split("/")))
 
 
 def _object(path: str) -> dict[str, Any]:
@@ -219,6 +242,26 @@ def begin(output: str, shards: Sequence[Shard], key: str) -> str:
     return run
 
 
+def write_todo(output: str, label: str, shards: Sequence[Shard]) -> list[str]:
+    """Writes shards to files, for a graph that would be too large with all of them in it.
+
+    Returns:
+        Paths for `read_todo`.
+    """
+    parts = [shards[first : first + PART_SHARDS] for first in range(0, len(shards), PART_SHARDS)]
+    names = [f"{TODO}{label}-{place:05d}.json" for place in range(len(parts))]
+    paths = [files.join(output, *name.split("/")) for name in names]
+    with ThreadPoolExecutor(max_workers=16) as pool:
+        content = [[shard.to_json() for shard in part] for part in parts]
+        list(pool.map(files.write_json, paths, content))
+    return paths
+
+
+def read_todo(path: str) -> list[Shard]:
+    """The shards of a file that `write_todo` wrote."""
+    return [Shard(**shard) for shard in files.read_json(path)]
+
+
 def _delete(output: str, names: Sequence[str]) -> None:
     files.delete([files.join(output, *name.split("/")) for name in names])
 
@@ -303,13 +346,63 @@ def commit(
     Raises:
         RunError: a shard is missing, too many rows were rejected, or another run has taken over.
     """
+    by_name = {account.shard["name"]: account.check() for account in accounts}
+    check_complete(expected, by_name)
+    return publish(
+        output,
+        summarise([by_name[name] for name in sorted(expected)]),
+        header=header,
+        max_reject_fraction=max_reject_fraction,
+        more_counts=more_counts,
+        run=run,
+    )
+
+
+def check_complete(expected: Collection[str], found: Collection[str], shards: int = 0) -> None:
+    """Checks that each shard of the plan has an account.
+
+    Args:
+        expected: names of all shards in the plan, or none where only their number is known.
+        found: names of the shards that have one.
+        shards: how many are missing, where names are not known.
+
+    Raises:
+        RunError: a shard is missing.
+    """
+    missing = sorted(set(expected) - set(found))
+    if missing or shards:
+        among = f", {missing[0]} among them" if missing else ""
+        raise RunError(f"{len(missing) or shards} shards have no account{among}; run again")
+
+
+def publish(
+    output: str,
+    summary: dict[str, Any],
+    *,
+    header: dict[str, Any],
+    max_reject_fraction: float,
+    more_counts: Sequence[dict[str, int]] = (),
+    run: str | None = None,
+) -> dict[str, Any]:
+    """Writes the manifest and `_SUCCESS` of a run whose accounts are all there.
+
+    Args:
+        output: the output folder.
+        summary: of all accounts (see `summarise`).
+        header: see `commit`.
+        max_reject_fraction: see `commit`.
+        more_counts: see `commit`.
+        run: see `commit`.
+
+    Raises:
+        RunError: too many rows were rejected, or another run has taken over.
+    """
     if run is not None and _begun(output) != run:
         raise RunError(f"{output} was taken over by another run, which began later; not committed")
-    by_name = {account.shard["name"]: account.check() for account in accounts}
-    missing = sorted(set(expected) - set(by_name))
-    if missing:
-        raise RunError(f"{len(missing)} shards have no account, {missing[0]} among them; run again")
-    manifest = summarise([by_name[name] for name in sorted(expected)], more_counts) | header
+    counts: Counter[str] = Counter()
+    for more in more_counts:
+        counts.update(more)
+    manifest = summary | {name: summary.get(name, 0) + counts[name] for name in counts} | header
     manifest |= {"run": run} if run else {}
     allowed = max_reject_fraction * manifest["rows_in"]
     if manifest["rows_rejected"] > allowed:
@@ -349,13 +442,15 @@ def _create_manifest(output: str, manifest: dict[str, Any]) -> dict[str, Any]:
 
 def _tidy(output: str, manifest: dict[str, Any]) -> None:
     """Deletes what died attempts left: hidden files, and outputs no account speaks of."""
-    written = {file["name"] for file in manifest["files"]}
+    written = {file["name"] for file in manifest_files(output, manifest)}
+    lists = set(manifest.get("files_listed", ()))
     names = files.list_folder(output)
     stale = [
         name
         for name in names
         if name.startswith((f".{MANIFEST}.", f".{SUCCESS}.", f"{SHARDS_FOLDER}/."))
         or (_is_output(name) and name not in written)
+        or (name.startswith(LISTS) and name not in lists)
         or name == f"{SHARDS_FOLDER}/{REFUSED}"
     ]
     _delete(output, stale)
@@ -366,17 +461,13 @@ def _is_output(name: str) -> bool:
     return name.endswith(".parquet") and "/" not in name.removeprefix(REJECTS_FOLDER + "/")
 
 
-def summarise(
-    accounts: Sequence[ShardAccount], more_counts: Sequence[dict[str, int]] = ()
-) -> dict[str, Any]:
-    """Sums the accounts of shards, and counts that belong to no shard alone."""
+def summarise(accounts: Sequence[ShardAccount]) -> dict[str, Any]:
+    """Sums the accounts of shards."""
     reasons: Counter[str] = Counter()
     counts: Counter[str] = Counter()
     for account in accounts:
         reasons.update(account.rejected_by_reason)
         counts.update(account.counts)
-    for more in more_counts:
-        counts.update(more)
     return {
         "sentences": 0,
         "sentences_encoded": 0,

@@ -21,7 +21,7 @@ from apache_beam.utils.shared import Shared
 from transforms.drift import Profile, add_up
 from transforms.encode_once import Vectors
 from transforms.errors import RunError, UserError
-from transforms.ledger import REJECTS_FOLDER, ShardAccount, write_account
+from transforms.ledger import REJECTS_FOLDER, ShardAccount, find_account, write_account
 from transforms.pairs import (
     PairColumns,
     cut_sentences,
@@ -243,7 +243,8 @@ class _ScoreShard(beam.DoFn):
     def process(self, work: tuple[Shard, Sequence[Vectors]]) -> Iterator[ShardAccount]:
         shard, vectors = work
         scorer = self._scorer.knowing(vectors) if vectors else self._scorer
-        account = score_shard(shard, scorer, self._settings)
+        done = find_account(self._settings.output, shard, self._settings.run_key)
+        account = done or score_shard(shard, scorer, self._settings)
         counts = {
             "rows_in": account.rows_in,
             "rows_scored": account.rows_scored,

@@ -103,9 +103,11 @@ class Cluster:
             "taskmanager.memory.framework.off-heap.size": "128m",
             "taskmanager.memory.task.heap.size": "256m",
             "taskmanager.memory.task.off-heap.size": "0m",
-            "taskmanager.memory.network.min": "64m",
-            "taskmanager.memory.network.max": "64m",
-            "taskmanager.memory.managed.size": "128m",
+            # tf.Transform's graph comes to over a hundred tasks, each with buffers of its own.
+            "taskmanager.memory.network.min": "256m",
+            "taskmanager.memory.network.max": "256m",
+            "taskmanager.network.sort-shuffle.min-buffers": 64,
+            "taskmanager.memory.managed.size": "192m",
             "taskmanager.memory.jvm-metaspace.size": "256m",
             "taskmanager.memory.jvm-overhead.min": "192m",
             "taskmanager.memory.jvm-overhead.max": "192m",
@@ -125,7 +127,7 @@ class Cluster:
         commands = {"job-manager": [*java, "-Xmx384m", JOB_MANAGER, *config]}
         for number in range(1, self.task_managers + 1):
             # Each TaskManager finds its own pool at localhost, as it would on a machine of its own.
-            own = ["-Xmx384m", "-XX:MaxDirectMemorySize=192m", "-XX:MaxMetaspaceSize=256m"]
+            own = ["-Xmx384m", "-XX:MaxDirectMemorySize=448m", "-XX:MaxMetaspaceSize=256m"]
             own += [f"-Djdk.net.hosts.file={CONF}/hosts-{number}"]
             name = f"task-manager-{number}"
             named = ["-D", f"taskmanager.resource-id={name}"]
