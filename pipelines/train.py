@@ -113,8 +113,11 @@ def train_recipe(
     print(placement.why, flush=True)
     keras.utils.set_random_seed(recipe.training.seed)
     vectors, coverage = start_vectors(recipe, examples)
+    pretrained = pretrained_weights(recipe, examples, vectors)
     with placement.strategy.scope():
         siamese = build_siamese(recipe, vocabulary_size=examples.vocabulary_size, vectors=vectors)
+    if pretrained:
+        siamese.encoder.set_weights(pretrained)
     fitted = fit(
         siamese,
         recipe,
@@ -160,6 +163,21 @@ def start_vectors(recipe: Recipe, examples: Examples) -> tuple[Any, dict[str, fl
     from model.vectors import load_vectors
 
     return load_vectors(recipe, examples)
+
+
+def pretrained_weights(recipe: Recipe, examples: Examples, vectors: Any) -> list[Any]:
+    """Weights of the encoder after pretraining, where the recipe asks for it."""
+    epochs, seed = recipe.training.pretrain_epochs, recipe.training.seed
+    if not epochs:
+        return []
+    from model.encoders import build_encoder
+    from model.pretraining import pretrain
+    from model.vectors import distinct_sentences
+
+    size = examples.vocabulary_size
+    encoder = build_encoder(recipe, vocabulary_size=size, vectors=vectors)
+    pretrain(encoder, distinct_sentences(examples.train.files), epochs=epochs, seed=seed)
+    return encoder.get_weights()
 
 
 def describe_run(
