@@ -65,7 +65,7 @@ ON_FLINK = $(call flag,--flink_job_server_jar,$(FLINK_JOB_SERVER)) \
 RUN_ON = $(call flag,--runner,$(RUNNER)) $(if $(filter FlinkRunner,$(RUNNER)),$(ON_FLINK))
 
 .PHONY: help setup demo test test-slow lint format run-preprocess run-train run-train-vertex \
-	run-score run-evaluate run-calibrate run-convert run-inspect run-try bench lock lock-check \
+	run-score run-evaluate run-calibrate run-convert run-inspect run-try bench quality lock lock-check \
 	audit clean flink-up flink-down flink-lock test-flink
 
 help: ## Show this list
@@ -121,6 +121,9 @@ run-calibrate: $(READY) ## Labelled scores to a bundle of true probabilities: IN
 
 bench: $(READY) ## Run the benchmarks
 	@$(PY) -m benchmarks.run $(ARGS)
+
+quality: $(READY) ## Train recipes on real data and measure them: ARGS='--data DIR [--jobs …]'
+	@$(PY) -m benchmarks.quality $(ARGS)
 
 lock: $(UV) ## Pin all versions with hashes in requirements*.lock (ARGS=--upgrade takes newer ones)
 	@$(call compile,.)
