@@ -12,18 +12,25 @@ BIN := $(VENV)/bin
 PY := $(BIN)/python
 UV := $(BIN)/uv
 READY := $(VENV)/.ready
+AIRFLOW_VENV := .venv-airflow
+AIRFLOW_READY := $(AIRFLOW_VENV)/.ready
 SOURCES := pipelines transforms model demo tests setup.py $(wildcard benchmarks dags deploy)
 
 # One compiler for everybody: the lock must not depend on the machine that makes it.
 COMPILE := $(UV) pip compile --generate-hashes --quiet --python-version 3.11 \
 	--python-platform x86_64-manylinux_2_28 --no-emit-index-url --no-emit-find-links \
 	--custom-compile-command "make lock"
-# $(call compile,folder): both lock files, starting from what they pin already.
+# $(call compile,folder): all lock files, starting from what they pin already. The worker image's are
+# a part of the first, but for the CUDA libraries.
+WORKER := $(COMPILE) setup.py --constraints
 compile = $(COMPILE) setup.py --all-extras -o $(1)/requirements.lock $(ARGS) \
-	&& $(COMPILE) requirements-data.in --no-deps -o $(1)/requirements-data.lock $(ARGS)
+	&& $(COMPILE) requirements-data.in --no-deps -o $(1)/requirements-data.lock $(ARGS) \
+	&& $(WORKER) $(1)/requirements.lock -o $(1)/docker/requirements-cpu.lock $(ARGS) \
+	&& $(WORKER) $(1)/requirements.lock docker/gpu.in -o $(1)/docker/requirements-gpu.lock $(ARGS)
 # A process holds TensorFlow, near a gigabyte: no more of them than a laptop bears.
 PARALLEL := -n auto --maxprocesses=4 --dist=worksteal
 LOCKS := requirements.lock requirements-data.lock
+ALL_LOCKS := $(LOCKS) docker/requirements-cpu.lock docker/requirements-gpu.lock
 
 NEEDS_preprocess := INPUT RECIPE OUTPUT
 NEEDS_train := EXAMPLES OUTPUT
@@ -66,7 +73,9 @@ RUN_ON = $(call flag,--runner,$(RUNNER)) $(if $(filter FlinkRunner,$(RUNNER)),$(
 
 .PHONY: help setup demo test test-slow lint format run-preprocess run-train run-train-vertex \
 	run-score run-evaluate run-calibrate run-convert run-inspect run-try bench quality lock lock-check \
-	audit clean flink-up flink-down flink-lock test-flink
+	audit clean flink-up flink-down flink-lock test-flink \
+	airflow-up airflow-down airflow-lock test-airflow \
+	test-cloud image template
 
 help: ## Show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "  %-18s%s\n", $$1, $$2}' $(firstword $(MAKEFILE_LIST))
@@ -129,9 +138,9 @@ lock: $(UV) ## Pin all versions with hashes in requirements*.lock (ARGS=--upgrad
 	@$(call compile,.)
 
 lock-check: $(UV) ## Check that the lock files are what setup.py asks for
-	@folder=$$(mktemp -d) && trap 'rm -rf "$$folder"' EXIT && cp $(LOCKS) "$$folder" \
+	@folder=$$(mktemp -d) && trap 'rm -rf "$$folder"' EXIT && cp --parents $(ALL_LOCKS) "$$folder" \
 		&& $(call compile,"$$folder") \
-		$(foreach lock,$(LOCKS),&& diff -u $(lock) "$$folder/$(lock)") \
+		$(foreach lock,$(ALL_LOCKS),&& diff -u $(lock) "$$folder/$(lock)") \
 		&& echo "The lock files are current" \
 		|| { echo "the lock files are not what setup.py asks for: run make lock" >&2; exit 1; }
 
@@ -150,9 +159,42 @@ flink-lock: $(READY) ## Pin Flink's and the job server's jars in deploy/flink/ja
 test-flink: $(READY) ## Start a Flink cluster, run the pipelines on it, kill parts of it (needs Java)
 	@$(PY) -m pytest -q -m flink tests/flink $(ARGS)
 
+airflow-up: $(READY) $(AIRFLOW_READY) ## Start a real Airflow on loopback, with sample data and a night run: [PORT=8080]
+	@$(PY) -m deploy.airflow.local up $(call flag,--port,$(PORT))
+
+airflow-down: $(READY) ## Stop what airflow-up started
+	@$(PY) -m deploy.airflow.local down
+
+airflow-lock: $(UV) ## Pin Airflow's own environment in deploy/airflow/requirements.lock
+	@$(subst make lock,make airflow-lock,$(COMPILE)) deploy/airflow/requirements.in \
+		-o deploy/airflow/requirements.lock $(ARGS)
+
+test-airflow: $(READY) $(AIRFLOW_READY) ## Run both DAGs for real: here, on a scheduler, and against a stand-in for Dataflow
+	@$(AIRFLOW_VENV)/bin/python -m pytest -q -c tests/airflow/pytest.ini tests/airflow $(ARGS)
+
+test-cloud: $(READY) ## Run everything against Google Cloud's stand-ins on loopback, slow tests too
+	@$(PY) -m pytest -q -m "slow or not slow" tests/cloud $(ARGS)
+
+image: $(READY) ## Build the worker image, after its checks: IMAGE= [DEVICE=cpu|gpu ARGS=--push]
+	@$(BIN)/hadolint -c docker/hadolint.yaml docker/Dockerfile
+	@docker build -f docker/Dockerfile --build-arg DEVICE=$(or $(DEVICE),cpu) $(if $(IMAGE),-t $(call quoted,$(IMAGE))) $(ARGS) .
+
+template: $(READY) ## Write the flex templates' parameters; with IMAGE= and TEMPLATE=gs://… the templates
+	@$(foreach step,score preprocess,$(PY) -m pipelines.template $(step) --output docker/$(step).metadata.json;)
+	@$(if $(TEMPLATE),$(foreach step,score preprocess,$(PY) -m pipelines.template $(step) --image \
+		$(call quoted,$(IMAGE)) --output $(call quoted,$(TEMPLATE)/$(step).json);))
+
 clean: ## Remove caches, builds and the demo's data (not .venv)
 	@rm -rf build dist *.egg-info demo-data .pytest_cache .mypy_cache .ruff_cache .hypothesis
 	@find . -name __pycache__ -not -path './$(VENV)/*' -prune -exec rm -rf {} +
+
+# Airflow pins what we must not: its environment is apart, and it calls ours.
+$(AIRFLOW_READY): deploy/airflow/requirements.lock $(UV)
+	@echo "Installing Airflow into $(AIRFLOW_VENV), once"
+	@test -x $(AIRFLOW_VENV)/bin/python || $(PY) -m venv $(AIRFLOW_VENV)
+	@$(UV) pip install --quiet --python $(AIRFLOW_VENV)/bin/python --require-hashes -r $< \
+		|| $(AIRFLOW_VENV)/bin/python -m pip install --quiet --require-hashes -r $<
+	@touch $(AIRFLOW_READY)
 
 $(PY):
 	@$(PYTHON) -c 'import sys; v = sys.version_info[:2]; sys.exit(None if (3, 11) <= v < (3, 13) else \

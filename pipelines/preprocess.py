@@ -13,7 +13,7 @@ import tempfile
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from importlib.metadata import version
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -21,7 +21,7 @@ import apache_beam as beam
 from apache_beam.options.pipeline_options import PipelineOptions, StandardOptions
 
 from model.recipe import Recipe, load_recipe
-from pipelines import dataflow, options
+from pipelines import dataflow, estimate, options
 from pipelines.running import running
 from pipelines.steps import show_steps
 from transforms import examples_folder, files
@@ -67,6 +67,8 @@ class PreprocessRun:
     on_bad_file: Literal["fail", "reject"] = "fail"
     max_reject_fraction: float = 0.05
     overwrite: bool = False
+    accelerator: str | None = None
+    estimating: estimate.Asked = field(default_factory=estimate.Asked)
     beam_flags: tuple[str, ...] = ()
 
     @property
@@ -99,7 +101,12 @@ def preprocess(asked: PreprocessRun) -> dict[str, Any]:
     """
     started = time.time()
     beam_options = options.beam_options(asked.beam_flags)
-    dataflow.configure(beam_options, step="preprocess", paths=[*asked.inputs, asked.output])
+    dataflow.configure(
+        beam_options,
+        step="preprocess",
+        paths=[*asked.inputs, asked.output],
+        accelerator=asked.accelerator,
+    )
     wordpieces = read_wordpieces(path) if (path := asked.recipe.vocabulary_path) else ()
     examples_folder.check_free(asked.output, overwrite=asked.overwrite)
     planned = plan(
@@ -107,6 +114,8 @@ def preprocess(asked: PreprocessRun) -> dict[str, Any]:
     )
     shards = planned.shards
     options.tell_left_out(planned.rejected)
+    if asked.estimating.wanted:
+        return asdict(estimate.tell(asked.estimating, "preprocess", shards, beam_options))
     rows = sum(shard.rows for shard in shards)
     print(f"{rows:,} pairs in {len(shards)} shards to preprocess", flush=True)
     decides = [asked.recipe.to_yaml(), asked.told(), *(shard.fingerprint for shard in shards)]
@@ -246,12 +255,19 @@ def tell_result(output: str) -> dict[str, Any]:
     return manifest
 
 
-def parse(argv: Sequence[str]) -> PreprocessRun:
-    """Flags → what the run was asked for."""
+def flags() -> argparse.ArgumentParser:
+    """All flags that are ours."""
     parser = options.parser("preprocess", __doc__.splitlines()[0], EXAMPLE)
     options.add_input_flags(parser, label="label")
     add_flags(parser)
-    args, beam_flags = parser.parse_known_args(argv)
+    dataflow.add_flags(parser)
+    estimate.add_flags(parser)
+    return parser
+
+
+def parse(argv: Sequence[str]) -> PreprocessRun:
+    """Flags → what the run was asked for."""
+    args, beam_flags = flags().parse_known_args(argv)
     recipe = load_recipe(args.recipe)
     fraction = recipe.text.eval_fraction if args.eval_fraction is None else args.eval_fraction
     return PreprocessRun(
@@ -267,6 +283,8 @@ def parse(argv: Sequence[str]) -> PreprocessRun:
         on_bad_file=args.on_bad_file,
         max_reject_fraction=args.max_reject_fraction,
         overwrite=args.overwrite,
+        accelerator=args.accelerator,
+        estimating=estimate.Asked.of(args),
         beam_flags=tuple(beam_flags),
     )
 

@@ -1,0 +1,166 @@
+"""All four commands with every path in a bucket; and the same scoring from what Dataflow gets."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from types import SimpleNamespace
+
+import pyarrow.parquet as pq
+import pytest
+from apache_beam.runners.dataflow import dataflow_runner
+
+from pipelines import evaluate, options, preprocess, score, train
+from tests.cloud.fakes import BUCKET, PROJECT, REGION, FakeCloud
+from tests.e2e.conftest import RECIPE, pairs
+
+pytestmark = pytest.mark.slow
+BASE = f"gs://{BUCKET}/whole"
+
+
+@dataclass(frozen=True)
+class Runs:
+    """A whole run in the bucket, and where the same is done on this machine."""
+
+    cloud: FakeCloud
+    local: Path
+    scores: dict
+
+
+@pytest.fixture(scope="module")
+def runs(running_cloud: FakeCloud, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Runs]:
+    cloud, local = running_cloud, tmp_path_factory.mktemp("local")
+    pq.write_table(pairs(600), local / "labelled.parquet", row_group_size=100)
+    (local / "tiny.yaml").write_text(RECIPE)
+    cloud.write(f"{BASE}/in/labelled.parquet", (local / "labelled.parquet").read_bytes())
+    with pytest.MonkeyPatch.context() as patch:
+        for name, value in cloud.environment.items():
+            patch.setenv(name, value)
+        do_preprocess(f"{BASE}/in/labelled.parquet", local, f"{BASE}/examples")
+        train.run(
+            ["--examples", f"{BASE}/examples", "--output", f"{BASE}/bundle",
+             "--checkpoints", f"{BASE}/checkpoints", "--epochs", "1"]
+        )  # fmt: skip
+        scores = score.run(score_flags(BASE, "scores"))
+        yield Runs(cloud, local, scores)
+
+
+def do_preprocess(inputs: str, local: Path, output: str) -> dict:
+    return preprocess.run(
+        ["--input", inputs, "--recipe", str(local / "tiny.yaml"), "--output", output,
+         "--train_shards", "2"]
+    )  # fmt: skip
+
+
+def score_flags(base: str, output: str) -> list[str]:
+    return [
+        "--input", f"{base}/in/*.parquet", "--model", f"{base}/bundle",
+        "--output", f"{base}/{output}", "--shard_rows", "200",
+    ]  # fmt: skip
+
+
+def objects(cloud: FakeCloud, folder: str, ending: str) -> dict[str, bytes]:
+    names = [name for name in cloud.names(folder) if name.endswith(ending)]
+    return {name: cloud.read(f"{folder}/{name}") for name in names}
+
+
+def files_in(folder: Path, ending: str) -> dict[str, bytes]:
+    paths = (path for path in folder.rglob(f"*{ending}") if path.is_file())
+    return {str(path.relative_to(folder)): path.read_bytes() for path in paths}
+
+
+@pytest.fixture(scope="module")
+def local_scores(runs: Runs) -> dict[str, bytes]:
+    """The scores of the bucket's bundle and input, made on this machine."""
+    for name in runs.cloud.names(f"{BASE}/bundle"):
+        path = runs.local / "bundle" / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(runs.cloud.read(f"{BASE}/bundle/{name}"))
+    (runs.local / "in").mkdir()
+    (runs.local / "labelled.parquet").rename(runs.local / "in" / "labelled.parquet")
+    score.run(score_flags(str(runs.local), "scores"))
+    return files_in(runs.local / "scores", ".parquet")
+
+
+def test_scores_are_the_same_bytes_as_on_this_machine(runs: Runs, local_scores: dict[str, bytes]):
+    assert len(local_scores) == 3
+    assert objects(runs.cloud, f"{BASE}/scores", ".parquet") == local_scores
+    assert runs.scores["rows_in"] == runs.scores["rows_scored"] == 600
+
+
+def test_examples_are_the_same_bytes_as_on_this_machine(runs: Runs, local_scores):
+    do_preprocess(str(runs.local / "in" / "labelled.parquet"), runs.local, str(runs.local / "ex"))
+
+    there = objects(runs.cloud, f"{BASE}/examples", ".tfrecord.gz")
+    assert there == files_in(runs.local / "ex", ".tfrecord.gz") and len(there) == 3
+    assert "_SUCCESS" in runs.cloud.names(f"{BASE}/examples")
+    left = [name for name in runs.cloud.names(BASE) if name.startswith("examples.partial")]
+    assert left == []
+
+
+def test_checkpoints_lie_in_the_bucket(runs: Runs):
+    assert "checkpoint" in runs.cloud.names(f"{BASE}/checkpoints")
+
+
+def test_an_embedding_store_in_the_bucket_is_used_again(runs: Runs, local_scores):
+    store = ["--embedding_store", f"{BASE}/store"]
+    first = score.run([*score_flags(BASE, "scores-1"), *store])
+    second = score.run([*score_flags(BASE, "scores-2"), *store])
+
+    assert first["sentences_encoded"] > 0 and second["sentences_encoded"] == 0
+    assert objects(runs.cloud, f"{BASE}/scores-2", ".parquet") == local_scores
+
+
+def test_the_report_lies_in_the_bucket_and_says_the_same(runs: Runs, local_scores):
+    def judge(base: str) -> dict:
+        flags = ["--input", f"{base}/scores", "--output", f"{base}/report", "--resamples", "20"]
+        return evaluate.run(flags)
+
+    there, here = judge(BASE), judge(str(runs.local))
+    assert {"metrics.json", "report.html", "_SUCCESS"} <= set(runs.cloud.names(f"{BASE}/report"))
+    differs = {"lineage", "seconds", "started"}
+    assert {k: v for k, v in there.items() if k not in differs} == {
+        k: v for k, v in here.items() if k not in differs
+    }
+
+
+def dataflow_flags(cloud: FakeCloud, output: str) -> list[str]:
+    return [
+        *score_flags(BASE, output), "--runner=DataflowRunner", f"--project={PROJECT}",
+        f"--region={REGION}", f"--temp_location={BASE}/tmp",
+        f"--dataflow_endpoint={cloud.dataflow_url}",
+    ]  # fmt: skip
+
+
+def test_what_is_staged_scores_to_the_same_bytes(
+    runs: Runs, local_scores: dict[str, bytes], cloud: FakeCloud, capsys: pytest.CaptureFixture
+):
+    """The service gets a graph and a source package; a worker installs the one, runs the other."""
+    cloud.dataflow.execute = True
+    manifest = score.run(dataflow_flags(cloud, "scores-dataflow"))
+
+    assert objects(cloud, f"{BASE}/scores-dataflow", ".parquet") == local_scores
+    assert manifest["rows_in"] == 600 and len(cloud.dataflow.jobs) == 1
+    printed = capsys.readouterr().out
+    assert f"Created job with id: [{cloud.dataflow.jobs[0].id}]" in printed
+    assert "600 rows in = 600 scored + 0 rejected" in printed
+
+    assert score.run(dataflow_flags(cloud, "scores-dataflow")) == manifest  # complete already
+    assert len(cloud.dataflow.jobs) == 1
+
+
+def test_an_error_of_a_worker_comes_back_as_its_one_line(
+    runs: Runs, cloud: FakeCloud, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture
+):
+    cloud.dataflow.execute = True
+    clock = SimpleNamespace(sleep=dataflow_runner.time.sleep, time=dataflow_runner.time.time)
+    monkeypatch.setattr(dataflow_runner, "time", clock)
+    flags = [*dataflow_flags(cloud, "scores-refused"), "--max_drift", "0"]
+
+    assert options.run_main(lambda: score.run(flags)) == 1
+    error = capsys.readouterr().err
+    assert "more than --max_drift 0" in error.splitlines()[-1]
+    assert "_SUCCESS" not in cloud.names(f"{BASE}/scores-refused")
+    assert json.loads(json.dumps(error))
