@@ -1,0 +1,541 @@
+"""### Trains a new bundle, and promotes it if it is better.
+
+Preprocesses the labelled pairs, trains, and lets the new bundle and the current one score and be
+judged on the same pairs, which neither was trained on. The gate promotes the new one only if it is
+better; otherwise the run stops there and says why. Promoting replaces one small JSON file in one
+step, `DATA/models/current.json`, and starts `twinbeam_daily`, which scores with it.
+
+| where | what |
+| --- | --- |
+| `DATA/labelled/*.parquet` | labelled pairs to learn from |
+| `DATA/holdout/*.parquet` | labelled pairs to judge by |
+| `DATA/bundles/RUN/` | the bundle of each run; none is ever replaced |
+| `DATA/training/RUN/` | its examples, scores, reports, and `gate.json`: what was decided |
+| `DATA/models/current.json` | the pointer to the bundle in use; it also names the one before |
+
+Everything about the place comes from the Airflow variable `twinbeam` (see `docs/airflow.md`), what
+differs from run to run from the parameters. The task `plan` shows what both came to.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+from contextlib import chdir
+from datetime import UTC, datetime, timedelta
+from importlib import import_module
+from urllib.request import Request, urlopen
+
+from airflow.sdk import (
+    Asset,
+    BaseOperator,
+    CronDataIntervalTimetable,
+    Metadata,
+    ObjectStoragePath,
+    Param,
+    Variable,
+    dag,
+    task,
+    teardown,
+)
+from airflow.sdk.exceptions import AirflowFailException, AirflowSkipException, TaskDeferred
+
+BUNDLE = Asset("twinbeam_bundle")  # twinbeam_daily waits for it
+GPU_POOL = "twinbeam_gpu"
+# Of two bundles the one with more of it is better; of the others, the one with less.
+MORE_IS_BETTER = ("accuracy", "f1", "roc_auc", "pr_auc", "pearson", "spearman", "macro_f1")
+LESS_IS_BETTER = ("log_loss", "brier", "mean_squared_error")
+
+# ---- The same in both files: a DAG file imports nothing but Airflow, so each can go alone. ----
+WHERE = ("as the settings say", "local", "cloud")
+GOOGLE = "google_cloud_default"
+
+
+def settings(where: str = WHERE[0]) -> dict:
+    """The variable `twinbeam`, with what a run chose on top."""
+    found = Variable.get("twinbeam", default=None, deserialize_json=True)
+    missing = {"python", "folder", "data"} - set(found or {})
+    if missing:
+        raise ValueError(
+            f"the Airflow variable 'twinbeam' does not say {', '.join(sorted(missing))}; "
+            "docs/airflow.md shows one to copy"
+        )
+    found["data"] = found["data"].rstrip("/")
+    found["where"] = found.get("where", "local") if where == WHERE[0] else where
+    if found["where"] == "cloud" and not found.get("cloud"):
+        raise ValueError("to run in the cloud the Airflow variable 'twinbeam' needs a part 'cloud'")
+    return found
+
+
+def step(
+    settings: dict, command: str, options: dict, *, name: str = "", alone: bool = False
+) -> dict:
+    """A command of ours, ready to run: `python -m pipelines.COMMAND --OPTIONS`.
+
+    In the cloud it becomes the Dataflow job `name`, unless it is to run `alone`, on this worker.
+    """
+    told = {key: settings[key] for key in ("python", "folder")} | {"command": command}
+    if alone or settings["where"] == "local":
+        return told | {"runner": "FnApiRunner", "options": options, "job": None}
+    cloud = settings["cloud"]
+    flags = {"temp_location": f"{settings['data']}/tmp", **cloud.get("dataflow", {})}
+    job = {"job_name": name, "project_id": cloud["project"], "location": cloud["region"]}
+    return told | {"runner": "DataflowRunner", "options": {**flags, **options}, "job": job}
+
+
+class BeamStep(BaseOperator):
+    """A command of ours, run by Beam's own operator: here, or as a Dataflow job it waits for.
+
+    Which of them is known when it runs, not when this file is read; and to import that operator
+    takes longer than a DAG file may. A retry submits a job of the same name, and what submits it
+    adopts the job that already runs.
+    """
+
+    template_fields = ("step",)
+
+    def __init__(self, *, step: dict, **kwargs):
+        """Takes what the function `step` made."""
+        super().__init__(**kwargs)
+        self.step = step
+        self.beam = None
+
+    def execute(self, context):
+        """Runs it; on Dataflow gives its place up once the job is submitted."""
+        if not self.step:
+            raise AirflowSkipException("there is nothing to do for this one")
+        from airflow.providers.apache.beam.operators.beam import BeamRunPythonPipelineOperator
+
+        job = self.step["job"]
+        self.beam = BeamRunPythonPipelineOperator(
+            task_id=self.task_id,
+            py_interpreter=self.step["python"],
+            py_options=["-m"],
+            py_file=f"pipelines.{self.step['command']}",
+            runner=self.step["runner"],
+            pipeline_options=self.step["options"],
+            dataflow_config={**job, "append_job_name": False} if job else None,
+            deferrable=bool(job),
+            gcp_conn_id=GOOGLE,
+        )
+        try:
+            with chdir(self.step["folder"]):
+                self.beam.execute(context)
+        except TaskDeferred:
+            if self.beam.dataflow_job_id:
+                raise
+            self.log.info("it was done before: no job was needed")
+
+    def execute_complete(self, context, event):
+        """Goes on when the Dataflow job has ended."""
+        if event["status"] != "success":
+            raise RuntimeError(event["message"])
+        self.log.info(event["message"])
+
+    def on_kill(self):
+        """Cancels the job if it is known already; `stop_jobs` does so at any later time."""
+        if self.beam:
+            self.beam.on_kill()
+
+
+@teardown
+def stop_jobs(jobs: list[dict]) -> None:
+    """Cancels jobs that still run: of tasks that were killed, timed out or gave up waiting."""
+    if not jobs:
+        return
+    from airflow.providers.google.cloud.hooks.dataflow import DataflowHook
+
+    service = DataflowHook(gcp_conn_id=GOOGLE).get_conn().projects().locations().jobs()
+    for job in jobs:
+        place = {"projectId": job["project_id"], "location": job["location"]}
+        active = service.list(**place, filter="ACTIVE").execute().get("jobs", [])
+        for found in (each for each in active if each["name"] == job["job_name"]):
+            print(f"cancelling {found['name']}, job {found['id']}")
+            wanted = {"requestedState": "JOB_STATE_CANCELLED"}
+            service.update(**place, jobId=found["id"], body=wanted).execute()
+
+
+def place(path: str) -> ObjectStoragePath:
+    """A path, local or `gs://`."""
+    return ObjectStoragePath(path, conn_id=GOOGLE if path.startswith("gs://") else None)
+
+
+def read_json(path: str) -> dict | None:
+    """What a small file says; None if it is not there."""
+    file = place(path)
+    return json.loads(file.read_text()) if file.exists() else None
+
+
+def replace_json(path: str, content: dict) -> None:
+    """Writes a small file in one step: who reads it sees the old or the new, never a part."""
+    text = json.dumps(content, indent=2, ensure_ascii=False) + "\n"
+    if "://" in path:
+        place(path).write_text(text)  # an object appears when its upload is complete
+        return
+    os.makedirs(os.path.dirname(path), exist_ok=True)
+    beside = f"{path}.{os.getpid()}"
+    with open(beside, "w", encoding="utf-8") as file:
+        file.write(text)
+    os.replace(beside, path)
+
+
+def tell_failure(context) -> None:
+    """Logs what failed in one line, and posts it to `alert_url` where the settings have one."""
+    instance = context["task_instance"]
+    text = (
+        f"twinbeam: {instance.dag_id}.{instance.task_id} failed in {instance.run_id} "
+        f"after {instance.try_number} tries: {context.get('exception')}"
+    )
+    print(text)
+    url = (Variable.get("twinbeam", default={}, deserialize_json=True) or {}).get("alert_url")
+    if url:
+        body = json.dumps({"text": text}).encode()
+        with urlopen(Request(url, body, {"Content-Type": "application/json"}), timeout=10):
+            pass
+
+
+DEFAULTS = {
+    "owner": "twinbeam",
+    "retries": 2,
+    "retry_delay": timedelta(minutes=1),
+    "retry_exponential_backoff": True,
+    "max_retry_delay": timedelta(minutes=20),
+    "execution_timeout": timedelta(hours=1),
+    "on_failure_callback": tell_failure,
+}
+# ---- To here. ----
+
+
+class TrainStep(BaseOperator):
+    """`pipelines.train`: here, or as a custom job on Vertex AI it waits for."""
+
+    template_fields = ("step",)
+
+    def __init__(self, *, step: dict, **kwargs):
+        """Takes what `plan` made."""
+        super().__init__(**kwargs)
+        self.step = step
+        self.running = None
+
+    def execute(self, context):
+        """Trains, unless an earlier try has finished the bundle."""
+        if place(f"{self.step['output']}/manifest.json").exists():
+            self.log.info("%s is there already", self.step["output"])
+        elif self.step["job"]:
+            self.execute_on_vertex(context)
+        else:
+            self.execute_here()
+
+    def execute_here(self):
+        """Runs the command; where Airflow ends this task it ends the command too."""
+        self.running = subprocess.Popen(
+            [self.step["python"], *self.step["command"]],
+            cwd=self.step["folder"],
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+        )
+        for line in self.running.stdout:
+            self.log.info(line.rstrip())
+        if code := self.running.wait():
+            raise RuntimeError(f"training ended with exit code {code}; its last lines say why")
+
+    def execute_on_vertex(self, context):
+        """Creates the job and gives its place up to a trigger."""
+        # By name: Airflow would otherwise import it, 12 s, for every file that it reads.
+        vertex = import_module("airflow.providers.google.cloud.operators.vertex_ai.custom_job")
+        self.running = vertex.CreateCustomJobOperator(
+            task_id=self.task_id, gcp_conn_id=GOOGLE, deferrable=True, **self.step["job"]
+        )
+        return self.running.execute(context)
+
+    def execute_complete(self, context, event):
+        """Goes on when the job on Vertex AI has ended."""
+        if event["status"] != "success":
+            raise RuntimeError(event["message"])
+
+    def on_kill(self):
+        """Ends the training; its checkpoints stay for the next try."""
+        if isinstance(self.running, subprocess.Popen):
+            self.running.terminate()
+        elif self.running:
+            self.running.on_kill()
+
+
+def train_step(settings: dict, options: dict, *, name: str) -> dict:
+    """Training, ready to run: a command here, or a custom job on Vertex AI."""
+    flags = [f"--{key}={value}" for key, value in options.items() if value is not None]
+    command = ["-m", "pipelines.train", *flags]
+    told = {key: settings[key] for key in ("python", "folder")}
+    told |= {"command": command, "output": options["output"], "job": None}
+    if settings["where"] == "local":
+        return told
+    cloud, machine = settings["cloud"], settings["cloud"]["train"]
+    accelerator = {key: machine[key] for key in machine if key.startswith("accelerator_")}
+    pool = {
+        "machine_spec": {"machine_type": machine["machine_type"], **accelerator},
+        "replica_count": 1,
+        "container_spec": {
+            "image_uri": machine["image"],
+            "command": ["python"],
+            "args": command,
+        },
+    }
+    spec: dict = {"worker_pool_specs": [pool]}
+    if account := cloud.get("dataflow", {}).get("service_account_email"):
+        spec["service_account"] = account
+    job = {"display_name": name, "job_spec": spec, "labels": {"made-by": "twinbeam"}}
+    return told | {
+        "job": {"project_id": cloud["project"], "region": cloud["region"], "custom_job": job}
+    }
+
+
+def decide(new: dict, current: dict | None, metric: str, min_gain: float) -> tuple[bool, str]:
+    """Whether the new bundle is better than the current one, and the reason in one line.
+
+    Args:
+        new: `metrics.json` of the new bundle's scores.
+        current: that of the current one's; None where there is none yet.
+        metric: what is compared.
+        min_gain: by how much it has to be better; at 0 an equal one is refused.
+    """
+    if metric not in new["metrics"]:
+        return False, f"there is no {metric} for this task; there are {', '.join(new['metrics'])}"
+    value = new["metrics"][metric]
+    if current is None:
+        return True, f"{metric} {value:.4f}, and there is no bundle yet"
+    if new["rows"] != current["rows"]:
+        return False, f"{new['rows']} and {current['rows']} rows were judged: not the same pairs"
+    before = current["metrics"][metric]
+    gain = value - before if metric in MORE_IS_BETTER else before - value
+    better = gain > 0 and gain >= min_gain
+    told = f"{metric} {value:.4f} against {before:.4f} of the current bundle on {new['rows']} rows"
+    return better, f"{told}: {'better' if better else 'not better'} by at least {min_gain:g}"
+
+
+@dag(
+    dag_id="twinbeam_train",
+    dag_display_name="twinbeam: train and promote",
+    doc_md=__doc__,
+    description="Trains a bundle and promotes it where it beats the current one.",
+    schedule=CronDataIntervalTimetable("0 4 * * 0", timezone="UTC"),
+    start_date=datetime(2026, 1, 1, tzinfo=UTC),
+    catchup=False,
+    max_active_runs=1,  # the gate compares with a current bundle that must stay the same
+    dagrun_timeout=timedelta(hours=36),
+    default_args=DEFAULTS,
+    tags=["twinbeam"],
+    params={
+        "labelled": Param(
+            "{data}/labelled/*.parquet",
+            type="string",
+            minLength=1,
+            title="Labelled pairs",
+            description="Parquet files to learn from. {data} is the folder in the settings.",
+            section="What",
+        ),
+        "holdout": Param(
+            "{data}/holdout/*.parquet",
+            type="string",
+            minLength=1,
+            title="Pairs to judge by",
+            description="Labelled pairs on which the new and the current bundle are compared.",
+            section="What",
+        ),
+        "label_column": Param(
+            "label",
+            type="string",
+            minLength=1,
+            title="Label column",
+            description="The column with the true label, in both.",
+            section="What",
+        ),
+        "recipe": Param(
+            None,
+            type=["null", "string"],
+            title="Recipe",
+            description="A recipe's name, or the path of its file. Empty: what the settings say.",
+            section="How",
+        ),
+        "epochs": Param(
+            None,
+            type=["null", "integer"],
+            minimum=1,
+            title="Epochs",
+            description="Times that all examples are seen. Empty: what the recipe says.",
+            section="How",
+        ),
+        "seed": Param(
+            None,
+            type=["null", "integer"],
+            title="Seed",
+            description="Of weights, order and dropout. Empty: what the recipe says.",
+            section="How",
+        ),
+        "metric": Param(
+            "accuracy",
+            type="string",
+            enum=[*MORE_IS_BETTER, *LESS_IS_BETTER],
+            title="Measure",
+            description="What the gate compares.",
+            section="Gate",
+        ),
+        "min_gain": Param(
+            0.0,
+            type="number",
+            minimum=0,
+            title="Least gain",
+            description="By how much the new bundle has to be better. An equal one is refused.",
+            section="Gate",
+        ),
+        "preprocess_options": Param(
+            {},
+            type="object",
+            title="More flags",
+            description="Flags of pipelines.preprocess and of Beam.",
+            section="How",
+        ),
+        "where": Param(
+            WHERE[0],
+            type="string",
+            enum=list(WHERE),
+            title="Where",
+            description="On this Airflow's workers, or on Dataflow and Vertex AI.",
+            section="Where",
+        ),
+    },
+)
+def twinbeam_train():
+    """Preprocess → train → score and judge the new and the current bundle → gate → promote."""
+
+    @task(multiple_outputs=True)
+    def plan(params: dict | None = None, dag_run=None) -> dict:
+        """Settles every path and step; all other tasks go by what it returns."""
+        found = settings(params["where"])
+        data = found["data"]
+        run = f"{dag_run.logical_date or dag_run.run_after:%Y%m%dT%H%M%S}"
+        folder, bundle = f"{data}/training/{run}", f"{data}/bundles/{run}"
+        current = read_json(f"{data}/models/current.json")
+        preprocessing = {
+            "input": params["labelled"].format(data=data),
+            "label_column": params["label_column"],
+            "recipe": params["recipe"] or found.get("recipe", "char-bilstm-manhattan"),
+            "output": f"{folder}/examples",
+            "overwrite": True,
+            **params["preprocess_options"],
+        }
+        training = {
+            "examples": f"{folder}/examples",
+            "output": bundle,
+            "checkpoints": f"{folder}/checkpoints",
+            "epochs": params["epochs"],
+            "seed": params["seed"],
+        }
+        name = f"airflow-twinbeam-preprocess-{run.lower()}"
+        first = step(found, "preprocess", preprocessing, name=name)
+        scoring, judging = {"current": {}}, {"current": {}}  # empty where there is none yet
+        for name, path in (("new", bundle), *([("current", current["bundle"])] if current else [])):
+            scores = {
+                "input": params["holdout"].format(data=data),
+                "model": path,
+                "output": f"{folder}/{name}/scores",
+                "overwrite": True,
+            }
+            report = {
+                "input": f"{folder}/{name}/scores",
+                "output": f"{folder}/{name}/report",
+                "label_column": params["label_column"],
+                "overwrite": True,
+            }
+            job = f"airflow-twinbeam-holdout-{name}-{run.lower()}"
+            scoring[name] = step(found, "score", scores, name=job)
+            judging[name] = step(found, "evaluate", report, alone=True)
+        return {
+            "preprocess": first,
+            "jobs": [each["job"] for each in (first, *scoring.values()) if each.get("job")],
+            "train": train_step(found, training, name=f"airflow-twinbeam-train-{run.lower()}"),
+            "score_new": scoring["new"],
+            "score_current": scoring["current"],
+            "evaluate_new": judging["new"],
+            "evaluate_current": judging["current"],
+            "gate": {
+                "metric": params["metric"],
+                "min_gain": params["min_gain"],
+                "new": f"{folder}/new/report/metrics.json",
+                "current": f"{folder}/current/report/metrics.json" if current else None,
+                "told": f"{folder}/gate.json",
+                "bundle": bundle,
+            },
+            "promote": {
+                "bundle": bundle,
+                "before": current["bundle"] if current else None,
+                "report": f"{folder}/new/report",
+                "pointer": f"{data}/models/current.json",
+            },
+        }
+
+    @task(trigger_rule="none_failed")
+    def gate(asked: dict) -> str:
+        """Lets the new bundle pass where it is better; otherwise the run ends here."""
+        new = read_json(asked["new"])
+        current = read_json(asked["current"]) if asked["current"] else None
+        better, reason = decide(new, current, asked["metric"], asked["min_gain"])
+        told = {"promoted": better, "reason": reason, "bundle": asked["bundle"]}
+        replace_json(asked["told"], told)
+        print(reason)
+        if not better:
+            raise AirflowFailException(f"the new bundle is refused: {reason}")
+        return reason
+
+    @task(outlets=[BUNDLE])
+    def promote(asked: dict, reason: str, dag_run=None):
+        """Points scoring at the new bundle."""
+        manifest = read_json(f"{asked['bundle']}/manifest.json")
+        pointer = {
+            "bundle": asked["bundle"],
+            "fingerprint": manifest["fingerprint"],
+            "reason": reason,
+            "report": asked["report"],
+            "before": asked["before"],
+            "run_id": dag_run.run_id,
+            "promoted": datetime.now(UTC).isoformat(timespec="seconds"),
+        }
+        replace_json(asked["pointer"], pointer)
+        print(f"{asked['pointer']} → {asked['bundle']}: {reason}")
+        yield Metadata(BUNDLE, {"bundle": asked["bundle"], "fingerprint": manifest["fingerprint"]})
+
+    planned = plan()
+    preprocess = BeamStep(
+        task_id="preprocess",
+        step=planned["preprocess"],
+        execution_timeout=timedelta(hours=6),
+        doc_md="`pipelines.preprocess`: labelled pairs → examples.",
+    )
+    train = TrainStep(
+        task_id="train",
+        step=planned["train"],
+        pool=GPU_POOL,
+        execution_timeout=timedelta(hours=24),
+        doc_md="`pipelines.train`: examples → a bundle. One at a time for each GPU: see the pool.",
+    )
+    passed = gate(planned["gate"])
+    stopped = stop_jobs(planned["jobs"])
+    for name in ("new", "current"):
+        score = BeamStep(
+            task_id=f"score_{name}",
+            step=planned[f"score_{name}"],
+            execution_timeout=timedelta(hours=3),
+            doc_md=f"`pipelines.score`: the pairs to judge by, with the {name} bundle.",
+        )
+        evaluate = BeamStep(
+            task_id=f"evaluate_{name}",
+            step=planned[f"evaluate_{name}"],
+            doc_md=f"`pipelines.evaluate`: how good the {name} bundle is.",
+        )
+        train >> score >> evaluate >> passed
+        score >> stopped
+    preprocess >> [train, stopped]
+    promote(planned["promote"], passed)
+
+
+twinbeam_train()

@@ -1,0 +1,138 @@
+"""What must hold of the DAG files before anything runs."""
+
+from __future__ import annotations
+
+import ast
+import subprocess
+import sys
+from datetime import timedelta
+from pathlib import Path
+
+import pytest
+from airflow.dag_processing.dagbag import DagBag
+from airflow.sdk.definitions.param import Param
+
+ROOT = Path(__file__).resolve().parents[2]
+FILES = sorted((ROOT / "dags").glob("*.py"))
+TASKS = {
+    "twinbeam_daily": {
+        "plan", "wait_for_input", "score", "has_labels", "evaluate", "publish", "stop_jobs",
+    },
+    "twinbeam_train": {
+        "plan", "preprocess", "train", "score_new", "score_current", "evaluate_new",
+        "evaluate_current", "gate", "promote", "stop_jobs",
+    },
+}  # fmt: skip
+
+
+@pytest.fixture(scope="module")
+def bag(database: None) -> DagBag:
+    return DagBag(ROOT / "dags")
+
+
+def test_both_dags_load(bag: DagBag):
+    assert bag.import_errors == {}
+    assert {name: set(dag.task_ids) for name, dag in bag.dags.items()} == TASKS
+
+
+def test_airflow_itself_finds_no_error():
+    done = subprocess.run(
+        ["airflow", "dags", "list-import-errors", "--local"], capture_output=True, text=True
+    )
+
+    assert done.returncode == 0 and "No data found" in done.stdout, done.stdout + done.stderr
+
+
+def test_a_dag_has_no_cycle_and_one_way_through(bag: DagBag):
+    for dag in bag.dags.values():
+        dag.check_cycle()
+        assert [task.task_id for task in dag.roots] == ["plan"]
+
+
+def test_everything_is_documented_and_owned(bag: DagBag):
+    for dag in bag.dags.values():
+        assert dag.doc_md and dag.description and dag.tags == {"twinbeam"}
+        for task in dag.tasks:
+            assert task.owner == "twinbeam"
+            assert task.doc_md or task.python_callable.__doc__, task.task_id
+
+
+def test_every_task_retries_with_backoff_in_limits(bag: DagBag):
+    for dag in bag.dags.values():
+        assert dag.max_active_runs == 1 and dag.dagrun_timeout and not dag.catchup
+        for task in dag.tasks:
+            assert task.retries == 2 and task.retry_exponential_backoff
+            assert task.retry_delay <= task.max_retry_delay == timedelta(minutes=20)
+            assert timedelta() < task.execution_timeout < dag.dagrun_timeout
+            assert len(task.on_failure_callback) == 1
+
+
+def test_training_goes_through_the_pool_of_gpus(bag: DagBag):
+    pools = {task.task_id: task.pool for task in bag.dags["twinbeam_train"].tasks}
+
+    assert pools.pop("train") == "twinbeam_gpu"
+    assert set(pools.values()) == {"default_pool"}
+
+
+def test_a_promoted_bundle_starts_scoring(bag: DagBag):
+    promote = bag.dags["twinbeam_train"].get_task("promote")
+    daily = bag.dags["twinbeam_daily"]
+    assets = [asset.name for asset in daily.timetable.asset_condition.objects]
+
+    assert [asset.name for asset in promote.outlets] == assets == ["twinbeam_bundle"]
+    assert [asset.name for asset in daily.get_task("publish").outlets] == ["twinbeam_scores"]
+
+
+def test_the_form_explains_itself(bag: DagBag):
+    for dag in bag.dags.values():
+        params = {name: dag.params.get_param(name) for name in dag.params}
+        assert params
+        for name, param in params.items():
+            assert isinstance(param, Param)
+            assert param.schema.get("type") and param.schema.get("title"), name
+            assert param.description and param.description.endswith("."), name
+            param.resolve()  # what it is without a word is allowed
+
+
+@pytest.mark.parametrize("file", FILES, ids=lambda file: file.stem)
+def test_a_file_imports_nothing_but_airflow(file: Path):
+    imported = set()
+    for node in ast.walk(ast.parse(file.read_text())):
+        if isinstance(node, ast.Import):
+            imported |= {alias.name.partition(".")[0] for alias in node.names}
+        elif isinstance(node, ast.ImportFrom):
+            imported.add(node.module.partition(".")[0])
+
+    assert imported - set(sys.stdlib_module_names) == {"airflow"}
+
+
+def test_what_stands_in_both_files_is_the_same():
+    first, second = (
+        file.read_text().split("# ---- The same in both files")[1].split("# ---- To here. ----")[0]
+        for file in FILES
+    )
+
+    assert first == second
+
+
+@pytest.mark.parametrize("file", FILES, ids=lambda file: file.stem)
+def test_a_file_is_read_in_under_a_second_without_network_or_variables(file: Path):
+    # A process of its own: nothing that others imported, only Airflow, as in its DAG processor.
+    code = f"""
+import runpy, socket, time
+import airflow.sdk, airflow.dag_processing.dagbag
+from airflow.sdk import Variable
+def refuse(*_, **__): raise AssertionError("read while the file was parsed")
+socket.socket.connect = Variable.get = refuse
+started = time.perf_counter()
+runpy.run_path({str(file)!r})
+print(time.perf_counter() - started)
+"""
+    runs = [
+        subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+        for _ in range(3)
+    ]
+    seconds = [float(run.stdout.splitlines()[-1]) for run in runs]
+    print(f"{file.name}: {min(seconds):.2f} s")
+
+    assert min(seconds) < 1  # the least of three: a busy machine is not the file's fault

@@ -1,0 +1,150 @@
+"""Both DAGs for real, on this machine: Airflow's `dag.test()`, Beam's operator, our commands."""
+
+from __future__ import annotations
+
+import json
+import shutil
+import threading
+from collections.abc import Callable
+from http.server import BaseHTTPRequestHandler, HTTPServer
+from pathlib import Path
+from types import SimpleNamespace
+
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.parquet as pq
+import pytest
+
+from tests.airflow.conftest import settings
+from tests.airflow.read import check_day, ids, read_json
+
+RunDag = Callable[..., SimpleNamespace]
+
+
+def test_training_promotes_a_first_bundle(data: Path, trained: SimpleNamespace):
+    pointer = read_json(data / "models/current.json")
+    bundle = Path(pointer["bundle"])
+    skipped = {task for task, state in trained.tasks.items() if state == "skipped"}
+
+    assert trained.state == "success"
+    assert skipped == {"score_current", "evaluate_current"}
+    assert pointer["fingerprint"] == read_json(bundle / "manifest.json")["fingerprint"]
+    assert pointer["before"] is None and "no bundle yet" in pointer["reason"]
+    assert pointer["run_id"] == trained.run_id
+    assert list((data / "models").iterdir()) == [data / "models/current.json"]
+
+
+def test_a_day_is_scored_judged_and_published(
+    data: Path, trained: SimpleNamespace, run_dag: RunDag
+):
+    done = run_dag("twinbeam_daily", settings(data), "2026-11-17")
+    pointer = check_day(data, "2026-11-17")
+    scored = pq.read_table(sorted(Path(pointer["scores"]).glob("*.parquet")))
+    right = pc.mean(pc.equal(scored["label"], scored["similarity_label"]).cast("float64")).as_py()
+
+    assert (done.state, set(done.tasks.values())) == ("success", {"success"})
+    assert pointer["metrics"]["accuracy"] == pytest.approx(
+        right, abs=1e-8
+    )  # it is kept with nine digits
+    assert (Path(pointer["report"]) / "report.html").exists()
+    assert read_json(data / "scores/latest.json") == pointer
+    assert pointer["fingerprint"] == read_json(data / "models/current.json")["fingerprint"]
+
+
+def test_the_same_day_again_changes_nothing_but_the_pointer(
+    data: Path, trained: SimpleNamespace, run_dag: RunDag
+):
+    run_dag("twinbeam_daily", settings(data), "2026-11-17")
+    before = check_day(data, "2026-11-17")
+    files = {path: path.stat().st_mtime_ns for path in Path(before["scores"]).rglob("*.parquet")}
+    again = run_dag("twinbeam_daily", settings(data), "2026-11-16", date="2026-11-17")
+    after = check_day(data, "2026-11-17")
+
+    assert again.state == "success"
+    assert after["scores"] == before["scores"] and after["run_id"] == again.run_id
+    assert files == {path: path.stat().st_mtime_ns for path in files}
+
+
+def test_pairs_without_labels_are_scored_and_not_judged(
+    data: Path, trained: SimpleNamespace, run_dag: RunDag
+):
+    folder = data / "pairs/2026-11-14"
+    folder.mkdir(parents=True)
+    for file in sorted((data / "pairs/2026-11-17").glob("*.parquet")):
+        pq.write_table(pq.read_table(file).drop_columns("label"), folder / file.name)
+    (folder / "_SUCCESS").touch()
+    latest = {"date": "2026-11-17"}
+    (data / "scores").mkdir(exist_ok=True)
+    (data / "scores/latest.json").write_text(json.dumps(latest))
+    done = run_dag("twinbeam_daily", settings(data), "2026-11-14")
+    pointer = check_day(data, "2026-11-14")
+
+    assert done.state == "success" and done.tasks["evaluate"] == "skipped"
+    assert pointer["report"] is None and pointer["metrics"] is None
+    assert read_json(data / "scores/latest.json") == latest, "an older day never becomes the last"
+
+
+def test_the_gate_refuses_a_worse_bundle(data: Path, trained: SimpleNamespace, run_dag: RunDag):
+    flipped = data / "flipped"  # to learn the opposite makes a bundle that is surely worse
+    flipped.mkdir()
+    for file in sorted((data / "labelled").glob("*.parquet")):
+        table = pq.read_table(file)
+        place = table.column_names.index("label")
+        opposite = pc.subtract(pa.scalar(1, pa.int64()), table["label"])
+        pq.write_table(table.set_column(place, "label", opposite), flipped / file.name)
+    before = (data / "models/current.json").read_text()
+    told = []
+    with listening(told) as url:
+        done = run_dag(
+            "twinbeam_train",
+            settings(data, alert_url=url),
+            "2026-11-16",
+            labelled="{data}/flipped/*.parquet",
+        )
+    decided = read_json(data / "training/20261116T023000/gate.json")
+
+    assert done.state == "failed"
+    assert (done.tasks["gate"], done.tasks["promote"]) == ("failed", "upstream_failed")
+    assert decided["promoted"] is False and "not better" in decided["reason"]
+    assert (data / "models/current.json").read_text() == before
+    assert len(told) == 1 and "twinbeam_train.gate failed" in told[0]["text"]
+    assert decided["reason"] in told[0]["text"], "whoever is called is told why"
+
+
+def test_without_a_bundle_the_first_task_says_what_to_do(
+    data: Path, tmp_path: Path, run_dag: RunDag, capsys: pytest.CaptureFixture[str]
+):
+    shutil.copytree(data / "pairs/2026-11-17", tmp_path / "pairs/2026-11-17")
+    done = run_dag("twinbeam_daily", settings(tmp_path, alert_url=None), "2026-11-17")
+
+    assert done.state == "failed" and done.tasks["plan"] != "success"
+    assert "no bundle was promoted yet" in capsys.readouterr().out
+    assert not (tmp_path / "scores").exists()
+
+
+def test_ids_of_two_days_never_meet(data: Path):
+    assert not set(ids(data / "pairs/2026-11-17")) & set(ids(data / "pairs/2026-11-18"))
+
+
+class listening:
+    """A server on loopback that keeps the JSON that is posted to it."""
+
+    def __init__(self, told: list):
+        class Handler(BaseHTTPRequestHandler):
+            def do_POST(self):
+                told.append(json.loads(self.rfile.read(int(self.headers["Content-Length"]))))
+                self.send_response(204)
+                self.end_headers()
+
+            def log_message(self, *_):
+                pass
+
+        self.server = HTTPServer(("127.0.0.1", 0), Handler)
+
+    def __enter__(self) -> str:
+        threading.Thread(target=self.server.serve_forever, daemon=True).start()
+        return f"http://127.0.0.1:{self.server.server_port}"
+
+    def __exit__(self, *_):
+        self.server.shutdown()
+        self.server.server_close()

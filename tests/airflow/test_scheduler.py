@@ -1,0 +1,183 @@
+"""A real Airflow: API server, DAG processor, scheduler, triggerer, on loopback and SQLite."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import socket
+from collections.abc import Iterator
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from types import SimpleNamespace
+
+import pytest
+
+from deploy.airflow.local import LocalAirflow, processes, stop
+from tests.airflow.conftest import PYTHON, make_data, settings
+from tests.airflow.read import check_day, read_json
+
+# The first time that a day is scored it dies when a part is done, as if its machine had gone.
+DIES_ONCE = """#!/bin/bash
+if [[ "$*" == *pipelines.score* && "$*" == *DAY* && ! -e MARK ]]; then
+  touch MARK
+  PYTHON "$@" &
+  while kill -0 $! && ! compgen -G "DATA/scores/DAY/*/scores/_shards/*.json"; do sleep 0.02; done
+  kill -9 $!
+  exit 137
+fi
+exec PYTHON "$@"
+"""
+
+
+def days_back(count: int) -> list[str]:
+    today = datetime.now(UTC).date()
+    return [(today - timedelta(days=back)).isoformat() for back in range(count, 0, -1)]
+
+
+@pytest.fixture(scope="module")
+def nights(
+    tmp_path_factory: pytest.TempPathFactory, data: Path, trained: SimpleNamespace
+) -> Iterator[tuple[LocalAirflow, Path]]:
+    """Airflow with five days of pairs and a bundle; what `make airflow-up` starts."""
+    folder = tmp_path_factory.mktemp("nights")
+    make_data(folder, *days_back(5))
+    (folder / "models").mkdir()
+    shutil.copy(data / "models/current.json", folder / "models")
+    python = folder / "python"
+    script = DIES_ONCE.replace("PYTHON", PYTHON).replace("DATA", str(folder))
+    script = script.replace("DAY", days_back(1)[0]).replace("MARK", str(folder / "died"))
+    python.write_text(script)
+    python.chmod(0o755)
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    airflow = LocalAirflow(folder / "home", port, settings(folder) | {"python": str(python)})
+    try:
+        airflow.start()
+        yield airflow, folder
+    finally:
+        stop(airflow.home)
+        assert processes(airflow.home) == []
+
+
+def tasks(airflow: LocalAirflow, dag: str, run_id: str) -> dict[str, dict]:
+    found = airflow.ask("GET", f"/api/v2/dags/{dag}/dagRuns/{run_id}/taskInstances")
+    return {task["task_id"]: task for task in found["task_instances"]}
+
+
+def listeners(pids: list[int]) -> set[str]:
+    """The addresses on which these processes listen, from /proc."""
+    inodes = set()
+    for pid in pids:
+        for entry in Path(f"/proc/{pid}/fd").iterdir():
+            try:
+                target = os.readlink(entry)
+            except OSError:
+                continue
+            if target.startswith("socket:["):
+                inodes.add(target[8:-1])
+    found = set()
+    for table, family in (("tcp", socket.AF_INET), ("tcp6", socket.AF_INET6)):
+        for line in Path(f"/proc/net/{table}").read_text().splitlines()[1:]:
+            words = line.split()
+            if words[3] == "0A" and words[9] in inodes:  # 0A: it listens
+                packed = bytes.fromhex(words[1].partition(":")[0])
+                parts = [packed[i : i + 4][::-1] for i in range(0, len(packed), 4)]
+                found.add(socket.inet_ntop(family, b"".join(parts)))
+    return found
+
+
+def test_everything_listens_on_loopback_alone(nights: tuple[LocalAirflow, Path]):
+    airflow, _ = nights
+
+    assert listeners(processes(airflow.home)) == {"127.0.0.1"}
+
+
+def test_the_scheduler_runs_last_night_and_a_task_that_dies_is_tried_again(
+    nights: tuple[LocalAirflow, Path],
+):
+    airflow, folder = nights
+    airflow.switch("twinbeam_daily", on=True)
+    night = airflow.wait(lambda: airflow.finished("twinbeam_daily"), "the night ended", seconds=500)
+    done = tasks(airflow, "twinbeam_daily", night["dag_run_id"])
+    day = days_back(1)[0]
+
+    assert (night["state"], night["run_type"]) == ("success", "scheduled")
+    assert night["logical_date"].startswith(day)
+    assert {task["state"] for task in done.values()} == {"success"}
+    assert (folder / "died").exists() and done["score"]["try_number"] == 2
+    assert done["wait_for_input"]["try_number"] == 1
+    pointer = check_day(folder, day)  # each usable row once, though the first try had some
+    manifest = read_json(Path(pointer["scores"]) / "manifest.json")
+    assert 0 < manifest["rows_this_run"] < manifest["rows_in"], "it went on where it had died"
+    assert pointer["run_id"] == night["dag_run_id"]
+
+
+def test_a_backfill_of_three_days_has_each_days_rows(nights: tuple[LocalAirflow, Path]):
+    airflow, folder = nights
+    *days, _ = days_back(4)
+    last = read_json(folder / "scores/latest.json")
+    asked = {
+        "dag_id": "twinbeam_daily",
+        "from_date": f"{days[0]}T00:00:00Z",
+        "to_date": f"{days[-1]}T23:59:59Z",
+        "max_active_runs": 2,
+    }
+    backfill = airflow.ask("POST", "/api/v2/backfills", asked)["id"]
+
+    def ended() -> list[dict]:
+        runs = [run for run in airflow.runs("twinbeam_daily") if run["run_type"] == "backfill"]
+        return runs if all(run["state"] in ("success", "failed") for run in runs) else []
+
+    runs = airflow.wait(ended, f"backfill {backfill} ended", seconds=580)
+
+    assert [run["state"] for run in runs] == ["success"] * 3
+    assert [run["logical_date"][:10] for run in runs] == days
+    for day in days:
+        check_day(folder, day)
+    assert read_json(folder / "scores/latest.json") == last, "an older day is not the last one"
+    assert sorted(path.name for path in (folder / "scores").glob("2*")) == [*days, last["date"]]
+
+
+def test_a_killed_task_ends_its_command(nights: tuple[LocalAirflow, Path]):
+    airflow, folder = nights
+    day = days_back(5)[0]
+    waiting = folder / "wait"
+    script = (folder / "python").read_text()
+    hangs = f'#!/bin/bash\nif [[ "$*" == *pipelines.score* ]]; then echo $$ > {waiting}; '
+    (folder / "python").write_text(hangs + "sleep 500; fi\n" + script.partition("\n")[2])
+    run_id = airflow.trigger("twinbeam_daily", {"date": day})
+    try:
+        airflow.wait(waiting.exists, "the command runs", seconds=200)
+        command = int(airflow.wait(waiting.read_text, "it said who it is", seconds=20))
+        path = f"/api/v2/dags/twinbeam_daily/dagRuns/{run_id}/taskInstances/score"
+        airflow.ask("PATCH", path, {"new_state": "failed"})
+        airflow.wait(lambda: not Path(f"/proc/{command}").exists(), "it has ended", seconds=120)
+        airflow.wait(lambda: airflow.finished("twinbeam_daily", run_id), "the run", seconds=120)
+        done = tasks(airflow, "twinbeam_daily", run_id)
+    finally:
+        (folder / "python").write_text(script)
+
+    states = {name: task["state"] for name, task in done.items()}
+    assert (states["score"], states["publish"]) == ("failed", "upstream_failed")
+    assert states["stop_jobs"] == "success", "it cancels what still runs, whatever ended the task"
+    assert not (folder / "scores" / day / "current.json").exists()
+
+
+def test_a_promoted_bundle_starts_a_run(nights: tuple[LocalAirflow, Path]):
+    airflow, folder = nights
+    before = len(airflow.runs("twinbeam_daily"))
+    assets = airflow.ask("GET", "/api/v2/assets?name_pattern=twinbeam_bundle")["assets"]
+    extra = {"bundle": "promoted by hand"}
+    airflow.ask("POST", "/api/v2/assets/events", {"asset_id": assets[0]["id"], "extra": extra})
+    airflow.wait(
+        lambda: len(airflow.runs("twinbeam_daily")) > before, "a run is there", seconds=120
+    )
+    run = airflow.runs("twinbeam_daily")[-1]
+    done = airflow.wait(
+        lambda: airflow.finished("twinbeam_daily", run["dag_run_id"]), "it ended", seconds=300
+    )
+
+    assert (done["state"], done["run_type"]) == ("success", "asset_triggered")
+    assert json.loads((folder / "scores/latest.json").read_text())["run_id"] == run["dag_run_id"]
