@@ -86,7 +86,8 @@ def raw_schema(columns: PairColumns) -> pa.Schema:
 def tensor_adapter_config(schema: pa.Schema = RAW_SCHEMA) -> TensorAdapterConfig:
     """How tf.Transform reads raw features: every column is a vector with one value a row."""
     from tensorflow_metadata.proto.v0 import schema_pb2
-    from tfx_bsl.tfxio.tensor_adapter import TensorAdapterConfig
+
+    from transforms.text_adapter import TextAdapterConfig
 
     def scalar(name: str) -> schema_pb2.TensorRepresentation:
         dense = schema_pb2.TensorRepresentation.DenseTensor(
@@ -94,7 +95,7 @@ def tensor_adapter_config(schema: pa.Schema = RAW_SCHEMA) -> TensorAdapterConfig
         )
         return schema_pb2.TensorRepresentation(dense_tensor=dense)
 
-    return TensorAdapterConfig(schema, {name: scalar(name) for name in schema.names})
+    return TextAdapterConfig(schema, {name: scalar(name) for name in schema.names})
 
 
 def serialize(features: pa.RecordBatch) -> pa.LargeBinaryArray:

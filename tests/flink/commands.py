@@ -1,0 +1,54 @@
+"""The commands as people give them."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import subprocess
+from pathlib import Path
+from typing import Any
+
+ROOT = Path(__file__).resolve().parents[2]
+MASTER = "--flink_master=127.0.0.1:8081"
+
+
+def start(target: str, **variables: Any) -> subprocess.Popen:
+    """Starts a make target."""
+    given = [f"{name}={value}" for name, value in variables.items()]
+    return subprocess.Popen(
+        ["make", "--no-print-directory", target, *given],
+        cwd=ROOT,
+        text=True,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+    )
+
+
+def make(target: str, **variables: Any) -> str:
+    """Runs a make target to its end, which has to be a good one; what it printed."""
+    return finish(start(target, **variables))
+
+
+def on_flink(target: str, *, ARGS: str = "", **variables: Any) -> subprocess.Popen:
+    """Starts a make target on the cluster."""
+    return start(target, RUNNER="FlinkRunner", ARGS=f"{MASTER} {ARGS}".strip(), **variables)
+
+
+def finish(run: subprocess.Popen) -> str:
+    """Waits for a command's good end; what it printed."""
+    printed, _ = run.communicate(timeout=240)
+    assert run.returncode == 0, printed
+    return printed
+
+
+def sums(folder: Path) -> dict[str, str]:
+    """sha256 of every Parquet file below a folder, by name."""
+    return {
+        str(path.relative_to(folder)): hashlib.sha256(path.read_bytes()).hexdigest()
+        for path in sorted(folder.rglob("*.parquet"))
+    }
+
+
+def manifest(folder: Path) -> dict[str, Any]:
+    """A folder's manifest."""
+    return json.loads((folder / "manifest.json").read_text())
