@@ -72,7 +72,7 @@ ON_FLINK = $(call flag,--flink_job_server_jar,$(FLINK_JOB_SERVER)) \
 RUN_ON = $(call flag,--runner,$(RUNNER)) $(if $(filter FlinkRunner,$(RUNNER)),$(ON_FLINK))
 
 .PHONY: help setup demo test test-slow lint format run-preprocess run-train run-train-vertex \
-	run-score run-evaluate run-calibrate run-convert run-inspect run-try bench quality lock lock-check \
+	run-score run-evaluate run-calibrate run-convert run-inspect run-try bench bench-score quality lock lock-check \
 	audit clean flink-up flink-down flink-lock test-flink \
 	airflow-up airflow-down airflow-lock test-airflow \
 	test-cloud image template
@@ -128,7 +128,10 @@ run-try: $(READY) ## Score pairs from the keyboard, a line each, parted by a tab
 run-calibrate: $(READY) ## Labelled scores to a bundle of true probabilities: INPUT= MODEL= OUTPUT= [ARGS=]
 	@$(PY) -m pipelines.calibrate $(INPUTS) $(call flag,--model,$(MODEL)) $(OUT) $(ARGS)
 
-bench: $(READY) ## Run the benchmarks
+bench-score: $(READY) ## Four ways of scoring side by side: ARGS='--model BUNDLE --file NAME=PATH'
+	@$(PY) -m benchmarks.score $(ARGS)
+
+bench: $(READY) ## Run all benchmarks of scoring into RESULTS.md: ARGS='--model BUNDLE --data DIR'
 	@$(PY) -m benchmarks.run $(ARGS)
 
 quality: $(READY) ## Train recipes on real data and measure them: ARGS='--data DIR [--jobs …]'
@@ -170,7 +173,7 @@ airflow-lock: $(UV) ## Pin Airflow's own environment in deploy/airflow/requireme
 		-o deploy/airflow/requirements.lock $(ARGS)
 
 test-airflow: $(READY) $(AIRFLOW_READY) ## Run both DAGs for real: here, on a scheduler, and against a stand-in for Dataflow
-	@$(AIRFLOW_VENV)/bin/python -m pytest -q -c tests/airflow/pytest.ini tests/airflow $(ARGS)
+	@$(AIRFLOW_VENV)/bin/python -m pytest -q -c tests/airflow/pytest.ini $(or $(ARGS),tests/airflow)
 
 test-cloud: $(READY) ## Run everything against Google Cloud's stand-ins on loopback, slow tests too
 	@$(PY) -m pytest -q -m "slow or not slow" tests/cloud $(ARGS)
