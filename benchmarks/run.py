@@ -1,6 +1,6 @@
 """Runs the benchmarks of scoring and writes RESULTS.md and a plot beside this file.
 
-make bench ARGS='--model BUNDLE --data ../shared/data'
+make bench ARGS='--model BUNDLE --heavy_model MINILM_BUNDLE --data ../shared/data'
 """
 
 from __future__ import annotations
@@ -19,6 +19,7 @@ from pathlib import Path
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from benchmarks import reuse, workers
 from benchmarks.growth import ROWS, grow
 from benchmarks.score import WAYS, Measured, compare, table
 
@@ -79,7 +80,8 @@ def plot(ways: dict[str, dict[str, list[Measured]]], growth: dict[int, list[Meas
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--model", required=True, help="a bundle of char-bilstm-manhattan")
-    parser.add_argument("--data", required=True, help="folder with the BQ and LCQMC Parquet files")
+    parser.add_argument("--heavy_model", help="a bundle of bert-mean-cosine")
+    parser.add_argument("--data", required=True, help="folder with the BQ, LCQMC and other files")
     parser.add_argument("--runs", type=int, default=3)
     parser.add_argument("--rows", type=int, nargs="+", default=list(ROWS))
     args = parser.parse_args()
@@ -97,6 +99,11 @@ def main() -> None:
         for name, path in files.items():
             ways[name] = compare(path, args.model, list(WAYS), args.runs)
             told.append(table(name, ways[name]))
+        told.append("## Two workers of one core each, on the file without repeats\n")
+        told.append(workers.compare(args.model, files["no repeats"], args.runs))
+    if args.heavy_model:
+        told.append("## MiniLM on Tonghuashun\n")
+        told.append(reuse.compare(args.heavy_model, f"{args.data}/tonghuashun.parquet", args.runs))
     grown, growth = grow(args.model, files["BQ"], args.rows, runs=1)
     told.append("## As the rows grow\n\nRandom pairs of BQ's sentences; one run each.\n\n" + grown)
     plot(ways, growth)

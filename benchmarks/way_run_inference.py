@@ -1,4 +1,7 @@
-"""Way 2, Beam as it comes: rows → RunInference over a `tf.function` on batches → rows."""
+"""Way 2, Beam as it comes: rows → RunInference over a `tf.function` on batches → rows.
+
+The clock starts when the model is loaded, as for the other ways.
+"""
 
 from __future__ import annotations
 
@@ -6,6 +9,7 @@ import json
 import sys
 import time
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Any
 
 import apache_beam as beam
@@ -17,8 +21,9 @@ from apache_beam.ml.inference.base import ModelHandler, PredictionResult, RunInf
 class Handler(ModelHandler[dict, PredictionResult, Any]):
     """Calls the plain two-sided network on batches of rows, both sides of each pair."""
 
-    def __init__(self, bundle: str):
+    def __init__(self, bundle: str, loaded: str):
         self._bundle = bundle
+        self._loaded = loaded
 
     def load_model(self) -> Any:
         import tensorflow as tf
@@ -38,9 +43,13 @@ class Handler(ModelHandler[dict, PredictionResult, Any]):
             ragged = tf.RaggedTensor.from_row_lengths(found["values"], found["row_lengths"])
             return ragged.to_tensor()
 
-        return lambda rows: score(
-            ids([row["sentence1"] for row in rows]), ids([row["sentence2"] for row in rows])
-        ).numpy()
+        def model(rows: Sequence[dict]) -> Any:
+            sides = ([row[name] for row in rows] for name in ("sentence1", "sentence2"))
+            return score(*map(ids, sides)).numpy()
+
+        model([{"sentence1": "warm", "sentence2": "up"}])
+        Path(self._loaded).write_text(str(time.time()))
+        return model
 
     def run_inference(
         self, batch: Sequence[dict], model: Any, inference_args: dict | None = None
@@ -59,18 +68,20 @@ def with_score(result: PredictionResult) -> dict:
 
 
 def main(path: str, bundle: str, output: str, rows: int) -> None:
-    schema = pq.read_schema(path).remove_metadata().append(pa.field("similarity", pa.float32()))
-    started = time.perf_counter()
+    table = pq.read_table(path).slice(0, rows).replace_schema_metadata(None)
+    schema = table.schema.append(pa.field("similarity", pa.float32()))
+    part, loaded = f"{output}.in.parquet", f"{output}.loaded"
+    pq.write_table(table, part)
     with beam.Pipeline(runner="FnApiRunner") as pipeline:
         (
             pipeline
-            | beam.io.ReadFromParquet(path)
-            | RunInference(Handler(bundle))
+            | beam.io.ReadFromParquet(part)
+            | RunInference(Handler(bundle, loaded))
             | beam.Map(with_score)
             | beam.io.WriteToParquet(output, schema)
         )
-    pairs = pq.read_metadata(path).num_rows
-    print(json.dumps({"pairs": pairs, "seconds": time.perf_counter() - started}))
+    seconds = time.time() - float(Path(loaded).read_text())
+    print(json.dumps({"pairs": table.num_rows, "seconds": seconds}))
 
 
 if __name__ == "__main__":

@@ -118,6 +118,11 @@ class Engine:
             self._cache.add(wanted, fresh)
         return vectors, len(unknown)
 
+    def warm_up(self) -> None:
+        """Calls the bundle's functions once: TensorFlow prepares a graph when it first runs."""
+        vectors = self.encode(["warm"])
+        self._compare(vectors, np.zeros(1, np.int64), np.zeros(1, np.int64))
+
     @property
     def dimensions(self) -> int:
         """Length of a vector."""

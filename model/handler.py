@@ -85,6 +85,7 @@ class BundleScorer:
         _one_core_a_batch(threads)  # before the bundle: TensorFlow takes it only at its start
         bundle = load(self.bundle)
         engine = Engine(bundle, cache_mb=self.options.embedding_cache_mb, threads=threads)
+        engine.warm_up()
         scorer = LoadedScorer(engine, self.fields(bundle.manifest), bundle.manifest, self.options)
         scorer.profile = Profiler(bundle)
         return scorer

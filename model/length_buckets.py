@@ -12,7 +12,10 @@ from dataclasses import dataclass
 import numpy as np
 
 TOKEN_BUDGET = 16_384
-LENGTHS = (4, 6, 8, 10, 12, 14, 16, 20, 24, 28, 32, 40, 48, 64, 96, 128, 192, 256, 384, 512)
+# Where each length ends with a batch of its own, small ones: MiniLM over 3,000 questions ran four
+# times as fast as with the budget above, for a quarter of the padded tokens.
+OWN_LENGTH_BUDGET = 1_024
+LENGTHS = (*range(4, 17), 18, 20, 22, 24, 28, 32, 40, 48, 64, 96, 128, 192, 256, 384, 512)
 
 
 @dataclass(frozen=True)
@@ -31,7 +34,7 @@ class Batch:
 
 
 def plan_batches(
-    lengths: np.ndarray, *, own_length: bool = False, budget: int = TOKEN_BUDGET
+    lengths: np.ndarray, *, own_length: bool = False, budget: int | None = None
 ) -> Iterator[Batch]:
     """Cuts sentences into batches, shortest first.
 
@@ -42,8 +45,9 @@ def plan_batches(
         lengths: tokens of each sentence, [n], each at least 1.
         own_length: keeps every sentence at its own length's shape, for encoders whose rounding
             depends on the padding; each length's last batch is then padded with repeated rows.
-        budget: tokens of a batch, padding included.
+        budget: tokens of a batch, padding included; None takes the one that measured best.
     """
+    budget = budget or (OWN_LENGTH_BUDGET if own_length else TOKEN_BUDGET)
     order = np.argsort(lengths, kind="stable")
     ordered = lengths[order]
     start = 0
