@@ -16,7 +16,8 @@ from transforms.files import is_local, reason
 def lock(path: str, *, busy: str) -> Iterator[None]:
     """Holds a lock file for as long as this process lives; the system frees it if it dies.
 
-    On object storage there is nothing to hold, and no lock is taken.
+    In a bucket there is nothing to hold: there the store itself lets one of two runs commit (see
+    `files.create_bytes`).
 
     Raises:
         UserError: `busy`, where another process holds it, or the folder may not be written to.

@@ -1,0 +1,107 @@
+"""Without Google credentials: one line, soon, and nothing tried for half a minute."""
+
+from __future__ import annotations
+
+import os
+import socket
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from transforms import buckets
+from transforms.errors import UserError
+
+ROOT = Path(__file__).resolve().parent.parent.parent
+SECONDS = 5.0
+
+
+@pytest.fixture
+def silence() -> Iterator[str]:
+    """A metadata server that takes connections and says nothing, as behind a firewall."""
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        taken: list[socket.socket] = []
+
+        def take() -> None:
+            while True:
+                try:
+                    taken.append(server.accept()[0])
+                except OSError:
+                    return
+
+        threading.Thread(target=take, daemon=True).start()
+        yield f"127.0.0.1:{server.getsockname()[1]}"
+        server.shutdown(socket.SHUT_RDWR)
+        for one in taken:
+            one.close()
+
+
+def bare(home: Path, metadata: str) -> dict[str, str]:
+    """An environment where nothing leads to credentials."""
+    keep = {key: value for key, value in os.environ.items() if key in ("PATH", "LANG")}
+    hosts = {"GCE_METADATA_HOST": metadata, "GCE_METADATA_IP": metadata}
+    return {**keep, **hosts, "HOME": str(home), "CLOUDSDK_CONFIG": str(home / "gcloud")}
+
+
+def lose_credentials(monkeypatch: pytest.MonkeyPatch, home: Path, metadata: str) -> None:
+    for name in ("STORAGE_EMULATOR_HOST", "GOOGLE_APPLICATION_CREDENTIALS"):
+        monkeypatch.delenv(name, raising=False)
+    for name, value in bare(home, metadata).items():
+        monkeypatch.setenv(name, value)
+
+
+def test_the_search_ends_soon_with_what_to_do(
+    tmp_path: Path, silence: str, monkeypatch: pytest.MonkeyPatch
+):
+    lose_credentials(monkeypatch, tmp_path, silence)
+    started = time.monotonic()
+    with pytest.raises(UserError, match="gcloud auth application-default login"):
+        buckets.find_credentials()
+    assert time.monotonic() - started < buckets.CREDENTIALS_SECONDS + 1
+
+
+def test_a_file_that_holds_none_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    lose_credentials(monkeypatch, tmp_path, "127.0.0.1:1")
+    monkeypatch.setenv("GOOGLE_APPLICATION_CREDENTIALS", str(tmp_path / "none.json"))
+    with pytest.raises(UserError, match=r"none\.json"):
+        buckets.find_credentials()
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    "flags",
+    [
+        ["--input", "gs://b/in/*.parquet", "--model", "gs://b/bundle", "--output", "gs://b/out"],
+        ["--input", "gs://bkt/in/*.parquet", "--model", "gs://bkt/m", "--output", "gs://bkt/out",
+         "--runner=DataflowRunner", "--project=my-project", "--region=europe-west1",
+         "--temp_location=gs://bkt/tmp"],
+    ],
+)  # fmt: skip
+def test_a_command_says_so_within_five_seconds_of_work(
+    tmp_path: Path, silence: str, flags: list[str]
+):
+    """The clock of a busy machine says little: what counts is our own search, and the CPU."""
+    script = (
+        "import sys, time, resource\n"
+        "from pipelines import options, score\n"
+        "started = time.monotonic()\n"
+        "code = options.run_main(score.run)\n"
+        "waited = time.monotonic() - started\n"
+        "used = resource.getrusage(resource.RUSAGE_SELF)\n"
+        "print(waited, used.ru_utime + used.ru_stime)\n"
+        "sys.exit(code)\n"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", script, *flags],
+        cwd=ROOT, env=bare(tmp_path, silence), capture_output=True, text=True, timeout=120,
+    )  # fmt: skip
+
+    assert done.returncode == 2, done.stderr
+    assert done.stderr.count("\n") == 1, done.stderr
+    assert done.stderr.startswith("twinbeam: no Google Cloud credentials were found")
+    waited, used = map(float, done.stdout.split())
+    assert waited < SECONDS and used < SECONDS
