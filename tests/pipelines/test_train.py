@@ -10,9 +10,10 @@ import tensorflow as tf
 from sklearn.metrics import accuracy_score, roc_auc_score
 
 from model import bundle
+from model.recipe import parse_recipe
 from pipelines import train
-from tests.model.test_fitting import recipe
-from tests.model.tiny_examples import write_examples
+from tests.model.test_fitting import TINY, recipe
+from tests.model.tiny_examples import make_pairs, write_examples
 
 
 @pytest.fixture(scope="module")
@@ -146,3 +147,30 @@ def test_recipes_are_listed_with_a_line_each(main):
     code, out, _ = main("--list-recipes")
     assert code == 0
     assert any(line.startswith("char-bilstm-manhattan ") for line in out.splitlines())
+
+
+def test_pretraining_and_word_vectors_see_the_training_part_alone(tmp_path, exported, monkeypatch):
+    from model import pretraining, vectors
+
+    parts = {
+        "encoder": {"kind": "bilstm", "units": [4]},
+        "embedding": {"dimensions": 8, "vectors": "corpus"},
+        "training": {"epochs": 1, "pretrain_epochs": 1},
+    }
+    rules = parse_recipe(TINY | parts, where="here")
+    examples = write_examples(tmp_path / "examples", rules.to_yaml())
+    seen = {}
+
+    def pretrain(encoder, sentences, **options):
+        seen["pretraining"] = set(sentences)
+
+    def corpus_vectors(sentences, dimensions, *, seed):
+        seen["vectors"] = {tuple(map(int, ids)) for ids in sentences}
+        return {}
+
+    monkeypatch.setattr(pretraining, "pretrain", pretrain)
+    monkeypatch.setattr(vectors, "corpus_vectors", corpus_vectors)
+    train.run(["--examples", str(examples), "--output", str(tmp_path / "bundle")])
+    pairs = make_pairs(rows=230, seed=len("train"))
+    trained_on = {tuple(side) for first, second, _ in pairs for side in (first, second)}
+    assert seen == {"pretraining": trained_on, "vectors": trained_on}

@@ -1,0 +1,59 @@
+"""The parts of the quality table, by hand."""
+
+from __future__ import annotations
+
+import pandas as pd
+import pytest
+
+from benchmarks.quality import baseline, held_out, measure, pairs, recipe_of, rows_of
+from benchmarks.quality_jobs import GAIN, JOBS, Job
+from model.recipe import load_recipe, read_recipe
+
+
+def table(*rows: tuple) -> pd.DataFrame:
+    return pd.DataFrame(rows, columns=["sentence1", "sentence2", "label"])
+
+
+def test_no_measured_pair_is_trained_on_either_way_round():
+    train = table(("a", "b", 1), ("c", "d", 0), ("e", "f", 1), ("g", "h", 0))
+    measured = table(("d", "c", 0), ("a", "x", 1)), table(("e", "f", 1))
+    assert held_out(train, measured).values.tolist() == [["a", "b", 1], ["g", "h", 0]]
+    assert pairs(train) & pairs(table(("b", "a", 0))) == {("a", "b")}
+
+
+def test_accuracy_compares_classes_as_text_and_correlations_compare_numbers():
+    job = Job("twin-best", "train", {"dev": None})
+    scores = pd.DataFrame({"label": ["1", "0", "1", "1"], "similarity_label": [1, 0, 0, 1]})
+    assert measure(job, scores) == 0.75
+    assert baseline(job, scores) == 0.75
+    related = Job("cosine-mse", "train", {"dev": None}, metric="spearman", label="relatedness")
+    scores = pd.DataFrame({"relatedness": [1.0, 2, 3, 4], "similarity": [0.1, 0.3, 0.2, 9]})
+    # Ranks 1 2 3 4 and 1 3 2 4: 1 − 6 (1 + 1) / (4 · 15) = 0.8.
+    assert measure(related, scores) == pytest.approx(0.8)
+    assert baseline(related, scores) is None
+
+
+def test_a_recipe_takes_the_labels_of_its_data():
+    (job,) = (job for job in JOBS if job.name == "bert-mean-cosine.sick_train")
+    made, own = read_recipe(recipe_of(job), where="here"), load_recipe("bert-mean-cosine")
+    assert made.label_range == (1, 5) and own.label_range == (0, 5)
+    assert made.model_copy(update={"labels": own.labels}) == own
+
+
+def test_every_job_names_a_recipe_once():
+    assert len({job.name for job in JOBS}) == len(JOBS)
+    for job in JOBS:
+        load_recipe(job.recipe)
+
+
+def test_the_row_says_whether_the_goal_is_reached():
+    result = {"rows": 10, "epochs": 2, "seconds": 60.0, "processor": 90.0}
+    result |= {"values": {"dev": 0.81, "valid": 0.9}, "baselines": {"dev": 0.5, "valid": None}}
+    job = Job("twin-best", "train", {"dev": 0.83, "valid": 0.88})
+    missed, reached = rows_of(job, result)
+    assert "| 0.8100 | 0.83: **no** | majority class 0.500 |" in missed
+    assert "| 0.9000 | 0.88: yes |  | 2 | 1.0 | 1.5 |" in reached
+    gained = Job("bert-mean-cosine", "train", {"dev": None}, metric="spearman", untrained=True)
+    result |= {"values": {"dev": 0.85}, "untrained": {"dev": 0.8}}
+    (row,) = rows_of(gained, result)
+    assert f"| 0.8500 | {0.8 + GAIN:.4g}: yes | as it comes 0.8000 |" in row
