@@ -1,6 +1,6 @@
 """Shows how a run gets on: a live bar on a terminal, a line now and then in a log.
 
-It counts the accounts in the output folder, so it works alike on every runner.
+It reads the accounts in the output folder, so it works alike on every runner.
 """
 
 from __future__ import annotations
@@ -8,24 +8,73 @@ from __future__ import annotations
 import sys
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass, field
+
+from rich.console import Console
 
 from transforms import files, ledger
 
 LOG_EVERY_SECONDS = 30.0
-LOOK_EVERY_SECONDS = 0.5
+LOOK_EVERY_SECONDS = {"local": 0.5, "remote": 10.0}  # listing a bucket costs time and money
+
+
+@dataclass
+class Done:
+    """What the accounts of the finished shards say, each read once.
+
+    Attributes:
+        output: the folder of scores.
+        planned: rows of each shard of this run.
+        seen: shards whose accounts were read.
+        rows: rows read.
+        rejected: rows rejected.
+        sentences: distinct sentences of the shards, added up.
+        cache_hits: those of them whose vector was remembered from before.
+    """
+
+    output: str
+    planned: dict[str, int]
+    seen: set[str] = field(default_factory=set)
+    rows: int = 0
+    rejected: int = 0
+    sentences: int = 0
+    cache_hits: int = 0
+
+    def look(self) -> None:
+        """Reads the accounts that are new."""
+        folder = files.join(self.output, ledger.SHARDS_FOLDER)
+        names = {name.removesuffix(".json") for name in files.list_folder(folder)}
+        for name in (names & self.planned.keys()) - self.seen:
+            account = ledger.read_account(self.output, name)
+            self.seen.add(name)
+            self.rows += account.rows_in
+            self.rejected += account.rows_rejected
+            self.sentences += account.counts.get("sentences", 0)
+            self.cache_hits += account.counts.get("cache_hits", 0)
+
+    @property
+    def total(self) -> int:
+        """Rows of this run."""
+        return sum(self.planned.values())
+
+    def told(self) -> str:
+        """Shards, rejects and cache hits in a few words."""
+        words = [f"{len(self.seen)}/{len(self.planned)} shards", f"{self.rejected:,} rejected"]
+        if self.sentences:
+            words.append(f"{self.cache_hits / self.sentences:.0%} cache hits")
+        return ", ".join(words)
 
 
 @contextmanager
 def show_progress(output: str, work: ledger.Work) -> Iterator[None]:
-    """Shows shards and rows done, rows a second and time left, until the block ends."""
-    rows = {shard.name: shard.rows for shard in work.todo}
+    """Shows what is done, how fast and what is left, until the block ends."""
+    done = Done(output, {shard.name: shard.rows for shard in work.todo})
     ended = threading.Event()
-    show = _show_live if sys.stderr.isatty() else _show_lines
-    thread = threading.Thread(
-        target=show, args=(lambda: _finished(output, rows), rows, ended), daemon=True
-    )
+    show = show_live if sys.stderr.isatty() else show_lines
+    console = Console(stderr=True, soft_wrap=True, highlight=False)
+    thread = threading.Thread(target=show, args=(done, ended, console), daemon=True)
     thread.start()
     try:
         yield
@@ -34,44 +83,35 @@ def show_progress(output: str, work: ledger.Work) -> Iterator[None]:
         thread.join()
 
 
-def _finished(output: str, rows: dict[str, int]) -> tuple[int, int]:
-    folder = files.join(output, ledger.SHARDS_FOLDER)
-    names = [name.removesuffix(".json") for name in files.list_folder(folder)]
-    done = [name for name in names if name in rows]
-    return len(done), sum(rows[name] for name in done)
-
-
-def _show_lines(
-    look: Callable[[], tuple[int, int]], rows: dict[str, int], ended: threading.Event
-) -> None:
-    started, total = time.monotonic(), sum(rows.values())
+def show_lines(done: Done, ended: threading.Event, console: Console) -> None:
+    """A line every half minute."""
+    started = time.monotonic()
     while not ended.wait(LOG_EVERY_SECONDS):
-        shards, done = look()
-        speed = done / (time.monotonic() - started)
-        left = f"{(total - done) / speed:.0f} s left" if speed else "waiting for the first shard"
-        print(
-            f"{shards}/{len(rows)} shards, {done:,}/{total:,} rows, {speed:,.0f} rows/s, {left}",
-            file=sys.stderr,
-            flush=True,
+        done.look()
+        speed = done.rows / (time.monotonic() - started)
+        left = f"{(done.total - done.rows) / speed:.0f} s left" if speed else "none done yet"
+        console.print(
+            f"{done.rows:,}/{done.total:,} rows, {done.told()}, {speed:,.0f} rows/s, {left}"
         )
 
 
-def _show_live(
-    look: Callable[[], tuple[int, int]], rows: dict[str, int], ended: threading.Event
-) -> None:
-    from rich.console import Console
+def show_live(done: Done, ended: threading.Event, console: Console) -> None:
+    """A bar that goes away when the run ends."""
     from rich.progress import Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
     columns = (
         *Progress.get_default_columns()[:2],
         TextColumn("{task.completed:,.0f}/{task.total:,.0f} rows"),
+        TextColumn("{task.fields[told]}"),
         TextColumn("{task.fields[speed]:,.0f} rows/s"),
         TimeElapsedColumn(),
         TimeRemainingColumn(),
     )
     started = time.monotonic()
-    with Progress(*columns, console=Console(stderr=True), transient=True) as progress:
-        task = progress.add_task("scoring", total=sum(rows.values()) or 1, speed=0.0)
-        while not ended.wait(LOOK_EVERY_SECONDS):
-            _, done = look()
-            progress.update(task, completed=done, speed=done / (time.monotonic() - started))
+    wait = LOOK_EVERY_SECONDS["local" if files.is_local(done.output) else "remote"]
+    with Progress(*columns, console=console, transient=True) as progress:
+        task = progress.add_task("scoring", total=done.total or 1, speed=0.0, told="")
+        while not ended.wait(wait):
+            done.look()
+            speed = done.rows / (time.monotonic() - started)
+            progress.update(task, completed=done.rows, told=done.told(), speed=speed)
