@@ -27,13 +27,13 @@ HERE = Path(__file__).parent
 PACKAGES = ("apache-beam", "tensorflow", "keras", "pyarrow")
 
 
-def without_repeats(source: str, path: str) -> None:
+def without_repeats(source: str, path: str, *, row_group_size: int = 16_384) -> None:
     """Pairs up the distinct sentences of a file, each in one pair only."""
     read = pq.read_table(source, columns=["sentence1", "sentence2"])
     distinct = pa.concat_arrays([column.combine_chunks() for column in read.columns]).unique()
     half = len(distinct) // 2
     sides = [distinct.slice(0, half), distinct.slice(half, half)]
-    pq.write_table(pa.table(sides, names=read.schema.names), path, row_group_size=16_384)
+    pq.write_table(pa.table(sides, names=read.schema.names), path, row_group_size=row_group_size)
 
 
 def machine() -> str:
