@@ -1,9 +1,10 @@
 """Training speed: our loop, the article's way, the input alone, and two workers against one.
 
-python -m benchmarks.training --examples out/bq/examples [--article_pairs 10240]
+python -m benchmarks.training --examples out/bq/examples [--only ours article]
 
 The article's way pads every sentence to the longest one and calls Keras's `Model.fit`. All ways
-train the same network on the same pairs; each runs in a process of its own.
+train the same network on the same pairs; each runs in a process of its own. What is measured goes
+to `benchmarks/training.json` at once, and `benchmarks/TRAINING.md` is made of all runs in it.
 """
 
 from __future__ import annotations
@@ -11,16 +12,22 @@ from __future__ import annotations
 import argparse
 import json
 import os
+import platform
 import resource
 import socket
 import subprocess
 import sys
 import time
 from collections.abc import Iterator
+from importlib.metadata import version
+from pathlib import Path
 
 from transforms.quiet import import_tensorflow
 
-WAYS = ("ours", "article", "input", "one_core", "two_cores")
+RUNS = Path(__file__).with_name("training.json")
+REPORT = Path(__file__).with_name("TRAINING.md")
+WAYS = ("ours", "article", "input", "cores", "accuracy")
+DEFAULT_WAYS = ("ours", "article", "input", "cores")
 
 
 def measured(started: float, used: float, pairs: int, **more: float) -> dict[str, float]:
@@ -54,47 +61,78 @@ def network(examples, recipe, placement=None):
         return build_siamese(recipe, vocabulary_size=examples.vocabulary_size, vectors=vectors)
 
 
-def run_ours(examples, recipe, pairs: int) -> dict[str, float]:
+def run_ours(examples, recipe, pairs: int, epochs: int = 2) -> dict[str, float]:
     """Epochs of our loop; the last one counts, as the first one also traces the graph."""
     from model.fitting import fit
     from model.reporter import Reporter
     from model.strategy import choose_strategy
 
-    placement = choose_strategy()
-    recipe = recipe.with_training(epochs=2)
+    class Clock(Reporter):
+        def begin_epoch(self, *_):
+            self.began = time.process_time()
+
+        def step(self, *_):
+            self.cpu = time.process_time() - self.began
+
+    placement, clock = choose_strategy(), Clock(silent=True)
+    recipe = recipe.with_training(epochs=epochs)
     siamese = network(examples, recipe, placement)
-    result = fit(siamese, recipe, examples, placement=placement, reporter=Reporter(silent=True))
-    last = result.history[-1]
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
-    found = {"pairs": examples.train.total, "peak_memory_mb": peak}
-    accuracies = {
-        f"accuracy_{record['epoch']}": record["eval_accuracy"] for record in result.history
+    last = fit(siamese, recipe, examples, placement=placement, reporter=clock).history[-1]
+    return {
+        "pairs": examples.train.total,
+        "seconds": last["seconds"],
+        "pairs_per_second": last["pairs_per_second"],
+        "pairs_per_cpu_second": examples.train.total / clock.cpu,
+        "peak_memory_mb": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024,
     }
-    return found | accuracies | {name: last[name] for name in ("seconds", "pairs_per_second")}
 
 
 def run_article(examples, recipe, pairs: int) -> dict[str, float]:
-    """`Model.fit` on arrays padded to the longest sentence, and its accuracy on the eval part."""
-    import keras
-    import numpy as np
-
-    from model.losses import make_loss
-    from model.optimizers import make_optimizer
-    from model.siamese import similarity
-
-    train, held_out = (padded(part, examples) for part in (examples.train, examples.eval))
-    train = [column[:pairs] for column in train] if pairs else train
-    model, loss = network(examples, recipe).network, make_loss(recipe)
-    model.compile(make_optimizer(recipe, 1), lambda y, output: keras.ops.mean(loss(y, output)))
+    """`Model.fit` on arrays padded to the longest sentence: its speed, on some of the pairs."""
+    model, train, _ = article(examples, recipe)
     size = recipe.training.batch_size
     few = [column[:size] for column in train]
     model.fit(few[:2], few[2], batch_size=size, verbose=0)  # traces the graph
+    train = [column[:pairs] for column in train] if pairs else train
     started, used = time.perf_counter(), time.process_time()
     model.fit(train[:2], train[2], batch_size=size, epochs=1, verbose=0)
-    found = measured(started, used, len(train[2]), width=train[0].shape[1])
-    if not pairs:
-        alike = similarity(recipe, model.predict(held_out[:2], batch_size=size, verbose=0))
-        found["accuracy_1"] = float(np.mean((np.asarray(alike) >= 0.5) == held_out[2]))
+    return measured(started, used, len(train[2]), width=train[0].shape[1])
+
+
+def article(examples, recipe):
+    """The compiled network, and both parts as padded arrays."""
+    import keras
+
+    from model.losses import make_loss
+    from model.optimizers import make_optimizer
+
+    train, held_out = (padded(part, examples) for part in (examples.train, examples.eval))
+    model, loss = network(examples, recipe).network, make_loss(recipe)
+    model.compile(make_optimizer(recipe, 1), lambda y, output: keras.ops.mean(loss(y, output)))
+    return model, train, held_out
+
+
+def run_accuracy(examples, recipe, epochs: int) -> dict[str, list[float]]:
+    """Eval accuracy after each epoch of whole epochs, ours and then the article's way."""
+    from model.evaluation import Evaluation, quality
+    from model.fitting import fit
+    from model.reporter import Reporter
+    from model.siamese import similarity
+    from model.strategy import choose_strategy
+
+    recipe, placement = recipe.with_training(epochs=epochs), choose_strategy()
+    siamese = network(examples, recipe, placement)
+    ours = fit(siamese, recipe, examples, placement=placement, reporter=Reporter(silent=True))
+    found = {"ours": [record["eval_accuracy"] for record in ours.history], "article": []}
+    print(json.dumps(found), file=sys.stderr, flush=True)
+    model, train, held_out = article(examples, recipe)
+    size = recipe.training.batch_size
+    for _ in range(epochs):
+        model.fit(train[:2], train[2], batch_size=size, epochs=1, verbose=0)
+        output = model.predict(held_out[:2], batch_size=size, verbose=0)
+        alike = similarity(recipe, output).numpy()
+        found["article"].append(quality(recipe, Evaluation(output, held_out[2], alike, 0.0)))
+        print(json.dumps(found), file=sys.stderr, flush=True)
     return found
 
 
@@ -116,32 +154,30 @@ def padded(part, examples):
     return [sides[0][order], sides[1][order], labels[order]]
 
 
-def run_input(examples, recipe, pairs: int) -> dict[str, float]:
-    """Reading, parsing and bucketing without a model: the fourth of four epochs in a row."""
+def run_input(examples, recipe, pairs: int, epochs: int = 20) -> dict[str, float]:
+    """Reading, parsing and bucketing without a model: many epochs in a row, after a first one."""
     from model.dataset import training_batches
 
+    size = recipe.training.batch_size
+    rows, files = examples.train.rows, examples.train.files
+    steps = -(-examples.train.total // size)
     batches = training_batches(
-        examples.train.files,
-        batch_size=recipe.training.batch_size,
-        seed=0,
-        epoch=0,
-        epochs=4,
-        rows=examples.train.rows,
+        files, batch_size=size, seed=0, epoch=0, epochs=1 + epochs, rows=rows
     )
-    steps = -(-examples.train.total // recipe.training.batch_size)
     iterator = iter(batches)
-    for _ in range(3 * steps):
-        next(iterator)
-    started, used = time.perf_counter(), time.process_time()
     for _ in range(steps):
         next(iterator)
-    return measured(started, used, examples.train.total)
+    started, used = time.perf_counter(), time.process_time()
+    for _ in range(epochs * steps):
+        next(iterator)
+    return measured(started, used, epochs * examples.train.total)
 
 
 def start(way: str, args: argparse.Namespace, core: int | None = None, cluster: str = ""):
     """A process that runs one way and prints what it measured."""
     command = [sys.executable, "-m", "benchmarks.training", "--examples", args.examples]
     command += ["--way", way, "--article_pairs", str(args.article_pairs)]
+    command += ["--epochs", str(args.epochs)]
     pinned = ["taskset", "-c", str(core)] if core is not None else []
     environ = {**os.environ, "TF_CPP_MIN_LOG_LEVEL": "3"} | (
         {"TF_CONFIG": cluster} if cluster else {}
@@ -168,20 +204,80 @@ def clusters() -> Iterator[str]:
         yield json.dumps({"cluster": {"worker": hosts}, "task": task})
 
 
-def run_all(args: argparse.Namespace) -> dict[str, dict[str, float]]:
-    """All ways, one after the other."""
-    found = {way: finish(start(way, args)) for way in ("ours", "article", "input")}
-    found["one_core"] = finish(start("ours", args, core=0))
+def run_way(way: str, args: argparse.Namespace) -> Iterator[tuple[str, dict]]:
+    """One way's names and figures; `cores` are one worker on one core, and two on one each."""
+    if way != "cores":
+        yield way, finish(start(way, args))
+        return
+    yield "one_core", finish(start("ours", args, core=0))
     both = [start("ours", args, core, config) for core, config in enumerate(clusters())]
-    found["two_cores"], _ = (finish(process) for process in both)
-    return found
+    first, _ = (finish(process) for process in both)
+    yield "two_cores", first
+
+
+def report(runs: dict[str, list[dict]]) -> str:
+    """The page that the runs make: of each way the fastest, as other work only slows one down."""
+    best = {
+        way: max(found, key=lambda run: run["pairs_per_second"])
+        for way, found in runs.items()
+        if way in TITLES and found
+    }
+    lines = [HEAD, "| way | pairs/s | pairs a second of a core | pairs timed | runs | MB |"]
+    lines.append("| --- | --- | --- | --- | --- | --- |")
+    for way, title in TITLES.items():
+        if way in best:
+            run = best[way]
+            lines.append(
+                f"| {title} | {run['pairs_per_second']:,.0f} | {run['pairs_per_cpu_second']:,.0f} "
+                f"| {run['pairs']:,} | {len(runs[way])} | {run['peak_memory_mb']:,.0f} |"
+            )
+    lines.append("\n| ratio | wanted | measured |\n| --- | --- | --- |")
+    for over, under, title, wanted in RATIOS:
+        if over in best and under in best:
+            ratio = best[over]["pairs_per_second"] / best[under]["pairs_per_second"]
+            lines.append(f"| {title} | {wanted} | **{ratio:.2f}** |")
+    for found in runs.get("accuracy", [])[-1:]:
+        lines.append("\nAccuracy on the eval part after whole epochs, from the same start:\n")
+        count = range(1, len(found["article"]) + 1)
+        lines.append("| epoch | " + " | ".join(map(str, count)) + " |")
+        lines.append("| --- " * (len(found["article"]) + 1) + "|")
+        for way in ("ours", "article"):
+            cells = (f"{value:.4f}" for value in found[way][: len(found["article"])])
+            lines.append(f"| {TITLES[way]} | " + " | ".join(cells) + " |")
+    return "\n".join(lines) + "\n"
+
+
+TITLES = {
+    "ours": "ours",
+    "article": "the article's: padded to the longest, `Model.fit`",
+    "input": "our input alone",
+    "one_core": "ours, one worker on one core",
+    "two_cores": "ours, two workers on one core each",
+}
+RATIOS = (
+    ("ours", "article", "ours to the article's way", "8"),
+    ("input", "ours", "input alone to training", "10"),
+    ("two_cores", "one_core", "two workers to one", "1.7"),
+)
+HEAD = f"""# Training speed
+
+One epoch of `char-bilstm-manhattan` on 72,087 pairs of BQ. Made by
+
+    python -m benchmarks.training --examples out/bq/examples
+
+on {os.cpu_count()} cores ({platform.machine()}), TensorFlow {version("tensorflow")}, Keras
+{version("keras")}. Each way runs in a process of its own, one after the other. Of several runs the
+fastest counts: other work on the machine can only slow one down.
+"""
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--examples", required=True)
-    parser.add_argument("--article_pairs", type=int, default=0, help="0: a whole epoch")
-    parser.add_argument("--way", choices=("ours", "article", "input"))
+    parser.add_argument("--only", nargs="+", choices=WAYS, default=DEFAULT_WAYS)
+    parser.add_argument("--article_pairs", type=int, default=5120, help="0: a whole epoch")
+    parser.add_argument("--epochs", type=int, default=2, help="of accuracy; of ours, to warm up")
+    parser.add_argument("--way", choices=WAYS, help=argparse.SUPPRESS)
     args = parser.parse_args()
     if args.way:
         import_tensorflow()
@@ -190,16 +286,20 @@ def main() -> None:
 
         examples = open_examples(args.examples)
         recipe = load_recipe(examples.recipe_path)
+        if args.way == "accuracy":
+            print(json.dumps(run_accuracy(examples, recipe, args.epochs)))
+            return
         run = {"ours": run_ours, "article": run_article, "input": run_input}[args.way]
         print(json.dumps(run(examples, recipe, args.article_pairs)))
         return
-    found = run_all(args)
-    for way, numbers in found.items():
-        print(f"{way:10} " + ", ".join(f"{name} {value:.4g}" for name, value in numbers.items()))
-    speed = {way: numbers["pairs_per_second"] for way, numbers in found.items()}
-    print(f"ours / article: {speed['ours'] / speed['article']:.1f} times")
-    print(f"input / ours: {speed['input'] / speed['ours']:.1f} times")
-    print(f"two cores / one core: {speed['two_cores'] / speed['one_core']:.2f} times")
+    for way in args.only:
+        for name, figures in run_way(way, args):
+            runs = json.loads(RUNS.read_text()) if RUNS.exists() else {}
+            runs.setdefault(name, []).append(figures)
+            RUNS.write_text(json.dumps(runs, indent=1) + "\n")
+            REPORT.write_text(report(runs))
+            print(name, json.dumps(figures), flush=True)
+    print(REPORT.read_text())
 
 
 if __name__ == "__main__":

@@ -32,6 +32,7 @@ SAVED_MODEL = "saved_model"
 RECIPE = "recipe.yaml"
 METRICS = "metrics.json"
 WEIGHTS = "network.weights.h5"
+PARTS = (SAVED_MODEL, RECIPE, METRICS, WEIGHTS, "README.md", "model.png")  # the manifest comes last
 PACKAGES = ("tensorflow", "keras", "tensorflow-transform", "tensorflow-text")
 
 

@@ -6,11 +6,14 @@ import json
 import sys
 import time
 from collections.abc import Callable
+from pathlib import Path
 from types import TracebackType
 
 import tensorflow as tf
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
+
+from transforms import files
 
 PLAIN_SECONDS = 30  # between two plain lines in an epoch
 
@@ -95,13 +98,23 @@ class Reporter:
             + ", ".join(f"{name} {_short(value)}" for name, value in numbers.items())
         )
         if self._json:
-            with tf.io.gfile.GFile(self._json, "a") as file:
-                file.write(json.dumps(record) + "\n")
+            _append(self._json, json.dumps(record) + "\n")
         if self._writer:
             with self._writer.as_default():
                 for name, value in numbers.items():
                     tf.summary.write(name, float(value), record["epoch"], _scalar())
             self._writer.flush()
+
+
+def _append(path: str, line: str) -> None:
+    """Adds a line to a file; one in a bucket cannot grow and is written anew."""
+    if files.is_local(path):
+        Path(path).parent.mkdir(parents=True, exist_ok=True)
+        with open(path, "a", encoding="utf-8") as file:
+            file.write(line)
+        return
+    before = files.read_bytes(path) if files.exists(path) else b""
+    files.write_bytes(path, before + line.encode())
 
 
 def _scalar() -> tf.compat.v1.SummaryMetadata:

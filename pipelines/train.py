@@ -20,7 +20,7 @@ from model.threshold import DEFAULT_RULE, EXPECTED, parse_rule
 from pipelines import options
 from transforms import files
 from transforms.drift import training_profile
-from transforms.errors import UserError
+from transforms.errors import RunError, UserError
 from transforms.quiet import import_tensorflow
 
 if TYPE_CHECKING:
@@ -70,8 +70,8 @@ def train(asked: TrainRun) -> dict[str, Any]:
         RunError: it was stopped by SIGTERM, or lost another worker.
     """
     started = time.time()
-    check_output(asked)
-    from model.examples import open_examples
+    there = check_output(asked)
+    from model.examples import open_examples, run_fingerprint
 
     with files.local_copy(asked.examples) as folder:
         examples = open_examples(folder)
@@ -79,18 +79,58 @@ def train(asked: TrainRun) -> dict[str, Any]:
         recipe = recipe.with_training(
             epochs=asked.epochs, seed=asked.seed, batch_size=asked.global_batch_size
         )
+        if there:
+            return finished(asked, run_fingerprint(recipe, examples))
         return train_recipe(asked, examples, recipe, started)
 
 
-def check_output(asked: TrainRun) -> None:
-    """Refuses to write over anything but a bundle, and over that without leave."""
+def check_output(asked: TrainRun) -> bool:
+    """Refuses to write over anything but a bundle, and over that without leave.
+
+    Returns:
+        Whether a bundle is there that a run with checkpoints may have written.
+    """
     names = files.list_folder(asked.output)
-    if names and not asked.overwrite:
-        raise UserError(f"{asked.output} is not empty; choose another folder, or give --overwrite")
+    if asked.checkpoints and half_written(names):
+        return False
     if names and "manifest.json" not in names:
         raise UserError(
             f"{asked.output} holds {names[0]!r} and is no bundle; choose another folder"
         )
+    if names and not asked.overwrite and not asked.checkpoints:
+        raise UserError(not_empty(asked))
+    return bool(names) and not asked.overwrite
+
+
+def half_written(names: Sequence[str]) -> bool:
+    """Whether these are files of a bundle in a bucket that a run was killed in the midst of."""
+    from model import bundle
+
+    parts = {name.partition("/")[0] for name in names}
+    return bool(parts) and parts <= set(bundle.PARTS)
+
+
+def not_empty(asked: TrainRun) -> str:
+    """What is said of a bundle that must not be replaced."""
+    return f"{asked.output} is not empty; choose another folder, or give --overwrite"
+
+
+def finished(asked: TrainRun, run: str) -> dict[str, Any]:
+    """The metrics of the bundle that this very run has written before it was started again.
+
+    Machines that are lost just after the bundle appeared start all workers once more.
+
+    Raises:
+        UserError: another run has written it, or it is not whole.
+    """
+    from model import bundle
+
+    bundle.verify(asked.output)
+    metrics = files.read_json(files.join(asked.output, bundle.METRICS))
+    if metrics.get("run") != run:
+        raise UserError(not_empty(asked))
+    print(f"nothing to do: this run's bundle is in {asked.output}")
+    return metrics
 
 
 def train_recipe(
@@ -102,6 +142,7 @@ def train_recipe(
 
     from model import bundle
     from model.evaluation import measure
+    from model.examples import run_fingerprint
     from model.fitting import CheckpointOptions, fit
     from model.profiler import similarity_range
     from model.reporter import Reporter
@@ -132,6 +173,7 @@ def train_recipe(
     )
     threshold, measures = measure(recipe, fitted.evaluation, asked.threshold_rule)
     metrics = {
+        "run": run_fingerprint(recipe, examples),
         **describe_run(asked, recipe, examples, placement, fitted),
         **measures,
         **coverage,
@@ -150,10 +192,27 @@ def train_recipe(
             examples_dir=examples.folder,
             threshold=threshold,
             metrics=metrics,
-            overwrite=asked.overwrite,
+            overwrite=asked.overwrite or half_written(files.list_folder(asked.output)),
         )
         tell(asked, metrics)
+    wait_for_bundle(placement)
     return metrics
+
+
+def wait_for_bundle(placement: Placement) -> None:
+    """Nobody leaves before the bundle is there: workers that are gone cannot be started again.
+
+    Raises:
+        RunError: the chief was lost; all workers must be started again.
+    """
+    if placement.cluster.workers == 1:
+        return
+    try:
+        with placement.lost_workers():
+            placement.gather(0)
+    except RunError:
+        if not placement.cluster.is_chief:  # for the chief all is done
+            raise
 
 
 def start_vectors(recipe: Recipe, examples: Examples) -> tuple[Any, dict[str, float]]:
