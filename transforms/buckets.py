@@ -142,15 +142,21 @@ def _line(error: Exception) -> str:
     return str(text).strip().partition("\n")[0][:300]
 
 
-def list_objects(prefix: str) -> list[tuple[str, int]]:
-    """Paths and sizes of all objects whose path begins so, sorted."""
-    return [(path, size) for path, size, _ in _listed(prefix)]
+def list_objects(prefix: str, *, folders: bool = False) -> list[tuple[str, int]]:
+    """Paths and sizes of all objects whose path begins so, sorted.
+
+    TensorFlow and consoles write empty objects `NAME/` for folders; they are left out, but with
+    `folders`.
+    """
+    listed = _listed(prefix)
+    return [(path, size) for path, size, _ in listed if folders or not path.endswith("/")]
 
 
 def sums(folder: str) -> dict[str, str]:
     """The CRC32C that the store keeps of every object below a folder, by name below it."""
     prefix = folder.rstrip("/") + "/"
-    return {path.removeprefix(prefix): crc for path, _, crc in _listed(prefix)}
+    listed = _listed(prefix)
+    return {path.removeprefix(prefix): crc for path, _, crc in listed if not path.endswith("/")}
 
 
 def _listed(prefix: str) -> list[tuple[str, int, str]]:

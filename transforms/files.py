@@ -81,7 +81,7 @@ def list_folder(folder: str) -> list[str]:
         paths = [path for path, _ in buckets.list_objects(prefix)]
     else:
         paths = [match.path for match in FileSystems.match([prefix + "**"])[0].metadata_list]
-    return sorted(path.removeprefix(prefix) for path in paths if path != prefix)
+    return sorted(path.removeprefix(prefix) for path in paths)
 
 
 def open_input(path: str) -> pa.NativeFile:
@@ -250,7 +250,8 @@ def delete(paths: Sequence[str]) -> None:
 def delete_folder(folder: str) -> None:
     """Deletes a folder with all that is below it; one that is not there is no error."""
     if buckets.is_object(folder):
-        delete([join(folder, name) for name in list_folder(folder)])
+        below = buckets.list_objects(folder.rstrip("/") + "/", folders=True)
+        delete([path for path, _ in below])
     else:
         delete([folder])
 

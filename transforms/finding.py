@@ -84,7 +84,7 @@ def _match_objects(pattern: str) -> list[tuple[str, int]]:
         )
         return exact
     fits = re.compile(FileSystem.translate_pattern(pattern)).match
-    return [(path, size) for path, size in listed if fits(path) and not path.endswith("/")]
+    return [file for file in listed if fits(file[0])]
 
 
 def _name(path: str, pattern: str) -> str:
