@@ -21,7 +21,7 @@ import apache_beam as beam
 from apache_beam.options.pipeline_options import PipelineOptions, StandardOptions
 
 from model.recipe import Recipe, load_recipe
-from pipelines import dataflow, estimate, options
+from pipelines import dataflow, dataflow_jobs, estimate, options
 from pipelines.running import running
 from pipelines.steps import show_steps
 from transforms import examples_folder, files
@@ -119,7 +119,7 @@ def preprocess(asked: PreprocessRun) -> dict[str, Any]:
     rows = sum(shard.rows for shard in shards)
     print(f"{rows:,} pairs in {len(shards)} shards to preprocess", flush=True)
     decides = [asked.recipe.to_yaml(), asked.told(), *(shard.fingerprint for shard in shards)]
-    if dataflow.adopt(beam_options, step="preprocess", output=asked.output, decides=decides):
+    if dataflow_jobs.adopt(beam_options, step="preprocess", output=asked.output, decides=decides):
         return tell_result(asked.output)
     staging = examples_folder.staging_folder(asked.output)
     busy = f"{asked.output} is being written by another run; wait for it, or choose another folder"

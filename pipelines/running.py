@@ -8,7 +8,7 @@ from contextlib import contextmanager
 import apache_beam as beam
 from apache_beam.options.pipeline_options import PipelineOptions
 
-from pipelines import dataflow
+from pipelines import dataflow, dataflow_jobs
 
 
 @contextmanager
@@ -17,6 +17,6 @@ def running(options: PipelineOptions) -> Iterator[beam.Pipeline]:
     pipeline = beam.Pipeline(options=options)
     yield pipeline
     if dataflow.is_used(options):
-        dataflow.submit(pipeline, options)
+        dataflow_jobs.submit(pipeline, options)
     else:
         pipeline.run().wait_until_finish()

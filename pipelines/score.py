@@ -20,7 +20,7 @@ from apache_beam.options.pipeline_options import PipelineOptions
 from apache_beam.utils.shared import Shared
 
 from model.handler import BundleScorer, ScoreOptions
-from pipelines import dataflow, estimate, options
+from pipelines import dataflow, dataflow_jobs, estimate, options
 from pipelines.progress import show_progress
 from pipelines.running import running
 from transforms import blocks, drift, files, ledger
@@ -108,7 +108,7 @@ def score(asked: ScoreRun) -> dict[str, Any]:
     encode_once = plan_encoding(asked, bundle, shards)
     key = ledger.run_key(bundle=bundle["fingerprint"], **asked.decides())
     decides = [key, *(shard.fingerprint for shard in shards)]
-    if dataflow.adopt(beam_options, step="score", output=asked.output, decides=decides):
+    if dataflow_jobs.adopt(beam_options, step="score", output=asked.output, decides=decides):
         return tell_result(asked.output)
     busy = f"{asked.output} is being written by another run; wait for it, or choose another folder"
     with lock(files.join(asked.output, ledger.LOCK), busy=busy):

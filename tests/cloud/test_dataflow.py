@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import os
 import re
+import subprocess
+import sys
 import time
 from pathlib import Path
 from types import SimpleNamespace
@@ -13,12 +16,13 @@ from apache_beam.options.pipeline_options_validator import PipelineOptionsValida
 from apache_beam.portability.api import beam_runner_api_pb2
 from apache_beam.runners.dataflow import dataflow_runner
 
-from pipelines import dataflow, options, score
+from pipelines import dataflow, dataflow_jobs, options, score
 from tests.cloud.dataflow_service import CANCELLED, DONE, FAILED, PENDING, RUNNING
 from tests.cloud.fakes import BUCKET, PROJECT, REGION, FakeCloud
 from tests.scoring_kit import EqualBundle, pairs, write
 from transforms.errors import RunError, UserError
 
+ROOT = Path(__file__).resolve().parent.parent.parent
 GPU = "type:nvidia-tesla-t4;count:2;install-nvidia-driver"
 
 
@@ -152,15 +156,41 @@ def test_a_second_submission_adopts_the_job_that_runs(cloud: FakeCloud, inputs: 
     assert len(cloud.dataflow.jobs) == 1
 
 
+COMMAND = """
+import sys
+from pipelines import score
+from tests.scoring_kit import EqualBundle
+score.BundleScorer = EqualBundle
+score.run(sys.argv[1:])
+"""
+
+
+@pytest.mark.slow
+def test_a_command_that_is_killed_leaves_its_job_to_the_next(cloud: FakeCloud, inputs: str, capsys):
+    cloud.dataflow.states = [RUNNING]
+    command = subprocess.Popen(
+        [sys.executable, "-c", COMMAND, *flags(cloud, inputs)],
+        cwd=ROOT, env={**os.environ, **cloud.environment}, stdout=subprocess.PIPE, text=True,
+    )  # fmt: skip
+    assert any("Created job with id: [" in line for line in command.stdout)
+    command.kill()
+    command.wait()
+
+    cloud.dataflow.jobs[0].states = [RUNNING, RUNNING, RUNNING, DONE]
+    with pytest.raises(UserError, match=r"has no manifest\.json"):
+        score.run(flags(cloud, inputs))
+    assert len(cloud.dataflow.jobs) == 1 and "runs already" in capsys.readouterr().out
+
+
 @pytest.mark.slow
 def test_a_job_submitted_elsewhere_at_the_same_moment_is_adopted(
     cloud: FakeCloud, inputs: str, capsys, monkeypatch: pytest.MonkeyPatch
 ):
     submit(cloud, inputs)
     cloud.dataflow.jobs[0].states = [RUNNING, RUNNING, RUNNING, DONE]
-    asked = dataflow._active_jobs
+    asked = dataflow_jobs._active_jobs
     answers = iter([lambda _: [], asked])  # at the first look it is not there yet
-    monkeypatch.setattr(dataflow, "_active_jobs", lambda options: next(answers)(options))
+    monkeypatch.setattr(dataflow_jobs, "_active_jobs", lambda options: next(answers)(options))
     with pytest.raises(UserError, match=r"has no manifest\.json"):
         score.run(flags(cloud, inputs))
 
@@ -251,7 +281,7 @@ def test_what_cannot_work_is_told_before_anything_is_read(emulated, more, how, t
 
 def test_beams_own_checks_pass_on_what_we_fill_in(emulated):
     found = configured("--temp_location=gs://bkt/t", accelerator="nvidia-l4:1")
-    dataflow.name_job(found, step="score", output="gs://bkt/out", decides=["key"])
+    dataflow_jobs.name_job(found, step="score", output="gs://bkt/out", decides=["key"])
 
     # A runner of its own, and no endpoint on localhost, which would turn the checks off.
     validator = PipelineOptionsValidator(found, dataflow_runner.DataflowRunner())
@@ -262,7 +292,7 @@ def test_beams_own_checks_pass_on_what_we_fill_in(emulated):
 def test_a_name_follows_from_the_work_and_is_valid(emulated):
     def name(output: str, decides: object, *more: str) -> str:
         found = configured("--temp_location=gs://bkt/t", *more)
-        return dataflow.name_job(found, step="preprocess", output=output, decides=decides)
+        return dataflow_jobs.name_job(found, step="preprocess", output=output, decides=decides)
 
     one = name("gs://bkt/out", ["key", 1])
     assert one == name("gs://bkt/out", ["key", 1])

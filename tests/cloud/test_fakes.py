@@ -40,6 +40,7 @@ def test_a_range_is_a_range_and_the_log_says_so(cloud: FakeCloud, blobs: storage
     assert cloud.calls("GET", "ranges")[-1].sent == 10
 
 
+@pytest.mark.slow
 def test_failing_calls_are_tried_again_by_the_client(cloud: FakeCloud, blobs: storage.Bucket):
     with cloud.storage.failing(0.3):
         for number in range(6):
