@@ -1,6 +1,6 @@
 """What only a GPU runs: cuDNN's recurrence, all GPUs of a machine, half precision that pays.
 
-On a machine with GPUs: `make test ARGS="-m '' tests/model/test_gpu.py"`. Elsewhere all but the
+On a machine with GPUs: `make test ARGS="-n 0 tests/model/test_gpu.py"`. Elsewhere all but the
 first are skipped.
 """
 
