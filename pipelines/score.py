@@ -24,6 +24,7 @@ from pipelines import dataflow, dataflow_jobs, estimate, options
 from pipelines.progress import show_progress
 from pipelines.running import running
 from transforms import blocks, drift, files, ledger
+from transforms.drift_page import drift_page
 from transforms.embedding_store import EmbeddingStore
 from transforms.encode_once import EncodeOnce, bucket_count
 from transforms.errors import RunError, UserError
@@ -274,10 +275,14 @@ class Commit:
 
     def _drift(self, scored: drift.Profile) -> dict[str, float]:
         found = drift.drift(self.trained, scored)
+        if found:
+            page = drift_page(self.trained, scored, found)
+            files.write_bytes(files.join(self.output, ledger.DRIFT_PAGE), page.encode())
         if self.max_drift is not None and found.get("drift", 0.0) > self.max_drift:
             raise RunError(
                 f"{drift.told(found)}, more than --max_drift {self.max_drift} allows; not "
-                "committed: train on pairs like these, or raise --max_drift and run again"
+                f"committed, see {ledger.DRIFT_PAGE}: train on pairs like these, or raise "
+                "--max_drift and run again"
             )
         return found
 
@@ -379,6 +384,7 @@ def tell_result(output: str) -> dict[str, Any]:
         f"{manifest['seconds']:.1f} s, {manifest['pairs_per_second']:,.0f} pairs/s\n"
         f"{drift.told(manifest.get('drift', {}))}\n"
         f"scores: {output}/*.parquet   manifest: {output}/{ledger.MANIFEST}"
+        + (f"   drift: {output}/{ledger.DRIFT_PAGE}" if manifest.get("drift") else "")
     )
     return manifest
 

@@ -21,6 +21,7 @@ from transforms.shards import RejectedFile, Shard
 
 MANIFEST = "manifest.json"
 SUCCESS = "_SUCCESS"
+DRIFT_PAGE = "drift.html"
 SHARDS_FOLDER = "_shards"
 REJECTS_FOLDER = "rejects"
 PLAN = "plan.json"
@@ -285,8 +286,10 @@ def _ours(accounts: dict[str, ShardAccount], names: Sequence[str]) -> set[str]:
         for name in names
         if name.startswith((files.TEMPORARY_FOLDER + "/", SHARDS_FOLDER + "/"))
     }
-    beside = {name for name in names if name.startswith((f".{MANIFEST}.", f".{SUCCESS}."))}
-    return listed | hidden | beside | {MANIFEST, SUCCESS}
+    last = {MANIFEST, SUCCESS, DRIFT_PAGE}
+    halves = tuple(f".{name}." for name in last)  # a file that was being written when its run died
+    beside = {name for name in names if name.startswith(halves)}
+    return listed | hidden | beside | last
 
 
 def _leftovers(output: str, accounts: dict[str, ShardAccount], names: Sequence[str]) -> set[str]:

@@ -32,7 +32,8 @@ def test_the_training_pairs_drift_little(tiny: SimpleNamespace, tmp_path: Path, 
         "drift", "sentence_length", "out_of_vocabulary", "similarity",
     }  # fmt: skip
     assert manifest["drift"]["sentence_length"] < 0.1
-    assert "drift from training:" in capsys.readouterr().out
+    told = capsys.readouterr().out
+    assert "drift from training:" in told and f"{tmp_path}/scores/drift.html" in told
 
 
 def test_other_pairs_drift_much_and_are_not_committed_if_asked(
@@ -40,10 +41,13 @@ def test_other_pairs_drift_much_and_are_not_committed_if_asked(
 ):
     flags = argv(tiny, strange, tmp_path / "scores")
 
-    with pytest.raises((RunError, RuntimeError), match="--max_drift 0.5 allows; not committed"):
+    with pytest.raises(
+        (RunError, RuntimeError), match="--max_drift 0.5 allows; not committed, see"
+    ):
         score.run([*flags, "--max_drift", "0.5"])
     assert not (tmp_path / "scores/_SUCCESS").exists()
     assert not (tmp_path / "scores/manifest.json").exists()
+    assert "drift from training: much" in (tmp_path / "scores/drift.html").read_text().lower()
 
     manifest = score.run(flags)  # goes on from the finished shards
     assert manifest["shards_this_run"] == 0
