@@ -4,7 +4,8 @@ make quality ARGS='--data ../shared/data --output out/quality --jobs twin-best.b
 
 `--data` is a folder with the Parquet files that `quality_jobs` names. Without --jobs all of them
 run, which takes hours on two cores. Each finished job leaves `result.json` in its folder under
---output, and the table holds all that are there; a job whose result is there is not run again.
+--output, and the table holds all that are there; a job whose result is there is not run again, and
+one that was stopped goes on from its checkpoint (its minutes are then those of the last part).
 """
 
 from __future__ import annotations
@@ -13,6 +14,7 @@ import argparse
 import json
 import resource
 import shlex
+import shutil
 import subprocess
 import sys
 import time
@@ -21,7 +23,6 @@ from pathlib import Path
 
 import numpy as np
 import pandas as pd
-import yaml
 
 from benchmarks.quality_jobs import GAIN, JOBS, Job
 from benchmarks.run import machine
@@ -115,25 +116,30 @@ def baseline(job: Job, table: pd.DataFrame) -> float | None:
 
 
 def run_job(job: Job, data: Path, output: Path, epochs: int | None) -> dict:
-    """Training pairs without the measured ones → examples → bundle → scores → the result."""
-    output.mkdir(parents=True, exist_ok=True)
+    """Training pairs without the measured ones → examples → bundle → scores → the result.
+
+    A job that was stopped goes on from its last checkpoint, unless its recipe is another by now.
+    """
     tables = {name: pd.read_parquet(data / f"{name}.parquet") for name in job.measured}
     whole = pd.read_parquet(data / f"{job.train}.parquet")
     train = held_out(whole, list(tables.values()))
-    train.to_parquet(output / "train.parquet")
-    (output / "recipe.yaml").write_text(recipe_of(job), encoding="utf-8")
+    recipe, told = output / "recipe.yaml", recipe_of(job)
+    if recipe.is_file() and recipe.read_text(encoding="utf-8") != told:
+        shutil.rmtree(output)
+    output.mkdir(parents=True, exist_ok=True)
     examples, bundle = output / "examples", output / "bundle"
-    run_step(
-        "preprocess", "--input", output / "train.parquet", "--recipe", output / "recipe.yaml",
-        "--label_column", job.label, "--output", examples, "--overwrite",
-    )  # fmt: skip
-    shorter = ["--epochs", epochs] if epochs else []
+    if not (examples / "_SUCCESS").is_file():
+        recipe.write_text(told, encoding="utf-8")
+        train.to_parquet(output / "train.parquet")
+        run_step(
+            "preprocess", "--input", output / "train.parquet", "--recipe", recipe,
+            "--label_column", job.label, "--output", examples, "--overwrite",
+        )  # fmt: skip
     cost = run_step(
-        "train", "--examples", examples, "--output", bundle, "--overwrite", *shorter,
-        "--checkpoints", output / "checkpoints",
+        "train", "--examples", examples, "--output", bundle, "--overwrite",
+        "--checkpoints", output / "checkpoints", *(["--epochs", epochs] if epochs else []),
     )  # fmt: skip
     kept = json.loads((bundle / "metrics.json").read_text())
-    manifest = json.loads((bundle / "manifest.json").read_text())
     result = {
         "values": score(job, data, bundle, output / "scores"),
         "baselines": {name: baseline(job, table) for name, table in tables.items()},
@@ -141,13 +147,11 @@ def run_job(job: Job, data: Path, output: Path, epochs: int | None) -> dict:
         "left_out": len(whole) - len(train),
         "epochs": kept["epochs"],
         "best_epoch": kept["best_epoch"],
-        "dimensions": manifest["dimensions"],
         **cost,
     }
     if job.untrained:
         export_untrained(examples, output / "untrained")
         result["untrained"] = score(job, data, output / "untrained", output / "untrained-scores")
-    result["recipe"] = yaml.safe_load((output / "recipe.yaml").read_text())
     (output / "result.json").write_text(json.dumps(result, indent=1))
     return result
 
