@@ -44,6 +44,12 @@ SCORES = Asset("twinbeam_scores")  # for DAGs that read the scores
 # ---- The same in both files: a DAG file imports nothing but Airflow, so each can go alone. ----
 WHERE = ("as the settings say", "local", "cloud")
 GOOGLE = "google_cloud_default"
+# python -m MODULE, with errors and progress in the output: Beam's hook reads the one to its end
+# before the other, and a command that runs for hours would fill the other and stand still.
+ONE_OUTPUT = (
+    "import os, runpy, sys; os.dup2(1, 2); del sys.argv[0]; "
+    "runpy.run_module(sys.argv[0], run_name='__main__', alter_sys=True)"
+)
 
 
 def settings(where: str = WHERE[0]) -> dict:
@@ -104,7 +110,7 @@ class BeamStep(BaseOperator):
         self.beam = BeamRunPythonPipelineOperator(
             task_id=self.task_id,
             py_interpreter=self.step["python"],
-            py_options=["-m"],
+            py_options=["-c", ONE_OUTPUT],
             py_file=f"pipelines.{self.step['command']}",
             runner=self.step["runner"],
             pipeline_options=self.step["options"],

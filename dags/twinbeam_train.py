@@ -50,6 +50,12 @@ LESS_IS_BETTER = ("log_loss", "brier", "mean_squared_error")
 # ---- The same in both files: a DAG file imports nothing but Airflow, so each can go alone. ----
 WHERE = ("as the settings say", "local", "cloud")
 GOOGLE = "google_cloud_default"
+# python -m MODULE, with errors and progress in the output: Beam's hook reads the one to its end
+# before the other, and a command that runs for hours would fill the other and stand still.
+ONE_OUTPUT = (
+    "import os, runpy, sys; os.dup2(1, 2); del sys.argv[0]; "
+    "runpy.run_module(sys.argv[0], run_name='__main__', alter_sys=True)"
+)
 
 
 def settings(where: str = WHERE[0]) -> dict:
@@ -110,7 +116,7 @@ class BeamStep(BaseOperator):
         self.beam = BeamRunPythonPipelineOperator(
             task_id=self.task_id,
             py_interpreter=self.step["python"],
-            py_options=["-m"],
+            py_options=["-c", ONE_OUTPUT],
             py_file=f"pipelines.{self.step['command']}",
             runner=self.step["runner"],
             pipeline_options=self.step["options"],
@@ -241,13 +247,22 @@ class TrainStep(BaseOperator):
             raise RuntimeError(f"training ended with exit code {code}; its last lines say why")
 
     def execute_on_vertex(self, context):
-        """Creates the job and gives its place up to a trigger."""
-        # By name: Airflow would otherwise import it, 12 s, for every file that it reads.
-        vertex = import_module("airflow.providers.google.cloud.operators.vertex_ai.custom_job")
-        self.running = vertex.CreateCustomJobOperator(
-            task_id=self.task_id, gcp_conn_id=GOOGLE, deferrable=True, **self.step["job"]
+        """Creates the job, or adopts the one that an earlier try left, and waits in a trigger."""
+        job = self.step["job"]
+        if found := running_jobs(vertex("hooks").CustomJobHook(gcp_conn_id=GOOGLE), job):
+            self.log.info("the job %s runs already", found[0])
+            trigger = import_module("airflow.providers.google.cloud.triggers.vertex_ai")
+            waiting = trigger.CustomJobTrigger(
+                project_id=job["project_id"],
+                location=job["region"],
+                custom_job_id=found[0],
+                gcp_conn_id=GOOGLE,
+            )
+            self.defer(trigger=waiting, method_name="execute_complete")
+        self.running = vertex("operators").CreateCustomJobOperator(
+            task_id=self.task_id, gcp_conn_id=GOOGLE, deferrable=True, **job
         )
-        return self.running.execute(context)
+        self.running.execute(context)
 
     def execute_complete(self, context, event):
         """Goes on when the job on Vertex AI has ended."""
@@ -260,6 +275,41 @@ class TrainStep(BaseOperator):
             self.running.terminate()
         elif self.running:
             self.running.on_kill()
+
+
+def vertex(part: str):
+    """Airflow's hooks or operators for custom jobs.
+
+    By name: an import in this file, wherever it stood, Airflow's DAG processor would do beforehand,
+    and it takes 12 s.
+    """
+    return import_module(f"airflow.providers.google.cloud.{part}.vertex_ai.custom_job")
+
+
+def running_jobs(hook, job: dict) -> list[str]:
+    """Ids of the jobs of that name that have not ended."""
+    found = hook.list_custom_jobs(
+        project_id=job["project_id"],
+        region=job["region"],
+        page_size=None,
+        page_token=None,
+        filter=f'display_name="{job["custom_job"]["display_name"]}"',
+        read_mask=None,
+    )
+    ended = ("SUCCEEDED", "FAILED", "CANCELLED", "EXPIRED", "PARTIALLY_SUCCEEDED")
+    active = [each for each in found if each.state.name.removeprefix("JOB_STATE_") not in ended]
+    return [hook.extract_custom_job_id(each.name) for each in active]
+
+
+@teardown
+def stop_training(step: dict) -> None:
+    """Cancels the job on Vertex AI if it still runs: as `stop_jobs` does on Dataflow."""
+    if not (job := step["job"]):
+        return
+    hook = vertex("hooks").CustomJobHook(gcp_conn_id=GOOGLE)
+    for found in running_jobs(hook, job):
+        print(f"cancelling the job {found}")
+        hook.cancel_custom_job(project_id=job["project_id"], region=job["region"], custom_job=found)
 
 
 def train_step(settings: dict, options: dict, *, name: str) -> dict:
@@ -535,6 +585,7 @@ def twinbeam_train():
         train >> score >> evaluate >> passed
         score >> stopped
     preprocess >> [train, stopped]
+    train >> stop_training(planned["train"])
     promote(planned["promote"], passed)
 
 

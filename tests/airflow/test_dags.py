@@ -20,7 +20,7 @@ TASKS = {
     },
     "twinbeam_train": {
         "plan", "preprocess", "train", "score_new", "score_current", "evaluate_new",
-        "evaluate_current", "gate", "promote", "stop_jobs",
+        "evaluate_current", "gate", "promote", "stop_jobs", "stop_training",
     },
 }  # fmt: skip
 

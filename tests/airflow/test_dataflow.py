@@ -18,7 +18,7 @@ from typing import Any
 import pytest
 from airflow.sdk.exceptions import TaskDeferred
 
-from dags import twinbeam_daily
+from dags import twinbeam_daily, twinbeam_train
 from tests.airflow.conftest import PYTHON, settings
 from tests.airflow.fake_cloud import FakeCloud
 from tests.airflow.read import check_day, read_json
@@ -161,51 +161,107 @@ def test_a_kill_while_it_submits_cancels_the_job(cloud: FakeCloud, in_cloud: dic
     assert [job["state"] for job in cloud.ask("jobs")] == ["JOB_STATE_CANCELLED"]
 
 
-def test_training_asks_vertex_for_a_job(in_cloud: dict[str, Any], monkeypatch: pytest.MonkeyPatch):
-    from airflow.providers.google.cloud.operators.vertex_ai import custom_job
-    from google.cloud.aiplatform_v1 import CustomJob
+class FakeVertex:
+    """Airflow's hook for custom jobs, without the service; the types are those of its client."""
 
-    from dags import twinbeam_train
+    def __init__(self):
+        self.asked: list[dict[str, Any]] = []
+        self.active: list[str] = []
+        self.cancelled: list[str] = []
 
-    machine = {
-        "image": "registry/twinbeam:1",
-        "machine_type": "n1-standard-8",
-        "accelerator_type": "NVIDIA_TESLA_T4",
-        "accelerator_count": 1,
-    }
-    in_cloud["cloud"]["train"] = machine
-    flags = {"examples": "gs://b/examples", "output": f"{in_cloud['data']}/bundle", "seed": None}
-    step = twinbeam_train.train_step(in_cloud, flags, name="airflow-twinbeam-train-1")
-    asked: list[dict[str, Any]] = []
-    cancelled: list[str] = []
+    def __call__(self, **_: Any) -> FakeVertex:
+        return self
 
-    class Hook:
-        def __init__(self, **_: Any): ...
+    def create_custom_job(self, **told: Any) -> Any:
+        self.asked.append(told)
+        self.active.append("7")
+        return self.job("7", "JOB_STATE_RUNNING")
 
-        def create_custom_job(self, **told: Any) -> CustomJob:
-            asked.append(told)
-            return CustomJob(name="projects/p/locations/r/customJobs/7")
+    def job(self, number: str, state: str) -> Any:
+        from google.cloud.aiplatform_v1 import CustomJob
 
-        def extract_custom_job_id(self, custom_job_name: str) -> str:
-            return custom_job_name.rpartition("/")[2]
+        return CustomJob(name=f"projects/p/locations/r/customJobs/{number}", state=state)
 
-        def cancel_custom_job(self, **told: Any) -> None:
-            cancelled.append(told["custom_job"])
+    def list_custom_jobs(self, *, filter: str, page_size, page_token, read_mask, **_: Any) -> list:
+        assert filter == 'display_name="airflow-twinbeam-train-1"'
+        ended = [self.job("5", "JOB_STATE_FAILED"), self.job("6", "JOB_STATE_SUCCEEDED")]
+        return ended + [self.job(number, "JOB_STATE_RUNNING") for number in self.active]
 
-    monkeypatch.setattr(custom_job, "CustomJobHook", Hook)
+    def extract_custom_job_id(self, custom_job_name: str) -> str:
+        return custom_job_name.rpartition("/")[2]
+
+    def cancel_custom_job(self, *, custom_job: str, project_id: str, region: str, **_: Any) -> None:
+        self.cancelled.append(custom_job)
+        self.active.remove(custom_job)
+
+
+@pytest.fixture
+def vertex(monkeypatch: pytest.MonkeyPatch) -> FakeVertex:
+    from airflow.providers.google.cloud.hooks.vertex_ai import custom_job as hooks
+    from airflow.providers.google.cloud.operators.vertex_ai import custom_job as operators
+
+    fake = FakeVertex()
+    monkeypatch.setattr(hooks, "CustomJobHook", fake)
+    monkeypatch.setattr(operators, "CustomJobHook", fake)
+    return fake
+
+
+MACHINE = {
+    "image": "registry/twinbeam:1",
+    "machine_type": "n1-standard-8",
+    "accelerator_type": "NVIDIA_TESLA_T4",
+    "accelerator_count": 1,
+}
+
+
+@pytest.fixture
+def train_step(tmp_path: Path) -> dict[str, Any]:
+    cloud = {"project": "my-project", "region": "europe-west4", "train": MACHINE}
+    told = settings(tmp_path, where="cloud", cloud=cloud)
+    flags = {"examples": "gs://b/examples", "output": f"{tmp_path}/bundle", "seed": None}
+    return twinbeam_train.train_step(told, flags, name="airflow-twinbeam-train-1")
+
+
+def train(step: dict[str, Any]) -> tuple[twinbeam_train.TrainStep, Any]:
+    """The task once it waits, and what it waits with."""
     task = twinbeam_train.TrainStep(task_id="train", step=step)
     instance = SimpleNamespace(xcom_push=lambda **_: None)
     with pytest.raises(TaskDeferred) as deferred:
         task.execute({"ti": instance, "task_instance": instance, "task": task})
-    task.on_kill()
-    job = CustomJob(asked[0]["custom_job"])  # refuses a field that it does not know
-    spec = job.job_spec.worker_pool_specs[0]
+    return task, deferred.value.trigger
 
-    assert deferred.value.trigger.job_id == "7" and cancelled == ["7"]
-    assert (job.display_name, spec.replica_count) == ("airflow-twinbeam-train-1", 1)
-    assert spec.machine_spec.accelerator_type.name == "NVIDIA_TESLA_T4"
-    assert spec.container_spec.image_uri == "registry/twinbeam:1"
-    assert list(spec.container_spec.command) == ["python"]
-    assert list(spec.container_spec.args) == [
-        "-m", "pipelines.train", "--examples=gs://b/examples", f"--output={flags['output']}",
+
+def test_training_asks_vertex_for_a_job(train_step: dict[str, Any], vertex: FakeVertex):
+    from google.cloud.aiplatform_v1 import CustomJob
+
+    _, trigger = train(train_step)
+    job = CustomJob(vertex.asked[0]["custom_job"])  # refuses a field that it does not know
+    pool = job.job_spec.worker_pool_specs[0]
+
+    assert (trigger.custom_job_id, trigger.location) == ("7", "europe-west4")
+    assert (job.display_name, pool.replica_count) == ("airflow-twinbeam-train-1", 1)
+    assert pool.machine_spec.accelerator_type.name == "NVIDIA_TESLA_T4"
+    assert pool.container_spec.image_uri == "registry/twinbeam:1"
+    assert list(pool.container_spec.command) == ["python"]
+    assert list(pool.container_spec.args) == [
+        "-m", "pipelines.train", "--examples=gs://b/examples", f"--output={train_step['output']}",
     ]  # fmt: skip
+
+
+def test_a_retry_of_training_adopts_the_job(train_step: dict[str, Any], vertex: FakeVertex):
+    train(train_step)
+    _, trigger = train(train_step)
+
+    assert trigger.custom_job_id == "7" and len(vertex.asked) == 1
+
+
+def test_training_that_is_killed_takes_its_job_with_it(
+    train_step: dict[str, Any], vertex: FakeVertex
+):
+    task, _ = train(train_step)
+    task.on_kill()
+    train(train_step)
+    twinbeam_train.stop_training.function(train_step)
+    twinbeam_train.stop_training.function(train_step)  # there is nothing left to stop
+
+    assert vertex.cancelled == ["7", "7"] and vertex.active == []

@@ -1,0 +1,142 @@
+"""A headless Chromium, led over its DevTools protocol: open a page, wait for text, click, look.
+
+python -m tests.airflow.browser http://127.0.0.1:8080 docs/images takes the pictures of the docs.
+"""
+
+from __future__ import annotations
+
+import base64
+import itertools
+import json
+import shutil
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+from typing import Any
+from urllib.request import ProxyHandler, build_opener
+
+BROWSER = (
+    shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
+)
+
+
+class Browser:
+    """One page; `said` keeps what its console called an error."""
+
+    def __init__(self, width: int = 1280, height: int = 800):
+        from websockets.sync.client import connect
+
+        self.profile = tempfile.TemporaryDirectory(prefix="browser-", ignore_cleanup_errors=True)
+        self.process = subprocess.Popen(
+            [BROWSER, "--headless", "--no-sandbox", "--disable-gpu", "--no-first-run",
+             "--disable-background-networking", "--hide-scrollbars", "--remote-debugging-port=0",
+             f"--window-size={width},{height}", f"--user-data-dir={self.profile.name}",
+             "--no-proxy-server", "about:blank"],
+            stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
+        )  # fmt: skip
+        port = self._port()
+        tell = build_opener(ProxyHandler({})).open(f"http://127.0.0.1:{port}/json", timeout=30)
+        page = next(each for each in json.loads(tell.read()) if each["type"] == "page")
+        self.socket = connect(page["webSocketDebuggerUrl"], max_size=None, proxy=None)
+        self.numbers = itertools.count(1)
+        self.said: list[str] = []
+        self.ask("Page.enable")
+        self.ask("Runtime.enable")
+
+    def _port(self) -> str:
+        file = Path(self.profile.name, "DevToolsActivePort")
+        end = time.monotonic() + 60
+        while not (file.exists() and file.read_text().strip()):
+            assert time.monotonic() < end and self.process.poll() is None, "no browser"
+            time.sleep(0.05)
+        return file.read_text().splitlines()[0]
+
+    def ask(self, method: str, **parameters: Any) -> dict[str, Any]:
+        """Calls a method of the protocol."""
+        number = next(self.numbers)
+        self.socket.send(json.dumps({"id": number, "method": method, "params": parameters}))
+        while True:
+            told = json.loads(self.socket.recv(timeout=60))
+            if told.get("method") == "Runtime.exceptionThrown":
+                self.said.append(json.dumps(told["params"])[:500])
+            if told.get("id") == number:
+                return told["result"]
+
+    def run(self, script: str) -> Any:
+        """The value of an expression in the page."""
+        return self.ask("Runtime.evaluate", expression=script, returnByValue=True)["result"].get(
+            "value"
+        )
+
+    def text(self) -> str:
+        return self.run("document.body ? document.body.innerText : ''") or ""
+
+    def wait(self, *words: str, seconds: float = 90) -> str:
+        """The page's text, once all the words are in it."""
+        end = time.monotonic() + seconds
+        while not all(word in (found := self.text()) for word in words):
+            missing = [word for word in words if word not in found]
+            assert time.monotonic() < end, f"not in the page: {missing}; it says: {found[:3000]}"
+            time.sleep(0.2)
+        return found
+
+    def open(self, url: str, *words: str) -> str:
+        self.ask("Page.navigate", url=url)
+        return self.wait(*words)
+
+    def click(self, label: str, kind: str = "button") -> None:
+        """Clicks what has this text or label, once it is there."""
+        script = f"""(() => {{
+          const all = [...document.querySelectorAll({kind!r})];
+          const found = all.find(e => e.innerText.trim() === {label!r})
+            || all.find(e => e.getAttribute('aria-label') === {label!r})
+            || all.find(e => e.innerText.includes({label!r}));
+          if (found) found.click();
+          return Boolean(found);
+        }})()"""
+        end = time.monotonic() + 60
+        while not self.run(script):
+            assert time.monotonic() < end, f"no {kind} {label!r}"
+            time.sleep(0.2)
+
+    def picture(self, path: Path) -> None:
+        shot = self.ask("Page.captureScreenshot", format="png")["data"]
+        path.write_bytes(base64.b64decode(shot))
+
+    def close(self) -> None:
+        self.socket.close()
+        self.process.terminate()
+        self.process.wait(30)
+        self.profile.cleanup()
+
+
+def last_run(browser: Browser, url: str) -> None:
+    """Shows the grid and the graph of the newest run of `twinbeam_daily`."""
+    browser.open(f"{url}/dags/twinbeam_daily", "score", "publish")
+
+
+def form(browser: Browser, url: str) -> str:
+    """Opens the form that starts a run; returns what it says."""
+    browser.open(f"{url}/dags/twinbeam_daily", "score", "publish")
+    browser.click("Trigger")
+    return browser.wait("Pairs", "Rejected rows")
+
+
+def main() -> None:
+    url, folder = sys.argv[1].rstrip("/"), Path(sys.argv[2])
+    browser = Browser()
+    try:
+        last_run(browser, url)
+        time.sleep(3)
+        browser.picture(folder / "airflow-run.png")
+        form(browser, url)
+        time.sleep(2)
+        browser.picture(folder / "airflow-form.png")
+    finally:
+        browser.close()
+
+
+if __name__ == "__main__":
+    main()
