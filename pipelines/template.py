@@ -36,6 +36,14 @@ _REGEXES = {
     "model_sha256": r"^[0-9a-f]{64}$",
     "accelerator": r"^[a-z][a-z0-9-]*:[1-9][0-9]*$",
 }
+_IMAGE = {
+    "name": "sdk_container_image",
+    "label": "Image of the workers",
+    "helpText": "The image that the workers start; the template's own image will do.",
+    "isOptional": False,
+    "regexes": [r"^[a-z0-9.-]+/[a-zA-Z0-9._/-]+(:[a-zA-Z0-9._-]+|@sha256:[0-9a-f]{64})?$"],
+    "paramType": "TEXT",
+}
 _BY_TYPE = {options.positive: _WHOLE, options.fraction: _FRACTION, int: _NUMBER, float: _NUMBER}
 
 
@@ -59,7 +67,7 @@ def metadata(step: str) -> dict[str, Any]:
     return {
         "name": f"twinbeam {step}",
         "description": flags_of(step).description,
-        "parameters": [described, *(_parameter(action) for action in actions)],
+        "parameters": [described, _IMAGE, *(_parameter(action) for action in actions)],
     }
 
 

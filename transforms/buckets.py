@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
 SCHEME = "gs://"
 EMULATOR = "STORAGE_EMULATOR_HOST"
-CREDENTIALS_SECONDS = 2.0
+CREDENTIALS_SECONDS = 3.0
 NO_CREDENTIALS = (
     "no Google Cloud credentials were found, which gs:// and Dataflow need; run "
     "'gcloud auth application-default login', or set GOOGLE_APPLICATION_CREDENTIALS to a key file"
@@ -51,6 +51,8 @@ def find_credentials() -> Any:
     """
     if os.environ.get(EMULATOR):
         return None
+    import google.auth  # noqa: F401 (on a busy machine this takes longer than the search)
+
     found: list[Any] = []
     search = threading.Thread(target=_search_credentials, args=(found,), daemon=True)
     search.start()

@@ -86,7 +86,7 @@ def test_the_parameters_are_those_of_the_command(step: str):
     assert kept == template.metadata(step), "run make template"
 
     flags = {action.dest for action in template.flags_of(step)._actions} - set(template.LEFT_OUT)
-    assert {one["name"] for one in kept["parameters"]} == flags | {"step"}
+    assert {one["name"] for one in kept["parameters"]} == flags | {"step", "sdk_container_image"}
     for one in kept["parameters"]:
         assert one["helpText"].endswith(".") and len(one["helpText"]) > 10
         assert re.fullmatch(r"[a-zA-Z][a-zA-Z0-9_]*", one["name"])
@@ -98,6 +98,7 @@ def test_the_parameters_are_those_of_the_command(step: str):
     ("name", "good", "bad"),
     [
         ("step", "score", "train"),
+        ("sdk_container_image", "europe-docker.pkg.dev/p/twinbeam/worker:1", "worker:1"),
         ("input", "gs://b/in/*.parquet gs://b/more/x.parquet", "in/*.parquet"),
         ("model", "gs://bucket/bundle", "bundle"),
         ("output", "gs://bucket/out", "gs:///out"),
