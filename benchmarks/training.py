@@ -276,9 +276,9 @@ One epoch of `char-bilstm-manhattan` on 72,087 pairs of BQ. Made by
 
     python -m benchmarks.training --examples out/bq/examples
 
-on {os.cpu_count()} cores ({platform.machine()}), TensorFlow {version("tensorflow")}, Keras {version("keras")}.
-Each way runs in a process of its own, one after the other. Of several runs the fastest counts:
-other work on the machine can only slow one down, and two workers on both cores more than one on one.
+on {os.cpu_count()} cores ({platform.machine()}), TensorFlow {version("tensorflow")},
+Keras {version("keras")}. Each way runs in a process of its own, one after the other. Of several
+runs the fastest counts: other work on the machine can only slow one down.
 """
 
 
