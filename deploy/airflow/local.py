@@ -50,6 +50,7 @@ def environment(home: Path, port: int, settings: dict[str, Any]) -> dict[str, st
         "CORE__EXECUTOR": "LocalExecutor",
         "CORE__PARALLELISM": 2,
         "CORE__FERNET_KEY": keys["fernet"],
+        "WORKERS__EXECUTION_API_TIMEOUT": 60,  # not 5 s: the machine may be busy with other things
         "CORE__EXECUTION_API_SERVER_URL": f"http://127.0.0.1:{port}/execution/",
         # Whoever may use this machine's loopback may use the page: a demonstration, no service.
         "CORE__SIMPLE_AUTH_MANAGER_ALL_ADMINS": True,
