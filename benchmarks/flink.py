@@ -32,7 +32,9 @@ ROOT = Path(__file__).resolve().parents[1]
 def running() -> Iterator[None]:
     """A cluster of two TaskManagers with one slot each."""
     if cluster.overview():
-        raise SystemExit("a Flink cluster runs already; stop it with: make flink-down")
+        raise SystemExit(
+            f"a Flink cluster runs at {cluster.REST} already; stop it with: make flink-down"
+        )
     try:
         cluster.up(cluster.Cluster(task_managers=2, slots=1))
         yield
@@ -43,9 +45,9 @@ def running() -> Iterator[None]:
 def start(model: str, source: str, output: str, *flags: str) -> subprocess.Popen:
     """Starts a scoring run on the cluster."""
     command = [sys.executable, "-m", "pipelines.score", "--model", model, "--input", source]
-    command += ["--output", output, "--runner=FlinkRunner", "--flink_master=127.0.0.1:8081"]
+    command += ["--output", output, "--runner=FlinkRunner", f"--flink_master={cluster.REST}"]
     command += [f"--flink_job_server_jar={jars.JOB_SERVER}", "--environment_type=EXTERNAL"]
-    command += ["--environment_config=localhost:50000", *flags]
+    command += [f"--environment_config=localhost:{cluster.POOL_PORT}", *flags]
     return subprocess.Popen(command, cwd=ROOT, stdout=sys.stderr, stderr=subprocess.DEVNULL)
 
 

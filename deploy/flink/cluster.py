@@ -26,11 +26,13 @@ from typing import Any
 
 from deploy.flink import jars
 
-RUN = jars.HOME / "run"
+PORT = int(os.environ.get("TWINBEAM_FLINK_PORT", "8081"))  # another one for a second cluster
+RUN = jars.HOME / ("run" if PORT == 8081 else f"run-{PORT}")
 CONF = RUN / "conf"
 PROCESSES = RUN / "processes.json"
-REST = "http://127.0.0.1:8081"
-POOL_PORT = 50000
+REST = f"http://127.0.0.1:{PORT}"
+RPC_PORT = PORT - 8081 + 6123
+POOL_PORT = PORT - 8081 + 50000
 JOB_MANAGER = "org.apache.flink.runtime.entrypoint.StandaloneSessionClusterEntrypoint"
 TASK_MANAGER = "org.apache.flink.runtime.taskexecutor.TaskManagerRunner"
 # The slots are the parallelism: a worker's TensorFlow takes one thread.
@@ -87,12 +89,12 @@ class Cluster:
         """Flink's configuration; memory is for a small machine, Python's comes on top."""
         return {
             "jobmanager.rpc.address": "127.0.0.1",
-            "jobmanager.rpc.port": 6123,
+            "jobmanager.rpc.port": RPC_PORT,
             "jobmanager.bind-host": "127.0.0.1",
             "jobmanager.execution.failover-strategy": "region",
             "rest.address": "127.0.0.1",
             "rest.bind-address": "127.0.0.1",
-            "rest.port": 8081,
+            "rest.port": PORT,
             "taskmanager.host": "127.0.0.1",
             "taskmanager.bind-host": "127.0.0.1",
             "taskmanager.numberOfTaskSlots": self.slots,
@@ -115,7 +117,7 @@ class Cluster:
             "heartbeat.interval": 2000,
             "heartbeat.timeout": 10000,
             "restart-strategy.type": "fixed-delay",
-            "restart-strategy.fixed-delay.attempts": 10,
+            "restart-strategy.fixed-delay.attempts": 5,
             "restart-strategy.fixed-delay.delay": "3 s",
             "io.tmp.dirs": str(RUN / "tmp"),
         }

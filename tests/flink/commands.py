@@ -8,8 +8,10 @@ import subprocess
 from pathlib import Path
 from typing import Any
 
+from deploy.flink import cluster
+
 ROOT = Path(__file__).resolve().parents[2]
-MASTER = "--flink_master=127.0.0.1:8081"
+MASTER = f"--flink_master={cluster.REST} --environment_config=localhost:{cluster.POOL_PORT}"
 
 
 def start(target: str, **variables: Any) -> subprocess.Popen:
@@ -36,7 +38,7 @@ def on_flink(target: str, *, ARGS: str = "", **variables: Any) -> subprocess.Pop
 
 def finish(run: subprocess.Popen) -> str:
     """Waits for a command's good end; what it printed."""
-    printed, _ = run.communicate(timeout=240)
+    printed, _ = run.communicate(timeout=800)
     assert run.returncode == 0, printed
     return printed
 

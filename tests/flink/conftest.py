@@ -21,7 +21,7 @@ def flink() -> Iterator[cluster.Cluster]:
     if shutil.which("java") is None:
         pytest.skip("Flink needs Java, and there is none")
     if cluster.overview():
-        pytest.fail("a Flink cluster runs on port 8081 already; stop it with: make flink-down")
+        pytest.fail(f"a Flink cluster runs at {cluster.REST} already; stop it: make flink-down")
     started = cluster.Cluster()
     try:
         cluster.up(started)

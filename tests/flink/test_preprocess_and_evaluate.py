@@ -12,7 +12,7 @@ import pytest
 from deploy.flink import cluster
 from tests.flink.commands import finish, make, manifest, on_flink
 
-pytestmark = pytest.mark.flink
+pytestmark = [pytest.mark.flink, pytest.mark.timeout(900)]
 
 
 def test_the_same_vocabulary_and_examples(

@@ -13,7 +13,7 @@ from deploy.flink import cluster
 from tests.flink.commands import finish, manifest, on_flink, sums
 from tests.flink.conftest import FILES, ROWS
 
-pytestmark = pytest.mark.flink
+pytestmark = [pytest.mark.flink, pytest.mark.timeout(900)]
 SHARDS = FILES * ROWS // 1000
 SAME = ("rows_in", "rows_scored", "rows_rejected", "rejected_by_reason", "shards", "files")
 
