@@ -23,6 +23,7 @@ from tests.scoring_kit import EqualBundle, pairs, write
 from transforms.errors import RunError, UserError
 
 ROOT = Path(__file__).resolve().parent.parent.parent
+pytestmark = pytest.mark.timeout(600)  # each makes a source package: long on a busy machine
 GPU = "type:nvidia-tesla-t4;count:2;install-nvidia-driver"
 
 
