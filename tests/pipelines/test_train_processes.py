@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import os
-import signal
 import subprocess
 import sys
 from pathlib import Path
@@ -98,37 +97,6 @@ def test_two_workers_give_the_bundle_of_one_and_the_chief_alone_writes(examples,
         assert ours["loss"] == pytest.approx(theirs["loss"], rel=1e-4)
         assert ours["eval_loss"] == pytest.approx(theirs["eval_loss"], rel=1e-3)
         assert ours["eval_accuracy"] == pytest.approx(theirs["eval_accuracy"], abs=0.02)
-
-
-def test_the_chief_is_killed_and_all_go_on_then_there_is_nothing_left_to_do(examples, tmp_path):
-    flags = ("--checkpoints", tmp_path / "checkpoints", "--checkpoint_steps", 2)
-    chief, other = both(examples, tmp_path / "bundle", *flags)
-    for line in chief.stdout:
-        if line.startswith("epoch 1/3"):
-            chief.send_signal(signal.SIGKILL)
-            break
-    assert finish(chief)[0] == -signal.SIGKILL
-    assert finish(other)[0] != 0  # it does not wait for ever
-    assert not (tmp_path / "bundle").exists()
-
-    again = [finish(each) for each in both(examples, tmp_path / "bundle", *flags)]
-    assert [code for code, _, _ in again] == [0, 0], [errors[-500:] for _, _, errors in again]
-    assert "going on from the checkpoint in" in again[0][1]
-    bundle.verify(str(tmp_path / "bundle"))
-
-    before = (tmp_path / "bundle/manifest.json").read_bytes()
-    code, out, errors = finish(
-        start("train", "--examples", examples, "--output", tmp_path / "bundle", *flags)
-    )
-    assert code == 0, errors
-    assert "nothing to do: this run's bundle is in" in out
-    assert (tmp_path / "bundle/manifest.json").read_bytes() == before
-    code, _, errors = finish(
-        start(
-            "train", "--examples", examples, "--output", tmp_path / "bundle", *flags, "--seed", 7
-        )
-    )  # fmt: skip
-    assert code == 2 and "is not empty" in errors
 
 
 def test_workers_that_would_train_other_things_are_told_so(examples, tmp_path):
