@@ -117,8 +117,8 @@ class Cluster:
             "heartbeat.interval": 2000,
             "heartbeat.timeout": 10000,
             "restart-strategy.type": "fixed-delay",
-            "restart-strategy.fixed-delay.attempts": 5,
-            "restart-strategy.fixed-delay.delay": "3 s",
+            "restart-strategy.fixed-delay.attempts": 8,
+            "restart-strategy.fixed-delay.delay": "10 s",  # a pool needs time to come back
             "io.tmp.dirs": str(RUN / "tmp"),
         }
 
