@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from itertools import pairwise
 from typing import Any, Literal
 
@@ -24,6 +24,7 @@ from transforms.pairs import PairColumns
 
 BATCH_ROWS = 65_536
 BATCH_BYTES = 64 << 20
+FOOTER_THREADS = 64  # object storage answers slowly, not busily
 MAX_NAME_BYTES = 200  # file systems allow 255, and hidden names are longer
 
 
@@ -94,8 +95,17 @@ def plan(
         UserError: names the file and what is wrong with it; nothing was done.
     """
     found = find(patterns)
-    with ThreadPoolExecutor(max_workers=16) as pool:  # object storage answers slowly, not busily
-        footers = list(pool.map(lambda file: _footer_or_error(file.path, columns), found))
+    schemas: dict[bytes, pa.Schema] = {}
+
+    def look(path: str) -> Footer | UserError:
+        footer = _footer_or_error(path, columns)
+        if isinstance(footer, UserError):
+            return footer
+        same = schemas.setdefault(footer.schema.serialize().to_pybytes(), footer.schema)
+        return replace(footer, schema=same)  # one schema for all the files that have it
+
+    with ThreadPoolExecutor(max_workers=FOOTER_THREADS) as pool:
+        footers = list(pool.map(look, [file.path for file in found]))
     rejected = tuple(
         RejectedFile(file.path, str(footer))
         for file, footer in zip(found, footers, strict=True)

@@ -12,6 +12,7 @@ from tests.scoring_kit import EqualBundle, EqualScorer, pairs, run_score, write
 from transforms import blocks, ledger
 from transforms.drift import add_up
 from transforms.errors import RunError
+from transforms.pairs import PairColumns
 
 NAMES = [f"part-{number:03d}.parquet" for number in range(57)]
 
@@ -102,7 +103,7 @@ def test_a_job_that_starts_anew_keeps_finished_shards(
     write(tmp_path / "in.parquet", pairs(40), row_group_size=10)
     first = run_score(tmp_path / "in.parquet", tmp_path / "out", "--shard_rows", "10")
     (tmp_path / "out/_SUCCESS").unlink()
-    shards = score.plan([str(tmp_path / "in.parquet")], score.PairColumns(), shard_rows=10).shards
+    shards = score.plan([str(tmp_path / "in.parquet")], PairColumns(), shard_rows=10).shards
     key = next(iter(ledger._accounts(str(tmp_path / "out"), names(tmp_path / "out")).values()))
     found = [ledger.find_account(str(tmp_path / "out"), shard, key.run_key) for shard in shards]
     assert [each.files[0].name for each in found if each] == [f["name"] for f in first["files"]]
@@ -115,6 +116,10 @@ def names(folder: Path) -> list[str]:
     return [str(path.relative_to(folder)) for path in folder.rglob("*") if path.is_file()]
 
 
+class NoScorer:
+    """Cannot score."""
+
+
 def test_shards_with_an_account_are_not_scored(tmp_path: Path) -> None:
     import apache_beam as beam
     from apache_beam.testing.util import assert_that, equal_to
@@ -124,7 +129,7 @@ def test_shards_with_an_account_are_not_scored(tmp_path: Path) -> None:
     from transforms.shards import plan_shards
 
     path = str(write(tmp_path / "in.parquet", pairs(20), row_group_size=10))
-    shards = plan_shards([path], score.PairColumns(), shard_rows=10)
+    shards = plan_shards([path], PairColumns(), shard_rows=10)
     settings = ScoreSettings(str(tmp_path / "out"), "key")
 
     def run(load) -> None:
@@ -137,4 +142,4 @@ def test_shards_with_an_account_are_not_scored(tmp_path: Path) -> None:
             assert_that(accounts | beam.Map(lambda a: a.rows_scored), equal_to([10, 10]))
 
     run(EqualScorer)
-    run(object)  # which cannot score: only accounts are read
+    run(NoScorer)  # only accounts are read

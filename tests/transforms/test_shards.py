@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import threading
+
 import duckdb
 import pyarrow as pa
 import pytest
@@ -96,3 +98,20 @@ def test_a_file_that_is_gone_or_another_is_noticed(tmp_path):
     source.unlink()
     with pytest.raises(RunError, match="vanished"):
         shards.shard_schema(shard)
+
+
+def test_footers_are_read_side_by_side_and_schemas_kept_once(tmp_path, monkeypatch):
+    """Object storage takes its time for each answer, and a plan may hold very many files."""
+    together = threading.Barrier(32, timeout=60)
+    for number in range(32):
+        write(tmp_path / f"{number:02d}.parquet", pairs(1))
+    read = shards.checked_footer
+
+    def slow(path, columns):
+        together.wait()  # breaks, and the plan fails, unless 32 are asked for at a time
+        return read(path, columns)
+
+    monkeypatch.setattr(shards, "checked_footer", slow)
+    plan = shards.plan([str(tmp_path / "*.parquet")], COLUMNS, shard_rows=10)
+    assert len(plan.shards) == 32
+    assert len({id(schema) for schema in plan.schemas.values()}) == 1
