@@ -3,8 +3,8 @@
     python -m benchmarks.flink slots --model BUNDLE --input ../shared/data/lcqmc_train.parquet
     python -m benchmarks.flink memory --model BUNDLE --input ../shared/data/bq_train80k.parquet
 
-It starts a cluster of two TaskManagers with a slot each and stops it at the end. A worker's
-TensorFlow has one thread, so two slots are two cores.
+It starts a cluster of two TaskManagers with a slot each and stops it at the end. The workers share
+the cores, so on two cores each has one.
 """
 
 from __future__ import annotations

@@ -35,10 +35,6 @@ RPC_PORT = PORT - 8081 + 6123
 POOL_PORT = PORT - 8081 + 50000
 JOB_MANAGER = "org.apache.flink.runtime.entrypoint.StandaloneSessionClusterEntrypoint"
 TASK_MANAGER = "org.apache.flink.runtime.taskexecutor.TaskManagerRunner"
-# The slots are the parallelism: a worker's TensorFlow takes one thread.
-ONE_THREAD = dict.fromkeys(
-    ("TF_NUM_INTRAOP_THREADS", "TF_NUM_INTEROP_THREADS", "OMP_NUM_THREADS"), "1"
-)
 # Flink and its serialiser look into Java's own classes; Java 17 has to be asked for that.
 _OPENED = ("lang", "lang.reflect", "io", "net", "nio", "text", "time", "util", "util.concurrent")
 _JAVA = (
@@ -135,6 +131,7 @@ class Cluster:
             named = ["-D", f"taskmanager.resource-id={name}"]
             commands[name] = [*java, *own, TASK_MANAGER, *config, *named]
             listen = [f"--host={_pool_host(number)}", f"--port={POOL_PORT}"]
+            listen += [f"--cores={_cores(number, self.task_managers)}"]
             pool = [sys.executable, "-m", "deploy.flink.worker_pool", *listen]
             commands[f"worker-pool-{number}"] = pool
         return commands
@@ -151,6 +148,13 @@ class Cluster:
 
 def _pool_host(number: int) -> str:
     return f"127.0.0.{number + 1}"
+
+
+def _cores(number: int, pools: int) -> str:
+    """A pool's share of the cores: together they use each once, as long as there are enough."""
+    cores = sorted(os.sched_getaffinity(0))
+    own = cores[number - 1 :: pools] or [cores[(number - 1) % len(cores)]]
+    return ",".join(map(str, own))
 
 
 _LOG4J = """\
@@ -223,7 +227,6 @@ def _start(name: str, command: list[str]) -> Process:
         process = subprocess.Popen(
             command,
             cwd=jars.HERE.parents[1],
-            env=os.environ | ONE_THREAD,
             stdin=subprocess.DEVNULL,
             stdout=log,
             stderr=log,

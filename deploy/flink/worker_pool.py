@@ -86,11 +86,14 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--host", default="127.0.0.1", help="address to listen at")
     parser.add_argument("--port", type=int, default=50000, help="port to listen at")
+    parser.add_argument("--cores", help="for its workers, such as 0,2; all without it")
     parser.add_argument("--parent", type=int, help=argparse.SUPPRESS)
     parser.add_argument("worker", nargs="*", help=argparse.SUPPRESS)
     args = parser.parse_args()
     if args.worker:
         return work(args.parent, *args.worker)
+    if args.cores:  # a worker encodes on as many cores as it may use
+        os.sched_setaffinity(0, map(int, args.cores.split(",")))
     logging.basicConfig(level=logging.INFO)
     server = serve(args.host, args.port)
     logging.info("listening at %s:%d", args.host, args.port)
