@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import os
 import subprocess
 from pathlib import Path
 from typing import Any
@@ -20,6 +21,8 @@ def start(target: str, **variables: Any) -> subprocess.Popen:
     return subprocess.Popen(
         ["make", "--no-print-directory", target, *given],
         cwd=ROOT,
+        # Without the variables that the make around this test was given.
+        env={key: value for key, value in os.environ.items() if "MAKE" not in key},
         text=True,
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
