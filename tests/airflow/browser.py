@@ -47,7 +47,7 @@ class Browser:
 
     def _port(self) -> str:
         file = Path(self.profile.name, "DevToolsActivePort")
-        end = time.monotonic() + 60
+        end = time.monotonic() + 240
         while not (file.exists() and file.read_text().strip()):
             assert time.monotonic() < end and self.process.poll() is None, "no browser"
             time.sleep(0.05)
@@ -58,7 +58,7 @@ class Browser:
         number = next(self.numbers)
         self.socket.send(json.dumps({"id": number, "method": method, "params": parameters}))
         while True:
-            told = json.loads(self.socket.recv(timeout=60))
+            told = json.loads(self.socket.recv(timeout=240))
             if told.get("method") == "Runtime.exceptionThrown":
                 self.said.append(json.dumps(told["params"])[:500])
             if told.get("id") == number:
@@ -73,7 +73,7 @@ class Browser:
     def text(self) -> str:
         return self.run("document.body ? document.body.innerText : ''") or ""
 
-    def wait(self, *words: str, seconds: float = 90) -> str:
+    def wait(self, *words: str, seconds: float = 240) -> str:
         """The page's text, once all the words are in it."""
         end = time.monotonic() + seconds
         while not all(word in (found := self.text()) for word in words):
@@ -96,7 +96,7 @@ class Browser:
           if (found) found.click();
           return Boolean(found);
         }})()"""
-        end = time.monotonic() + 60
+        end = time.monotonic() + 240
         while not self.run(script):
             assert time.monotonic() < end, f"no {kind} {label!r}"
             time.sleep(0.2)

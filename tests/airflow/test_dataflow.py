@@ -52,7 +52,7 @@ def cloud(running_cloud: FakeCloud, monkeypatch: pytest.MonkeyPatch, polls: list
     connection |= {"extra": {"project": running_cloud.told["project"]}}
     monkeypatch.setenv("AIRFLOW_CONN_GOOGLE_CLOUD_DEFAULT", json.dumps(connection))
     endpoint = ClientOptions(api_endpoint=running_cloud.told["endpoint"] + "/")
-    monkeypatch.setattr(dataflow.DataflowHook, "get_client_options", lambda _: endpoint)
+    monkeypatch.setattr(dataflow.DataflowHook, "get_client_options", lambda *_, **__: endpoint)
 
     async def get_job(_: Any, job_id: str, **__: Any) -> Job:
         happens = polls.pop(0) if len(polls) > 1 else polls[0]

@@ -112,13 +112,16 @@ def test_the_gate_refuses_a_worse_bundle(data: Path, trained: SimpleNamespace, r
 
 
 def test_without_a_bundle_the_first_task_says_what_to_do(
-    data: Path, tmp_path: Path, run_dag: RunDag, capsys: pytest.CaptureFixture[str]
+    data: Path, tmp_path: Path, run_dag: RunDag
 ):
     shutil.copytree(data / "pairs/2026-11-17", tmp_path / "pairs/2026-11-17")
-    done = run_dag("twinbeam_daily", settings(tmp_path, alert_url=None), "2026-11-17")
+    told = []
+    with listening(told) as url:
+        done = run_dag("twinbeam_daily", settings(tmp_path, alert_url=url), "2026-11-17")
 
-    assert done.state == "failed" and done.tasks["plan"] != "success"
-    assert "no bundle was promoted yet" in capsys.readouterr().out
+    assert done.state == "failed" and done.tasks["plan"] == "failed"
+    assert len(told) == 1, "once, after the last try"
+    assert "no bundle was promoted yet" in told[0]["text"]
     assert not (tmp_path / "scores").exists()
 
 
