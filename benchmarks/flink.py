@@ -21,6 +21,10 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.parquet as pq
+
 from benchmarks.growth import make_pairs
 from benchmarks.run import without_repeats
 from deploy.flink import cluster, jars
@@ -68,11 +72,21 @@ def speed(model: str, source: str, slots: int, shard_rows: int) -> tuple[float, 
         return manifest["rows_in"] / manifest["seconds_scoring"], manifest["rows_in"] / wall
 
 
-def compare_slots(model: str, source: str, shard_rows: int, runs: int) -> None:
+def repeat(source: str, path: str, times: int) -> None:
+    """Writes all pairs so many times, with other sentences each time: a mark at their ends."""
+    table = pq.read_table(source)
+    with pq.ParquetWriter(path, table.schema) as writer:
+        for mark in map(str, range(times)):
+            marked = [pc.binary_join_element_wise(column, mark, "") for column in table.columns]
+            writer.write_table(pa.table(marked, schema=table.schema), row_group_size=1_024)
+
+
+def compare_slots(model: str, source: str, shard_rows: int, runs: int, times: int) -> None:
     """Prints pairs a second with one and with two slots, run by run in turn."""
     with tempfile.TemporaryDirectory(prefix="twinbeam-bench-") as folder, running():
         pairs = folder + "/pairs.parquet"
-        without_repeats(source, pairs, row_group_size=1_024)
+        without_repeats(source, folder + "/once.parquet")
+        repeat(folder + "/once.parquet", pairs, times)
         found: dict[int, list[tuple[float, float]]] = {1: [], 2: []}
         for _ in range(runs):
             for slots, speeds in found.items():
@@ -129,10 +143,11 @@ def main() -> None:
     parser.add_argument("--input", required=True, metavar="PARQUET")
     parser.add_argument("--rows", type=int, default=5_000_000, help="of the run over many pairs")
     parser.add_argument("--shard_rows", type=int, default=8_192, help="of the runs by slots")
+    parser.add_argument("--times", type=int, default=3, help="more work for the runs by slots")
     parser.add_argument("--runs", type=int, default=1)
     args = parser.parse_args()
     if args.what == "slots":
-        compare_slots(args.model, args.input, args.shard_rows, args.runs)
+        compare_slots(args.model, args.input, args.shard_rows, args.runs, args.times)
     else:
         measure_memory(args.model, args.input, args.rows)
 
