@@ -6,77 +6,34 @@ Dataflow: the same with --runner=DataflowRunner --project=… --region=… --tem
 
 from __future__ import annotations
 
-import argparse
 import sys
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass
 from importlib.metadata import version
-from typing import Any, Literal
+from typing import Any
 
 import apache_beam as beam
 import pyarrow as pa
 from apache_beam.options.pipeline_options import PipelineOptions
 from apache_beam.utils.shared import Shared
 
-from model.handler import BundleScorer, ScoreOptions
+from model.handler import BundleScorer
 from pipelines import dataflow, dataflow_jobs, estimate, options
 from pipelines.progress import show_progress
 from pipelines.running import running
+from pipelines.score_commit import Commit, trained_profile
+from pipelines.score_run import ScoreRun, parse
 from transforms import blocks, drift, files, ledger
-from transforms.drift_page import drift_page
 from transforms.embedding_store import EmbeddingStore
 from transforms.encode_once import EncodeOnce, bucket_count
-from transforms.errors import RunError, UserError
+from transforms.errors import UserError
 from transforms.lock import lock
-from transforms.pairs import REJECT_FIELDS, PairColumns
+from transforms.pairs import REJECT_FIELDS
 from transforms.scoring import Scorer, ScoreSettings, ScoreShards
 from transforms.shards import RejectedFile, Shard, plan
 
 PACKAGES = ("apache-beam", "pyarrow", "tensorflow", "keras")
-EXAMPLE = "python -m pipelines.score --input 'pairs/*.parquet' --model bundle --output scores"
-
-
-@dataclass(frozen=True)
-class ScoreRun:
-    """All that a scoring run was asked for."""
-
-    inputs: tuple[str, ...]
-    model: str
-    output: str
-    columns: PairColumns = field(default_factory=PairColumns)
-    scoring: ScoreOptions = field(default_factory=ScoreOptions)
-    max_chars: int = options.DEFAULT_MAX_CHARS
-    shard_rows: int = options.DEFAULT_SHARD_ROWS
-    compression: str = "zstd"
-    max_reject_fraction: float = 0.05
-    max_drift: float | None = None
-    on_long_sentence: Literal["reject", "truncate"] = "reject"
-    on_bad_file: Literal["fail", "reject"] = "fail"
-    redact: bool = True
-    model_sha256: str | None = None
-    overwrite: bool = False
-    encode_once: Literal["shard", "global"] = "shard"
-    embedding_store: str | None = None
-    accelerator: str | None = None
-    estimating: estimate.Asked = field(default_factory=estimate.Asked)
-    beam_flags: tuple[str, ...] = ()
-
-    def paths(self) -> list[str]:
-        """Every path that workers use."""
-        return [*self.inputs, self.model, self.output, *filter(None, [self.embedding_store])]
-
-    def decides(self) -> dict[str, Any]:
-        """The options that decide the bytes of the output."""
-        return {
-            "columns": [*self.columns.sides],
-            "scoring": self.scoring.decides(),
-            "max_sentence_chars": self.max_chars,
-            "on_long_sentence": self.on_long_sentence,
-            "redact": self.redact,
-            "shard_rows": self.shard_rows,
-            "compression": self.compression,
-        }
 
 
 def run(argv: Sequence[str] | None = None) -> dict[str, Any]:
@@ -220,91 +177,6 @@ class EncodePlan:
     store: EmbeddingStore | None = None
 
 
-@dataclass(frozen=True)
-class Commit:
-    """Commits the run in a worker, so it happens even where the launcher has gone.
-
-    Attributes:
-        output: the output folder.
-        shards: how many shards the plan has.
-        names: their names, where the manifest itself lists the files.
-        header: what the manifest says besides the accounts.
-        max_reject_fraction: of rows; with more the run fails.
-        started: when the run began.
-        trained: what drift is told against.
-        max_drift: with more the run fails.
-        run: the name that `ledger.begin` gave.
-    """
-
-    output: str
-    shards: int
-    names: tuple[str, ...]
-    header: dict[str, Any]
-    max_reject_fraction: float
-    started: float
-    trained: drift.Profile = field(default_factory=dict)
-    max_drift: float | None = None
-    run: str | None = None
-
-    def __call__(self, _: None, parts: Any, encoded: Any) -> dict[str, Any]:
-        """Commits the accounts of earlier runs and of this one.
-
-        Args:
-            _: nothing.
-            parts: blocks of all shards of the plan.
-            encoded: counts of sentences that were encoded for all shards together.
-        """
-        whole = blocks.merge(parts)
-        missing = 0 if self.names else self.shards - whole.shards
-        ledger.check_complete(self.names, whole.names, missing)
-        drifted = self._drift(whole.profile)
-        return ledger.publish(
-            self.output,
-            whole.summary,
-            header={
-                **self.header,
-                "drift": drifted,
-                "rows_this_run": whole.fresh_rows,
-                "shards_this_run": whole.fresh_shards,
-                **_times(whole, self.started),
-            },
-            more_counts=list(encoded),
-            max_reject_fraction=self.max_reject_fraction,
-            run=self.run,
-        )
-
-    def _drift(self, scored: drift.Profile) -> dict[str, float]:
-        found = drift.drift(self.trained, scored)
-        if found:
-            page = drift_page(self.trained, scored, found)
-            files.write_bytes(files.join(self.output, ledger.DRIFT_PAGE), page.encode())
-        if self.max_drift is not None and found.get("drift", 0.0) > self.max_drift:
-            raise RunError(
-                f"{drift.told(found)}, more than --max_drift {self.max_drift} allows; not "
-                f"committed, see {ledger.DRIFT_PAGE}: train on pairs like these, or raise "
-                "--max_drift and run again"
-            )
-        return found
-
-
-def trained_profile(bundle: str) -> drift.Profile:
-    """What the bundle's metrics keep of its training data; nothing in bundles without it."""
-    path = files.join(bundle, "metrics.json")
-    return files.read_json(path).get("profile", {}) if files.exists(path) else {}
-
-
-def _times(whole: blocks.Block, started: float) -> dict[str, float]:
-    """How long the run took, and how much of it was start-up and how much scoring."""
-    seconds = time.time() - started
-    first, last = (whole.first, whole.last) if whole.fresh_shards else (started, started)
-    return {
-        "seconds": round(seconds, 3),
-        "seconds_startup": round(first - started, 3),
-        "seconds_scoring": round(last - first, 3),
-        "pairs_per_second": round(whole.fresh_rows / seconds, 1),
-    }
-
-
 def plan_encoding(
     asked: ScoreRun, bundle: dict[str, Any], shards: Sequence[Shard]
 ) -> EncodePlan | None:
@@ -387,116 +259,6 @@ def tell_result(output: str) -> dict[str, Any]:
         + (f"   drift: {output}/{ledger.DRIFT_PAGE}" if manifest.get("drift") else "")
     )
     return manifest
-
-
-def flags() -> argparse.ArgumentParser:
-    """All flags that are ours."""
-    parser = options.parser("score", __doc__.splitlines()[0], EXAMPLE)
-    options.add_input_flags(parser, label=None)
-    add_flags(parser)
-    dataflow.add_flags(parser)
-    estimate.add_flags(parser)
-    return parser
-
-
-def parse(argv: Sequence[str]) -> ScoreRun:
-    """Flags → what the run was asked for."""
-    args, beam_flags = flags().parse_known_args(argv)
-    return ScoreRun(
-        inputs=tuple(args.input),
-        model=args.model.rstrip("/"),
-        output=args.output.rstrip("/"),
-        columns=options.columns(args),
-        scoring=ScoreOptions(
-            similarity_column=args.similarity_column,
-            label_column=args.similarity_label_column,
-            threshold=args.threshold,
-            embedding_cache_mb=args.embedding_cache_mb,
-        ),
-        max_chars=args.max_sentence_chars,
-        shard_rows=args.shard_rows,
-        compression=args.compression,
-        max_reject_fraction=args.max_reject_fraction,
-        max_drift=args.max_drift,
-        on_long_sentence=args.on_long_sentence,
-        on_bad_file=args.on_bad_file,
-        redact=args.redact,
-        model_sha256=args.model_sha256,
-        overwrite=args.overwrite,
-        encode_once=args.encode_once or ("global" if args.embedding_store else "shard"),
-        embedding_store=args.embedding_store,
-        accelerator=args.accelerator,
-        estimating=estimate.Asked.of(args),
-        beam_flags=tuple(beam_flags),
-    )
-
-
-def add_flags(parser: argparse.ArgumentParser) -> None:
-    """Adds the flags of scoring."""
-    group = parser.add_argument_group("scoring")
-    group.add_argument("--model", required=True, metavar="BUNDLE", help="folder of the bundle")
-    group.add_argument(
-        "--model_sha256", metavar="HEX", help="the fingerprint that the bundle has to have"
-    )
-    group.add_argument("--output", required=True, metavar="DIR", help="folder to write to")
-    group.add_argument("--similarity_column", default="similarity", help="name of the similarity")
-    group.add_argument(
-        "--similarity_label_column", default="similarity_label", help="name of the label"
-    )
-    group.add_argument(
-        "--threshold", type=float, help="label 1 from this similarity on (default: the bundle's)"
-    )
-    group.add_argument(
-        "--embedding_cache_mb",
-        type=int,
-        default=256,
-        help="memory of each worker process for vectors of sentences met before; 0 for none",
-    )
-    group.add_argument(
-        "--encode_once",
-        choices=("shard", "global"),
-        help="encode each distinct sentence once a shard and cache, or once in the whole input "
-        "(for heavy encoders); shard, but with --embedding_store global",
-    )
-    group.add_argument(
-        "--embedding_store",
-        metavar="DIR",
-        help="keep vectors here and take them from here: a nightly run encodes only new sentences",
-    )
-    group.add_argument(
-        "--max_reject_fraction",
-        type=options.fraction,
-        default=0.05,
-        help="with more rejected rows than this the run fails and does not commit",
-    )
-    group.add_argument(
-        "--max_drift",
-        type=float,
-        help="with a greater drift from the training data the run fails and does not commit; "
-        f"{drift.LITTLE} is little, {drift.MUCH} much",
-    )
-    group.add_argument(
-        "--on_long_sentence",
-        choices=("reject", "truncate"),
-        default="reject",
-        help="whether the row of a longer sentence is rejected, or its beginning scored",
-    )
-    group.add_argument(
-        "--redact",
-        action=argparse.BooleanOptionalAction,
-        default=True,
-        help="keep what the model says of rows it fails on, which may quote them, out of "
-        "reject details and errors",
-    )
-    group.add_argument(
-        "--compression",
-        choices=("zstd", "snappy", "gzip", "lz4", "none"),
-        default="zstd",
-        help="codec of the Parquet that is written",
-    )
-    group.add_argument(
-        "--overwrite", action="store_true", help="replace scores of another run in --output"
-    )
 
 
 def main() -> int:

@@ -49,7 +49,7 @@ _BY_TYPE = {options.positive: _WHOLE, options.fraction: _FRACTION, int: _NUMBER,
 
 def flags_of(step: str) -> argparse.ArgumentParser:
     """The parser of one of our commands."""
-    parser: argparse.ArgumentParser = importlib.import_module(f"pipelines.{step}").flags()
+    parser: argparse.ArgumentParser = importlib.import_module(f"pipelines.{step}_run").flags()
     return parser
 
 

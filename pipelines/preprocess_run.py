@@ -1,0 +1,127 @@
+"""What a preprocessing run may be asked for, and the flags that say it."""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Any, Literal
+
+from model.recipe import Recipe, load_recipe
+from pipelines import dataflow, estimate, options
+from transforms.pairs import PairColumns
+from transforms.preprocessing import PairReading
+
+DESCRIPTION = "Turns labelled Parquet of sentence pairs into examples to train on."
+EXAMPLE = (
+    "python -m pipelines.preprocess --input 'pairs/*.parquet' "
+    "--recipe char-bilstm-manhattan --output examples"
+)
+
+
+@dataclass(frozen=True)
+class PreprocessRun:
+    """All that a preprocessing run was asked for."""
+
+    inputs: tuple[str, ...]
+    recipe: Recipe
+    output: str
+    columns: PairColumns
+    train_shards: int = 16
+    eval_shards: int = 1
+    eval_fraction: float = 0.1
+    max_chars: int = options.DEFAULT_MAX_CHARS
+    shard_rows: int = options.DEFAULT_SHARD_ROWS
+    on_bad_file: Literal["fail", "reject"] = "fail"
+    max_reject_fraction: float = 0.05
+    overwrite: bool = False
+    accelerator: str | None = None
+    estimating: estimate.Asked = field(default_factory=estimate.Asked)
+    beam_flags: tuple[str, ...] = ()
+
+    @property
+    def reading(self) -> PairReading:
+        """How rows become raw features."""
+        return PairReading(self.columns, self.recipe.label_rule, self.eval_fraction, self.max_chars)
+
+    def told(self) -> dict[str, Any]:
+        """The options as the manifest keeps them."""
+        return {
+            "inputs": list(self.inputs),
+            "columns": [*self.columns.texts, self.columns.label],
+            "eval_fraction": self.eval_fraction,
+            "max_sentence_chars": self.max_chars,
+            "shard_rows": self.shard_rows,
+        }
+
+
+def flags() -> argparse.ArgumentParser:
+    """All flags that are ours."""
+    parser = options.parser("preprocess", DESCRIPTION, EXAMPLE)
+    options.add_input_flags(parser, label="label")
+    add_flags(parser)
+    dataflow.add_flags(parser)
+    estimate.add_flags(parser)
+    return parser
+
+
+def parse(argv: Sequence[str]) -> PreprocessRun:
+    """Flags → what the run was asked for."""
+    args, beam_flags = flags().parse_known_args(argv)
+    recipe = load_recipe(args.recipe)
+    fraction = recipe.text.eval_fraction if args.eval_fraction is None else args.eval_fraction
+    return PreprocessRun(
+        inputs=tuple(args.input),
+        recipe=recipe,
+        output=args.output.rstrip("/"),
+        columns=example_columns(args, recipe),
+        train_shards=args.train_shards,
+        eval_shards=args.eval_shards,
+        eval_fraction=fraction,
+        max_chars=args.max_sentence_chars,
+        shard_rows=args.shard_rows,
+        on_bad_file=args.on_bad_file,
+        max_reject_fraction=args.max_reject_fraction,
+        overwrite=args.overwrite,
+        accelerator=args.accelerator,
+        estimating=estimate.Asked.of(args),
+        beam_flags=tuple(beam_flags),
+    )
+
+
+def example_columns(args: argparse.Namespace, recipe: Recipe) -> PairColumns:
+    """The columns that the flags name; triplets have a negative where pairs have a label."""
+    pairs = options.columns(args)
+    if not recipe.reads_triplets:
+        return pairs
+    return PairColumns(*pairs.sides, label=None, negative=args.negative_column)
+
+
+def add_flags(parser: argparse.ArgumentParser) -> None:
+    """Adds the flags of preprocessing."""
+    group = parser.add_argument_group("preprocessing")
+    group.add_argument("--recipe", required=True, metavar="NAME", help="a recipe, or its file")
+    group.add_argument("--output", required=True, metavar="DIR", help="folder to write to")
+    group.add_argument(
+        "--negative_column",
+        default="negative",
+        help="for recipes with given triplets: the sentence that is unlike the first one",
+    )
+    group.add_argument(
+        "--train_shards", type=options.positive, default=16, help="files to train on"
+    )
+    group.add_argument(
+        "--eval_shards", type=options.positive, default=1, help="files to evaluate on"
+    )
+    group.add_argument(
+        "--eval_fraction",
+        type=options.fraction,
+        help="share of the pairs to evaluate on (default: the recipe's)",
+    )
+    group.add_argument(
+        "--max_reject_fraction",
+        type=options.fraction,
+        default=0.05,
+        help="with more rejected rows than this the run fails",
+    )
+    group.add_argument("--overwrite", action="store_true", help="replace examples in --output")

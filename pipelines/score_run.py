@@ -1,0 +1,170 @@
+"""What a scoring run may be asked for, and the flags that say it."""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Any, Literal
+
+from model.handler import ScoreOptions
+from pipelines import dataflow, estimate, options
+from transforms import drift
+from transforms.pairs import PairColumns
+
+DESCRIPTION = (
+    "Scores Parquet of sentence pairs with a bundle: the same rows, a similarity and a label."
+)
+EXAMPLE = "python -m pipelines.score --input 'pairs/*.parquet' --model bundle --output scores"
+
+
+@dataclass(frozen=True)
+class ScoreRun:
+    """All that a scoring run was asked for."""
+
+    inputs: tuple[str, ...]
+    model: str
+    output: str
+    columns: PairColumns = field(default_factory=PairColumns)
+    scoring: ScoreOptions = field(default_factory=ScoreOptions)
+    max_chars: int = options.DEFAULT_MAX_CHARS
+    shard_rows: int = options.DEFAULT_SHARD_ROWS
+    compression: str = "zstd"
+    max_reject_fraction: float = 0.05
+    max_drift: float | None = None
+    on_long_sentence: Literal["reject", "truncate"] = "reject"
+    on_bad_file: Literal["fail", "reject"] = "fail"
+    redact: bool = True
+    model_sha256: str | None = None
+    overwrite: bool = False
+    encode_once: Literal["shard", "global"] = "shard"
+    embedding_store: str | None = None
+    accelerator: str | None = None
+    estimating: estimate.Asked = field(default_factory=estimate.Asked)
+    beam_flags: tuple[str, ...] = ()
+
+    def paths(self) -> list[str]:
+        """Every path that workers use."""
+        return [*self.inputs, self.model, self.output, *filter(None, [self.embedding_store])]
+
+    def decides(self) -> dict[str, Any]:
+        """The options that decide the bytes of the output."""
+        return {
+            "columns": [*self.columns.sides],
+            "scoring": self.scoring.decides(),
+            "max_sentence_chars": self.max_chars,
+            "on_long_sentence": self.on_long_sentence,
+            "redact": self.redact,
+            "shard_rows": self.shard_rows,
+            "compression": self.compression,
+        }
+
+
+def flags() -> argparse.ArgumentParser:
+    """All flags that are ours."""
+    parser = options.parser("score", DESCRIPTION, EXAMPLE)
+    options.add_input_flags(parser, label=None)
+    add_flags(parser)
+    dataflow.add_flags(parser)
+    estimate.add_flags(parser)
+    return parser
+
+
+def parse(argv: Sequence[str]) -> ScoreRun:
+    """Flags → what the run was asked for."""
+    args, beam_flags = flags().parse_known_args(argv)
+    return ScoreRun(
+        inputs=tuple(args.input),
+        model=args.model.rstrip("/"),
+        output=args.output.rstrip("/"),
+        columns=options.columns(args),
+        scoring=ScoreOptions(
+            similarity_column=args.similarity_column,
+            label_column=args.similarity_label_column,
+            threshold=args.threshold,
+            embedding_cache_mb=args.embedding_cache_mb,
+        ),
+        max_chars=args.max_sentence_chars,
+        shard_rows=args.shard_rows,
+        compression=args.compression,
+        max_reject_fraction=args.max_reject_fraction,
+        max_drift=args.max_drift,
+        on_long_sentence=args.on_long_sentence,
+        on_bad_file=args.on_bad_file,
+        redact=args.redact,
+        model_sha256=args.model_sha256,
+        overwrite=args.overwrite,
+        encode_once=args.encode_once or ("global" if args.embedding_store else "shard"),
+        embedding_store=args.embedding_store,
+        accelerator=args.accelerator,
+        estimating=estimate.Asked.of(args),
+        beam_flags=tuple(beam_flags),
+    )
+
+
+def add_flags(parser: argparse.ArgumentParser) -> None:
+    """Adds the flags of scoring."""
+    group = parser.add_argument_group("scoring")
+    group.add_argument("--model", required=True, metavar="BUNDLE", help="folder of the bundle")
+    group.add_argument(
+        "--model_sha256", metavar="HEX", help="the fingerprint that the bundle has to have"
+    )
+    group.add_argument("--output", required=True, metavar="DIR", help="folder to write to")
+    group.add_argument("--similarity_column", default="similarity", help="name of the similarity")
+    group.add_argument(
+        "--similarity_label_column", default="similarity_label", help="name of the label"
+    )
+    group.add_argument(
+        "--threshold", type=float, help="label 1 from this similarity on (default: the bundle's)"
+    )
+    group.add_argument(
+        "--embedding_cache_mb",
+        type=int,
+        default=256,
+        help="memory of each worker process for vectors of sentences met before; 0 for none",
+    )
+    group.add_argument(
+        "--encode_once",
+        choices=("shard", "global"),
+        help="encode each distinct sentence once a shard and cache, or once in the whole input "
+        "(for heavy encoders); shard, but with --embedding_store global",
+    )
+    group.add_argument(
+        "--embedding_store",
+        metavar="DIR",
+        help="keep vectors here and take them from here: a nightly run encodes only new sentences",
+    )
+    group.add_argument(
+        "--max_reject_fraction",
+        type=options.fraction,
+        default=0.05,
+        help="with more rejected rows than this the run fails and does not commit",
+    )
+    group.add_argument(
+        "--max_drift",
+        type=float,
+        help="with a greater drift from the training data the run fails and does not commit; "
+        f"{drift.LITTLE} is little, {drift.MUCH} much",
+    )
+    group.add_argument(
+        "--on_long_sentence",
+        choices=("reject", "truncate"),
+        default="reject",
+        help="whether the row of a longer sentence is rejected, or its beginning scored",
+    )
+    group.add_argument(
+        "--redact",
+        action=argparse.BooleanOptionalAction,
+        default=True,
+        help="keep what the model says of rows it fails on, which may quote them, out of "
+        "reject details and errors",
+    )
+    group.add_argument(
+        "--compression",
+        choices=("zstd", "snappy", "gzip", "lz4", "none"),
+        default="zstd",
+        help="codec of the Parquet that is written",
+    )
+    group.add_argument(
+        "--overwrite", action="store_true", help="replace scores of another run in --output"
+    )
