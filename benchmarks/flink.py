@@ -104,7 +104,7 @@ def measure_memory(model: str, source: str, rows: int) -> None:
     """Prints the peak memory of every process of a run over so many pairs."""
     with tempfile.TemporaryDirectory(prefix="twinbeam-bench-") as folder, running():
         make_pairs(source, rows, folder + "/pairs.parquet")
-        run = start(model, folder + "/pairs.parquet", folder + "/out")
+        run = start(model, folder + "/pairs.parquet", folder + "/out", "--parallelism=2")
         ended, peaks = threading.Event(), {}
         watch = threading.Thread(target=_watch, args=(run.pid, peaks, ended))
         watch.start()
