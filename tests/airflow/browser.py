@@ -112,15 +112,27 @@ class Browser:
         self.profile.cleanup()
 
 
-def last_run(browser: Browser, url: str) -> None:
-    """Shows the grid and the graph of the newest run of `twinbeam_daily`."""
-    browser.open(f"{url}/dags/twinbeam_daily", "score", "publish")
+def run_and_graph(browser: Browser, url: str, folder: Path) -> None:
+    """Takes pictures of the newest run of `twinbeam_train` and of the graph."""
+    browser.open(f"{url}/dags/twinbeam_train", "Latest Run", "promote")
+    time.sleep(5)
+    browser.run("document.querySelector('a[href*=\\"/runs/\\"]').click()")
+    browser.wait("Task Instances", "promote")
+    time.sleep(5)
+    browser.picture(folder / "airflow-run.png")
+    browser.open(f"{url}/dags/twinbeam_train", "promote")
+    browser.click("graph")
+    time.sleep(10)
+    browser.picture(folder / "airflow-graph.png")
 
 
 def form(browser: Browser, url: str) -> str:
     """Opens the form that starts a run; returns what it says."""
     browser.open(f"{url}/dags/twinbeam_daily", "score", "publish")
     browser.click("Trigger")
+    browser.wait("Single Run", "What", "How", "Where")
+    for section in ("What", "How", "Where"):
+        browser.click(section)
     return browser.wait("Pairs", "Rejected rows")
 
 
@@ -128,9 +140,7 @@ def main() -> None:
     url, folder = sys.argv[1].rstrip("/"), Path(sys.argv[2])
     browser = Browser()
     try:
-        last_run(browser, url)
-        time.sleep(3)
-        browser.picture(folder / "airflow-run.png")
+        run_and_graph(browser, url, folder)
         form(browser, url)
         time.sleep(2)
         browser.picture(folder / "airflow-form.png")
