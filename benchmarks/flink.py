@@ -76,8 +76,9 @@ def repeat(source: str, path: str, times: int) -> None:
     """Writes all pairs so many times, with other sentences each time: a mark at their ends."""
     table = pq.read_table(source)
     with pq.ParquetWriter(path, table.schema) as writer:
-        for mark in map(str, range(times)):
-            marked = [pc.binary_join_element_wise(column, mark, "") for column in table.columns]
+        for mark in (pa.scalar(str(number), table.schema.types[0]) for number in range(times)):
+            none = pa.scalar("", mark.type)
+            marked = [pc.binary_join_element_wise(column, mark, none) for column in table.columns]
             writer.write_table(pa.table(marked, schema=table.schema), row_group_size=1_024)
 
 
