@@ -116,7 +116,7 @@ def run_and_graph(browser: Browser, url: str, folder: Path) -> None:
     """Takes pictures of the newest run of `twinbeam_train` and of the graph."""
     browser.open(f"{url}/dags/twinbeam_train", "Latest Run", "promote")
     time.sleep(5)
-    browser.run("document.querySelector('a[href*=\\"/runs/\\"]').click()")
+    browser.run("document.querySelector('a[href*=runs]').click()")
     browser.wait("Task Instances", "promote")
     time.sleep(5)
     browser.picture(folder / "airflow-run.png")
