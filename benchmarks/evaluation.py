@@ -1,0 +1,72 @@
+"""Time and peak memory of `pipelines.evaluate` as the rows grow, on made-up labelled scores.
+
+python -m benchmarks.evaluation --rows 200000 5000000
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+ROW_GROUP = 65_536
+SENTENCES = 20_000
+
+
+def make_scores(rows: int, path: str) -> None:
+    """Writes scores that agree with their labels a little, over repeated sentences."""
+    rng = np.random.default_rng(rows)
+    sentences = pa.array([f"how do I pay bill number {number}" for number in range(SENTENCES)])
+    names = ["sentence1", "sentence2", "label", "similarity", "similarity_label"]
+    writer = None
+    for start in range(0, rows, ROW_GROUP):
+        count = min(ROW_GROUP, rows - start)
+        label = rng.integers(2, size=count)
+        similarity = rng.beta(2 + label, 3 - label).astype(np.float32)
+        sides = [sentences.take(pa.array(rng.integers(SENTENCES, size=count))) for _ in "ab"]
+        columns = [*sides, label, similarity, (similarity >= 0.5).astype(np.int64)]
+        table = pa.table(dict(zip(names, columns, strict=True)))
+        writer = writer or pq.ParquetWriter(path, table.schema, compression="zstd")
+        writer.write_table(table)
+    if writer:
+        writer.close()
+
+
+def evaluate(path: str, output: str) -> tuple[float, float]:
+    """Seconds and peak memory (MB) of an evaluation in a process of its own."""
+    command = [sys.executable, "-m", "pipelines.evaluate", "--input", path, "--output", output]
+    started = time.perf_counter()
+    process = subprocess.Popen(
+        [*command, "--task=binary", "--classes", "0", "1"],
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+    )
+    _, status, usage = os.wait4(process.pid, 0)
+    if status:
+        raise SystemExit("the evaluation failed")
+    return time.perf_counter() - started, usage.ru_maxrss / 1024
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
+    parser.add_argument("--rows", type=int, nargs="+", default=[200_000, 5_000_000])
+    args = parser.parse_args()
+    print("| rows | seconds with start-up | peak MB |\n| --- | --- | --- |")
+    for rows in args.rows:
+        with tempfile.TemporaryDirectory(prefix="twinbeam-bench-") as folder:
+            path = str(Path(folder) / "scores.parquet")
+            make_scores(rows, path)
+            seconds, peak = evaluate(path, f"{folder}/report")
+        print(f"| {rows:,} | {seconds:.1f} | {peak:,.0f} |", flush=True)
+
+
+if __name__ == "__main__":
+    main()
