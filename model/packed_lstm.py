@@ -68,7 +68,8 @@ def encode_packed(encoder: keras.Model, ids: tf.Tensor, *, training: bool) -> tf
             inputs = layer.drop(inputs, _dropout_keys(packing, whole=whole))
         elif isinstance(layer, keras.layers.Bidirectional):
             whole = not layer.return_sequences
-            inputs = bilstm(layer, inputs, packing, embedding, tokens)
+            states, last = bilstm(layer, inputs, packing, embedding, tokens)
+            inputs = last if whole else states
         elif layer.name == "pool":
             return layer(_unpack(inputs, packing, ids), tf.not_equal(ids, 0))
     return reorder(inputs, tf.argsort(packing.order, stable=True), packing.order)
@@ -99,8 +100,8 @@ def bilstm(
     packing: Packing,
     embedding: tf.Tensor | None = None,
     tokens: tf.Tensor | None = None,
-) -> tf.Tensor:
-    """The layer's states [N, 2 u], or last states [b, 2 u], of inputs [N, d] or the tokens."""
+) -> tuple[tf.Tensor, tf.Tensor]:
+    """The layer's states [N, 2 u] and last states [b, 2 u], of inputs [N, d] or the tokens."""
     cells = [layer.forward_layer.cell, layer.backward_layer.cell]
     scale = _gate_scale(cells[0].units)
     kernel = tf.concat([cell.kernel.value * scale for cell in cells], axis=1)
@@ -115,10 +116,9 @@ def bilstm(
     recurrent = [cell.recurrent_kernel.value * scale for cell in cells]
     states_ahead, last_ahead = lstm(ahead, recurrent[0], packing)
     states_back, last_back = lstm(back, recurrent[1], packing)
-    if not layer.return_sequences:
-        return tf.concat([last_ahead, last_back], axis=1)
     states_back = reorder(states_back, packing.mirror, packing.mirror)
-    return tf.concat([states_ahead, states_back], axis=1)
+    states = tf.concat([states_ahead, states_back], axis=1)
+    return states, tf.concat([last_ahead, last_back], axis=1)
 
 
 def _gate_scale(units: int) -> tf.Tensor:

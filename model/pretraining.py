@@ -62,7 +62,7 @@ class LanguageModel:
         tokens = tokens_of(ids, packing)
         states = self._drop(tf.gather(self.embedding.embeddings.value, tokens), training, 0)
         for number, layer in enumerate(self.layers, start=1):
-            states = self._drop(bilstm(layer, states, packing), training, number)
+            states = self._drop(bilstm(layer, states, packing)[0], training, number)
         ahead, back = tf.split(states, 2, axis=1)
         here, after = neighbours(packing)
         losses = [

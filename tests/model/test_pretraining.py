@@ -73,6 +73,15 @@ def test_it_learns_what_follows_what_and_does_so_again():
         assert np.abs(one - start).max() > 1e-3
 
 
+def test_stacked_layers_that_give_their_last_state_are_pretrained_too():
+    keras.utils.set_random_seed(4)
+    built = build_encoder(recipe(), vocabulary_size=VOCABULARY)  # two layers, pooling last
+    before = built.get_weights()
+    (loss,) = pretrain(built, [[3, 4, 5], [7, 1]], epochs=1, seed=0)
+    assert loss == pytest.approx(np.log(VOCABULARY), abs=0.1)  # nothing is known yet
+    assert not any(map(np.array_equal, before, built.get_weights()))
+
+
 def test_sentences_of_one_token_say_nothing():
     built = encoder()
     before = built.get_weights()
