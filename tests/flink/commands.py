@@ -12,10 +12,7 @@ from typing import Any
 from deploy.flink import cluster
 
 ROOT = Path(__file__).resolve().parents[2]
-MASTER = (
-    f"--flink_master={cluster.REST} --environment_config=localhost:{cluster.POOL_PORT} "
-    "--parallelism=2"
-)
+MASTER = f"--flink_master={cluster.REST} --environment_config=localhost:{cluster.POOL_PORT}"
 
 
 def start(target: str, **variables: Any) -> subprocess.Popen:
