@@ -18,8 +18,8 @@ from typing import Any
 
 import pytest
 
-ROOT = Path(__file__).resolve().parents[2]
-PYTHON = str(ROOT / ".venv/bin/python")
+from tests.airflow.kit import ROOT, make_data, settings
+
 DAYS = ("2026-11-17", "2026-11-18", "2026-11-19", "2026-11-20")
 HAS_AIRFLOW = find_spec("airflow") is not None  # not of a part of it: that would import it
 collect_ignore_glob = [] if HAS_AIRFLOW else ["test_*.py"]
@@ -42,18 +42,6 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 def database() -> None:
     for words in (["db", "migrate"], ["pools", "set", "twinbeam_gpu", "1", "GPUs"]):
         subprocess.run(["airflow", *words], check=True, capture_output=True)
-
-
-def make_data(folder: Path, *days: str) -> None:
-    """Pairs of some days, labelled ones, ones to judge by, and a small recipe."""
-    words = [PYTHON, "-m", "demo.nights", str(folder), "--labelled_rows", "1600", "--days", *days]
-    subprocess.run(words, cwd=ROOT, check=True, capture_output=True)
-
-
-def settings(data: Path | str, **more: Any) -> dict[str, Any]:
-    """The Airflow variable `twinbeam` of these tests."""
-    recipe = {"recipe": f"{data}/recipe.yaml"}
-    return {"python": PYTHON, "folder": str(ROOT), "data": str(data), **recipe, **more}
 
 
 @pytest.fixture(scope="session")

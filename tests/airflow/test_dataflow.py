@@ -19,8 +19,8 @@ import pytest
 from airflow.sdk.exceptions import TaskDeferred
 
 from dags import twinbeam_daily, twinbeam_train
-from tests.airflow.conftest import PYTHON, settings
 from tests.airflow.fake_cloud import FakeCloud
+from tests.airflow.kit import PYTHON, settings
 from tests.airflow.read import check_day, read_json
 
 DAY = "2026-11-18"

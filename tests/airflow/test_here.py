@@ -15,7 +15,7 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 import pytest
 
-from tests.airflow.conftest import settings
+from tests.airflow.kit import settings
 from tests.airflow.read import check_day, ids, read_json
 
 RunDag = Callable[..., SimpleNamespace]

@@ -14,7 +14,7 @@ from types import SimpleNamespace
 import pytest
 
 from deploy.airflow.local import LocalAirflow, processes, stop
-from tests.airflow.conftest import PYTHON, make_data, settings
+from tests.airflow.kit import PYTHON, make_data, settings
 from tests.airflow.read import check_day, read_json
 
 # The first time that a day is scored it dies when a part is done, as if its machine had gone.
