@@ -75,7 +75,9 @@ def make_train_step(
             losses = loss(batch["label"], output, batch["weight"])
             total = tf.reduce_sum(losses)
             objective = total / batch_size + sum(network.losses) / replicas
-        return total, tape.gradient(objective, variables)
+        # Dense: the gradient of a looked-up embedding names a row once for each use, and Keras's
+        # optimizers square each of them where the square of their sum is meant.
+        return total, [tf.convert_to_tensor(part) for part in tape.gradient(objective, variables)]
 
     compiled = tf.function(gradients_of, jit_compile=True) if xla else gradients_of
 
@@ -141,9 +143,7 @@ def _clip_together(
     if replicas == 1 or not limit:
         return gradients
     context = tf.distribute.get_replica_context()
-    summed = context.all_reduce(
-        tf.distribute.ReduceOp.SUM, [tf.convert_to_tensor(gradient) for gradient in gradients]
-    )
+    summed = context.all_reduce(tf.distribute.ReduceOp.SUM, gradients)
     clipped, _ = tf.clip_by_global_norm(summed, limit)
     return [gradient / replicas for gradient in clipped]
 
