@@ -23,9 +23,9 @@ def show_steps(staging: str, shards: int) -> Iterator[None]:
         learned = done = 0
         while not ended.wait(LOOK_EVERY_SECONDS):
             seconds = time.monotonic() - started
-            with suppress(OSError):  # the folder is renamed at the end
-                learned = count_done(staging, LEARNED)
-                done = count_done(staging, TRANSFORMED)
+            with suppress(OSError):  # the folder is renamed or emptied at the end
+                learned = max(learned, count_done(staging, LEARNED))
+                done = max(done, count_done(staging, TRANSFORMED))
             step = f"learning the vocabulary: {learned}" if not done else f"transforming: {done}"
             print(f"{step} of {shards} shards, {seconds:.0f} s", file=sys.stderr, flush=True)
 

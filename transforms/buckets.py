@@ -140,6 +140,7 @@ def _told(path: str, error: Exception) -> OSError:
 
 
 def _line(error: Exception) -> str:
+    error = getattr(error, "cause", None) or error  # of giving up: what the last try met
     text = getattr(error, "message", None) or str(error) or type(error).__name__
     return str(text).strip().partition("\n")[0][:300]
 

@@ -1,8 +1,9 @@
 """A small gateway before the storage emulator: what a bucket promises, and what a network does.
 
 It adds what the emulator lacks: preconditions (`ifGenerationMatch`), reads pinned to a generation,
-and what TensorFlow's own client asks for. It keeps a log of every call, and can make a share of
-the calls fail as real ones do: 429, 5xx, a connection cut before or after the work was done.
+links that lead back here, and what TensorFlow's own client asks for. It keeps a log of every call,
+and can make a share of the calls fail as real ones do: 429, 5xx, a connection cut before or after
+the work was done.
 """
 
 from __future__ import annotations
@@ -23,6 +24,8 @@ HOP = {"connection", "keep-alive", "transfer-encoding", "te", "expect", "content
 FAULTS = (429, 500, 502, 503, 504, "cut before", "cut after", "cut body")
 _OBJECT = re.compile(r"(?:/download|/upload)?/storage/v1/b/([^/]+)/o(?:/(.+))?$")
 _COPY = re.compile(r"(.+)/(?:rewriteTo|copyTo)/b/([^/]+)/o/(.+)$")
+_MEDIA_LINK = re.compile(rb'("mediaLink":\s*")https?://[^/"]+')
+_BYTES_SENT = re.compile(r"bytes \d")  # not "bytes */N", which asks what has arrived
 
 
 @dataclass(frozen=True)
@@ -90,7 +93,8 @@ class Gateway:
                 return self._received[sent]
             answer = self._refusal(request) or self.forward(request)
             self._remember_session(request, answer)
-            if all(sent) and answer.status in (200, 201, 308):
+            counted = sent[0] and _BYTES_SENT.match(sent[1] or "")
+            if counted and answer.status in (200, 201, 308):
                 self._received[sent] = answer
             return answer
 
@@ -100,7 +104,8 @@ class Gateway:
             request = _mended(request)
             connection.request(request.method, request.target, request.body, request.headers)
             response = connection.getresponse()
-            return Answer(response.status, dict(response.getheaders()), response.read())
+            answer = Answer(response.status, dict(response.getheaders()), response.read())
+            return _leading_here(answer, request)
         finally:
             connection.close()
 
@@ -201,6 +206,19 @@ def _mended(request: Request) -> Request:
     kept = {k: v for k, v in request.headers.items() if k.lower() != "content-type"}
     headers = {**kept, "Content-Type": "multipart/related; boundary=x"}
     return Request("POST", target, headers, parts)
+
+
+def _leading_here(answer: Answer, request: Request) -> Answer:
+    """Object descriptions with links to where they were asked for.
+
+    The emulator keeps the host that an object was written by. That may be Google's own, by way of
+    the TLS proxy, and a client that reads by such a link would leave this machine.
+    """
+    host = request.headers.get("Host")
+    if not host or request.query.get("alt") == "media":
+        return answer
+    body = _MEDIA_LINK.sub(rb"\g<1>http://" + host.encode(), answer.body)
+    return Answer(answer.status, answer.headers, body)
 
 
 def _as_json(status: int, content: object) -> Answer:

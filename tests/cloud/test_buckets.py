@@ -285,6 +285,19 @@ def test_what_is_not_there_is_told_in_one_line(
     assert told in error and error.count("\n") == 1
 
 
+def test_a_store_that_cannot_be_reached_is_told_with_the_cause(
+    cloud: FakeCloud, bucket: str, monkeypatch: pytest.MonkeyPatch
+):
+    from google.cloud.storage.retry import DEFAULT_RETRY
+
+    hurried = DEFAULT_RETRY.with_delay(initial=0.01).with_timeout(0.1)
+    monkeypatch.setattr(buckets, "_retry", lambda: hurried)
+    with cloud.storage.failing(1.0), pytest.raises(RunError) as told:
+        files.write_bytes(f"{bucket}/never", b"x")
+    assert "the bucket does not answer: " in str(told.value)
+    assert "Timeout of" not in str(told.value)  # that it was tried for long is not the cause
+
+
 @pytest.mark.slow
 def test_with_a_fifth_of_all_calls_failing_the_run_ends_with_the_same_bytes(
     cloud: FakeCloud, uploaded: str, local: Path

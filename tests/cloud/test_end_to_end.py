@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -158,7 +159,6 @@ def test_what_is_staged_scores_to_the_same_bytes(
     assert len(cloud.dataflow.jobs) == 1
 
 
-@pytest.mark.skip(reason="the stand-in for a bucket refuses a write of the staged job")
 def test_preprocessing_on_dataflow_writes_the_same_examples(
     runs: Runs, local_scores, cloud: FakeCloud, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ):
@@ -183,7 +183,15 @@ def test_preprocessing_on_dataflow_writes_the_same_examples(
     assert objects(cloud, there, ".gz") == objects(cloud, here, ".gz")
     names = [name for name in cloud.names(there) if not name.endswith("/")]
     assert names == cloud.names(here)
-    assert open_examples(there).train.total == open_examples(here).train.total
+    for name in ("transform_fn/assets/vocabulary", "recipe.yaml"):
+        assert cloud.read(f"{there}/{name}") == cloud.read(f"{here}/{name}")
+    differs = {"started", "seconds", "pairs_per_second"}
+    manifest, wanted = (json.loads(cloud.read(f"{one}/manifest.json")) for one in (there, here))
+    assert {k: v for k, v in manifest.items() if k not in differs} == {
+        k: v for k, v in wanted.items() if k not in differs
+    }
+    assert manifest["rows_in"] == ROWS and manifest["vocabulary_size"] > 2
+    assert open_examples(there).train.total == manifest["rows_train"]
     assert [name for name in cloud.names(BASE) if name.startswith("examples-dataflow.p")] == []
 
 

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import http.client
+from urllib.parse import quote
+
 import pytest
 from google.api_core.exceptions import PreconditionFailed
 from google.cloud import storage
@@ -38,6 +41,20 @@ def test_a_range_is_a_range_and_the_log_says_so(cloud: FakeCloud, blobs: storage
 
     assert blobs.blob("ranges").download_as_bytes(start=10, end=19) == EVERY_BYTE[10:20]
     assert cloud.calls("GET", "ranges")[-1].sent == 10
+
+
+def test_what_was_written_by_another_host_is_read_here(cloud: FakeCloud, blobs: storage.Bucket):
+    """TensorFlow's client writes by Google's own name, through a proxy; nobody is led out there."""
+    connection = http.client.HTTPConnection(cloud.storage_url.removeprefix("http://"))
+    target = f"/upload/storage/v1/b/{BUCKET}/o?uploadType=media&name={quote('by/proxy', safe='')}"
+    connection.request("POST", target, EVERY_BYTE, {"Host": "storage.googleapis.com"})
+    assert connection.getresponse().status == 200
+    connection.close()
+
+    blob = blobs.get_blob("by/proxy")
+    assert blob.media_link.startswith(cloud.storage_url + "/")
+    assert blob.download_as_bytes() == EVERY_BYTE
+    assert all(one.media_link.startswith(cloud.storage_url) for one in blobs.list_blobs())
 
 
 @pytest.mark.slow
