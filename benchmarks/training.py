@@ -30,6 +30,7 @@ RUNS = Path(__file__).with_name("training.json")
 REPORT = Path(__file__).with_name("TRAINING.md")
 WAYS = ("ours", "article", "input", "cores", "accuracy")
 DEFAULT_WAYS = ("ours", "article", "input", "cores")
+BIG_STEP = 2048  # pairs of a step, for what several workers gain when a step is worth sharing
 
 
 def measured(started: float, used: float, pairs: int, **more: float) -> dict[str, float]:
@@ -179,11 +180,14 @@ def run_input(examples, recipe, pairs: int, epochs: int = 20) -> dict[str, float
     return measured(started, used, epochs * examples.train.total)
 
 
-def start(way: str, args: argparse.Namespace, core: int | None = None, cluster: str = ""):
-    """A process that runs one way and prints what it measured."""
+def start(
+    way: str, args: argparse.Namespace, core: int | None = None, cluster: str = "", step: int = 0
+):
+    """A process that runs one way, in steps of so many pairs, and prints what it measured."""
     command = [sys.executable, "-m", "benchmarks.training", "--examples", args.examples]
     command += ["--way", way, "--article_pairs", str(args.article_pairs)]
     command += ["--epochs", str(args.epochs), "--files", str(args.files)]
+    command += ["--step", str(step)] if step else []
     pinned = ["taskset", "-c", str(core)] if core is not None else []
     environ = {**os.environ, "TF_CPP_MIN_LOG_LEVEL": "3"} | (
         {"TF_CONFIG": cluster} if cluster else {}
@@ -215,11 +219,18 @@ def run_way(way: str, args: argparse.Namespace) -> Iterator[tuple[str, dict]]:
     if way != "cores":
         yield way, finish(start(way, args))
         return
-    yield "one_core", finish(start("ours", args, core=0))
-    both = [start("ours", args, core, config) for core, config in enumerate(clusters())]
+    for step, suffix in ((0, ""), (BIG_STEP, "_big")):
+        yield f"one_core{suffix}", finish(start("ours", args, 0, step=step))
+        yield f"two_cores{suffix}", two_workers(args, step)
+
+
+def two_workers(args: argparse.Namespace, step: int) -> dict[str, float]:
+    """Our loop in two processes, pinned to one core each, that share every step."""
+    configs = enumerate(clusters())
+    both = [start("ours", args, core, config, step) for core, config in configs]
     first, second = (finish(process) for process in both)
     used = sum(1 / each["pairs_per_cpu_second"] for each in (first, second))
-    yield "two_cores", first | {"pairs_per_cpu_second": 1 / used}
+    return first | {"pairs_per_cpu_second": 1 / used}
 
 
 def report(runs: dict[str, list[dict]]) -> str:
@@ -264,11 +275,14 @@ TITLES = {
     "input": "our input alone",
     "one_core": "ours, one worker on one core",
     "two_cores": "ours, two workers on one core each",
+    "one_core_big": f"ours, one worker on one core, steps of {BIG_STEP:,} pairs",
+    "two_cores_big": f"ours, two workers on one core each, steps of {BIG_STEP:,} pairs",
 }
 RATIOS = (
     ("ours", "article", "ours to the article's way", 8),
     ("input", "ours", "input alone to training", 10),
-    ("two_cores", "one_core", "two workers to one", 1.7),
+    ("two_cores", "one_core", "two workers to one, steps of 512 pairs as in the recipe", 1.7),
+    ("two_cores_big", "one_core_big", f"two workers to one, steps of {BIG_STEP:,} pairs", 1.7),
 )
 HEAD = f"""# Training speed
 
@@ -289,6 +303,7 @@ def main() -> None:
     parser.add_argument("--article_pairs", type=int, default=5120, help="0: a whole epoch")
     parser.add_argument("--epochs", type=int, default=2, help="of accuracy; of ours, to warm up")
     parser.add_argument("--files", type=int, default=4, help="training files of accuracy, of 16")
+    parser.add_argument("--step", type=int, help=argparse.SUPPRESS)
     parser.add_argument("--way", choices=WAYS, help=argparse.SUPPRESS)
     args = parser.parse_args()
     if args.way:
@@ -297,7 +312,7 @@ def main() -> None:
         from model.recipe import load_recipe
 
         examples = open_examples(args.examples)
-        recipe = load_recipe(examples.recipe_path)
+        recipe = load_recipe(examples.recipe_path).with_training(batch_size=args.step)
         if args.way == "accuracy":
             print(json.dumps(run_accuracy(examples, recipe, args.epochs, args.files)))
             return

@@ -18,10 +18,8 @@ differs from run to run from the parameters. The task `plan` shows what both cam
 from __future__ import annotations
 
 import json
-import os
-from contextlib import chdir
+import subprocess
 from datetime import UTC, datetime, timedelta
-from urllib.request import Request, urlopen
 
 from airflow.sdk import (
     Asset,
@@ -29,181 +27,27 @@ from airflow.sdk import (
     BaseOperator,
     CronDataIntervalTimetable,
     Metadata,
-    ObjectStoragePath,
     Param,
-    Variable,
     dag,
     task,
-    teardown,
 )
-from airflow.sdk.exceptions import AirflowSkipException, TaskDeferred
+from twinbeam_common import (
+    BUNDLE,
+    DEFAULTS,
+    GOOGLE,
+    LABEL_COLUMN,
+    RUN_WHERE,
+    BeamStep,
+    judging,
+    place,
+    read_json,
+    replace_json,
+    settings,
+    step,
+    stop_jobs,
+)
 
-BUNDLE = Asset("twinbeam_bundle")  # twinbeam_train promotes it
 SCORES = Asset("twinbeam_scores")  # for DAGs that read the scores
-
-# ---- The same in both files: a DAG file imports nothing but Airflow, so each can go alone. ----
-WHERE = ("as the settings say", "local", "cloud")
-GOOGLE = "google_cloud_default"
-# python -m MODULE, with errors and progress in the output: Beam's hook reads the one to its end
-# before the other, and a command that runs for hours would fill the other and stand still.
-ONE_OUTPUT = (
-    "import os, runpy, sys; os.dup2(1, 2); del sys.argv[0]; "
-    "runpy.run_module(sys.argv[0], run_name='__main__', alter_sys=True)"
-)
-
-
-def settings(where: str = WHERE[0]) -> dict:
-    """The variable `twinbeam`, with what a run chose on top."""
-    found = Variable.get("twinbeam", default=None, deserialize_json=True)
-    missing = {"python", "folder", "data"} - set(found or {})
-    if missing:
-        raise ValueError(
-            f"the Airflow variable 'twinbeam' does not say {', '.join(sorted(missing))}; "
-            "docs/airflow.md shows one to copy"
-        )
-    found["data"] = found["data"].rstrip("/")
-    found["where"] = found.get("where", "local") if where == WHERE[0] else where
-    if found["where"] == "cloud" and not found.get("cloud"):
-        raise ValueError("to run in the cloud the Airflow variable 'twinbeam' needs a part 'cloud'")
-    return found
-
-
-def step(
-    settings: dict, command: str, options: dict, *, name: str = "", alone: bool = False
-) -> dict:
-    """A command of ours, ready to run: `python -m pipelines.COMMAND --OPTIONS`.
-
-    In the cloud it becomes the Dataflow job `name`, unless it is to run `alone`, on this worker.
-    """
-    told = {key: settings[key] for key in ("python", "folder")} | {"command": command}
-    if alone or settings["where"] == "local":
-        return told | {"runner": "FnApiRunner", "options": options, "job": None}
-    cloud = settings["cloud"]
-    flags = {"temp_location": f"{settings['data']}/tmp", **cloud.get("dataflow", {})}
-    job = {"job_name": name, "project_id": cloud["project"], "location": cloud["region"]}
-    return told | {"runner": "DataflowRunner", "options": {**flags, **options}, "job": job}
-
-
-class BeamStep(BaseOperator):
-    """A command of ours, run by Beam's own operator: here, or as a Dataflow job it waits for.
-
-    Which of them is known when it runs, not when this file is read; and to import that operator
-    takes longer than a DAG file may. A retry submits a job of the same name, and what submits it
-    adopts the job that already runs.
-    """
-
-    template_fields = ("step",)
-
-    def __init__(self, *, step: dict, **kwargs):
-        """Takes what the function `step` made."""
-        super().__init__(**kwargs)
-        self.step = step
-        self.beam = None
-
-    def execute(self, context):
-        """Runs it; on Dataflow gives its place up once the job is submitted."""
-        if not self.step:
-            raise AirflowSkipException("there is nothing to do for this one")
-        from airflow.providers.apache.beam.operators.beam import BeamRunPythonPipelineOperator
-
-        job = self.step["job"]
-        self.beam = BeamRunPythonPipelineOperator(
-            task_id=self.task_id,
-            py_interpreter=self.step["python"],
-            py_options=["-c", ONE_OUTPUT],
-            py_file=f"pipelines.{self.step['command']}",
-            runner=self.step["runner"],
-            pipeline_options=self.step["options"],
-            dataflow_config={**job, "append_job_name": False} if job else None,
-            deferrable=bool(job),
-            gcp_conn_id=GOOGLE,
-        )
-        try:
-            with chdir(self.step["folder"]):
-                self.beam.execute(context)
-        except TaskDeferred:
-            if self.beam.dataflow_job_id:
-                raise
-            self.log.info("it was done before: no job was needed")
-
-    def execute_complete(self, context, event):
-        """Goes on when the Dataflow job has ended."""
-        if event["status"] != "success":
-            raise RuntimeError(event["message"])
-        self.log.info(event["message"])
-
-    def on_kill(self):
-        """Cancels the job if it is known already; `stop_jobs` does so at any later time."""
-        if self.beam:
-            self.beam.on_kill()
-
-
-@teardown
-def stop_jobs(jobs: list[dict]) -> None:
-    """Cancels jobs that still run: of tasks that were killed, timed out or gave up waiting."""
-    if not jobs:
-        return
-    from airflow.providers.google.cloud.hooks.dataflow import DataflowHook
-
-    service = DataflowHook(gcp_conn_id=GOOGLE).get_conn().projects().locations().jobs()
-    for job in jobs:
-        place = {"projectId": job["project_id"], "location": job["location"]}
-        active = service.list(**place, filter="ACTIVE").execute().get("jobs", [])
-        for found in (each for each in active if each["name"] == job["job_name"]):
-            print(f"cancelling {found['name']}, job {found['id']}")
-            wanted = {"requestedState": "JOB_STATE_CANCELLED"}
-            service.update(**place, jobId=found["id"], body=wanted).execute()
-
-
-def place(path: str) -> ObjectStoragePath:
-    """A path, local or `gs://`."""
-    return ObjectStoragePath(path, conn_id=GOOGLE if path.startswith("gs://") else None)
-
-
-def read_json(path: str) -> dict | None:
-    """What a small file says; None if it is not there."""
-    file = place(path)
-    return json.loads(file.read_text()) if file.exists() else None
-
-
-def replace_json(path: str, content: dict) -> None:
-    """Writes a small file in one step: who reads it sees the old or the new, never a part."""
-    text = json.dumps(content, indent=2, ensure_ascii=False) + "\n"
-    if "://" in path:
-        place(path).write_text(text)  # an object appears when its upload is complete
-        return
-    os.makedirs(os.path.dirname(path), exist_ok=True)
-    beside = f"{path}.{os.getpid()}"
-    with open(beside, "w", encoding="utf-8") as file:
-        file.write(text)
-    os.replace(beside, path)
-
-
-def tell_failure(context) -> None:
-    """Logs what failed in one line, and posts it to `alert_url` where the settings have one."""
-    instance = context["task_instance"]
-    text = (
-        f"twinbeam: {instance.dag_id}.{instance.task_id} failed in {instance.run_id} "
-        f"after {instance.try_number} tries: {context.get('exception')}"
-    )
-    print(text)
-    url = (Variable.get("twinbeam", default={}, deserialize_json=True) or {}).get("alert_url")
-    if url:
-        body = json.dumps({"text": text}).encode()
-        with urlopen(Request(url, body, {"Content-Type": "application/json"}), timeout=10):
-            pass
-
-
-DEFAULTS = {
-    "owner": "twinbeam",
-    "retries": 2,
-    "retry_delay": timedelta(minutes=1),
-    "retry_exponential_backoff": True,
-    "max_retry_delay": timedelta(minutes=20),
-    "execution_timeout": timedelta(hours=1),
-    "on_failure_callback": tell_failure,
-}
-# ---- To here. ----
 
 
 class WaitForInput(BaseOperator):
@@ -285,14 +129,7 @@ class WaitForInput(BaseOperator):
             "file that fits is enough.",
             section="What",
         ),
-        "label_column": Param(
-            "label",
-            type="string",
-            minLength=1,
-            title="Label column",
-            description="Where the pairs have this column, the scores are judged by it.",
-            section="What",
-        ),
+        "label_column": LABEL_COLUMN,
         "model": Param(
             None,
             type=["null", "string"],
@@ -331,14 +168,7 @@ class WaitForInput(BaseOperator):
             description='Flags of pipelines.score and of Beam, such as {"encode_once": "global"}.',
             section="How",
         ),
-        "where": Param(
-            WHERE[0],
-            type="string",
-            enum=list(WHERE),
-            title="Where",
-            description="On this Airflow's workers, or as a Dataflow job.",
-            section="Where",
-        ),
+        "where": RUN_WHERE,
     },
 )
 def twinbeam_daily():
@@ -363,12 +193,6 @@ def twinbeam_daily():
             "overwrite": params["overwrite"],
             **params["score_options"],
         }
-        judging = {
-            "input": f"{folder}/scores",
-            "output": f"{folder}/report",
-            "label_column": params["label_column"],
-            "overwrite": True,
-        }
         name = f"airflow-twinbeam-score-{day}-{bundle['fingerprint'][:12]}"
         scoring = step(found, "score", options, name=name)
         ready = params["ready"]
@@ -377,7 +201,7 @@ def twinbeam_daily():
             "wait_for": f"{pattern.rpartition('/')[0]}/{ready}" if ready else pattern,
             "score": scoring,
             "jobs": [scoring["job"]] if scoring["job"] else [],
-            "evaluate": step(found, "evaluate", judging, alone=True),
+            "evaluate": judging(found, folder, params["label_column"]),
             "publish": {
                 "date": day,
                 "scores": f"{folder}/scores",
@@ -405,19 +229,17 @@ def twinbeam_daily():
         return promoted
 
     @task.short_circuit(ignore_downstream_trigger_rules=False)
-    def has_labels(done: dict, judging: dict) -> bool:
+    def has_labels(asked: dict) -> bool:
         """Whether the scores have the label column; if not, nothing is judged."""
-        import subprocess
-
-        command = [judging["python"], "-m", "pipelines.inspect", done["scores"], "--json"]
+        options = asked["options"]
         shown = subprocess.run(
-            [*command, "--no_sums"],
-            cwd=judging["folder"],
+            [asked["python"], "-m", "pipelines.inspect", options["input"], "--json", "--no_sums"],
+            cwd=asked["folder"],
             capture_output=True,
             text=True,
             check=True,
         )
-        return judging["options"]["label_column"] in json.loads(shown.stdout).get("schema", {})
+        return options["label_column"] in json.loads(shown.stdout).get("schema", {})
 
     # One at a time over all runs: it reads the pointer of the last day before it replaces it.
     @task(trigger_rule="none_failed", outlets=[SCORES], max_active_tis_per_dag=1)
@@ -455,7 +277,7 @@ def twinbeam_daily():
         execution_timeout=timedelta(hours=6),
         doc_md="`pipelines.score`: the day's rows, a similarity and a label each.",
     )
-    labelled = has_labels(planned["publish"], planned["evaluate"])
+    labelled = has_labels(planned["evaluate"])
     evaluate = BeamStep(
         task_id="evaluate",
         step=planned["evaluate"],
