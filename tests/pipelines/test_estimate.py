@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 
 import pytest
@@ -12,6 +13,7 @@ from tests.scoring_kit import EqualBundle, pairs, write
 from transforms.errors import UserError
 from transforms.shards import Shard
 
+ROOT = Path(__file__).resolve().parent.parent.parent
 PRICES = {
     "region": "here", "currency": "EUR", "vcpu_hour": 0.05, "memory_gb_hour": 0.004,
     "disk_gb_hour": 0.0001, "accelerator_hour": {"nvidia-l4": 0.5},
@@ -87,6 +89,36 @@ def test_our_own_file_has_a_price_for_all_it_names():
     prices = estimate.read_prices(str(estimate.PRICES))
     assert {"score", "preprocess"} == prices["pairs_per_vcpu_second"].keys()
     assert all(price > 0 for price in prices["accelerator_hour"].values())
+
+
+def test_our_prices_are_those_that_beam_keeps():
+    from apache_beam.testing.load_tests import dataflow_cost_consts as beam
+
+    prices = estimate.read_prices(str(estimate.PRICES))
+    assert prices["vcpu_hour"] == beam.VCPU_PER_HR_BATCH
+    assert prices["memory_gb_hour"] == beam.MEM_PER_GB_HR_BATCH
+    assert prices["disk_gb_hour"] == beam.PD_PER_GB_HR
+    assert prices["accelerator_hour"] == {
+        "nvidia-tesla-t4": beam.T4_PER_GPU_PER_HOUR,
+        "nvidia-tesla-p4": beam.P4_PER_GPU_PER_HOUR,
+        "nvidia-tesla-p100": beam.P100_PER_GPU_PER_HOUR,
+        "nvidia-tesla-v100": beam.V100_PER_GPU_PER_HOUR,
+        "nvidia-l4": beam.L4_PER_GPU_PER_HOUR,
+        "nvidia-tesla-a100": beam.A100_40GB_PER_GPU_PER_HOUR,
+        "nvidia-a100-80gb": beam.A100_80GB_PER_GPU_PER_HOUR,
+    }
+
+
+def test_our_speeds_are_those_that_were_measured():
+    """A core's part of what two cores did, and no more: the estimate must not promise too much."""
+    speeds = estimate.read_prices(str(estimate.PRICES))["pairs_per_vcpu_second"]
+    results = (ROOT / "benchmarks/RESULTS.md").read_text(encoding="utf-8")
+    slowest = results.split("### no repeats")[1].split("| ours | ")[1].split(" | ")[1]
+    page = (ROOT / "docs/speed.md").read_text(encoding="utf-8")
+    preprocessing = re.search(r"benchmarks\.preprocess .*? ([\d,]+)\s+pairs/s", page, re.S)
+    for step, two_cores in (("score", slowest), ("preprocess", preprocessing[1])):
+        core = int(two_cores.replace(",", "")) / 2
+        assert 0.8 * core < speeds[step] <= core, step
 
 
 def test_the_command_reads_the_footers_and_ends(
