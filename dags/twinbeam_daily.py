@@ -31,6 +31,7 @@ from airflow.sdk import (
     dag,
     task,
 )
+
 from twinbeam_common import (
     BUNDLE,
     DEFAULTS,

@@ -32,6 +32,7 @@ from airflow.sdk import (
     teardown,
 )
 from airflow.sdk.exceptions import AirflowFailException
+
 from twinbeam_common import (
     BUNDLE,
     DEFAULTS,
@@ -90,18 +91,24 @@ class TrainStep(BaseOperator):
 
     def execute_on_vertex(self, context):
         """Creates the job, or adopts the one that an earlier try left, and waits in a trigger."""
+        # Here and not above: these take longer to import than a DAG file may to be read.
+        from airflow.providers.google.cloud.hooks.vertex_ai.custom_job import CustomJobHook
+        from airflow.providers.google.cloud.operators.vertex_ai.custom_job import (
+            CreateCustomJobOperator,
+        )
+        from airflow.providers.google.cloud.triggers.vertex_ai import CustomJobTrigger
+
         job = self.step["job"]
-        if found := running_jobs(vertex("hooks").CustomJobHook(gcp_conn_id=GOOGLE), job):
+        if found := running_jobs(CustomJobHook(gcp_conn_id=GOOGLE), job):
             self.log.info("the job %s runs already", found[0])
-            trigger = import_module("airflow.providers.google.cloud.triggers.vertex_ai")
-            waiting = trigger.CustomJobTrigger(
+            trigger = CustomJobTrigger(
                 project_id=job["project_id"],
                 location=job["region"],
                 custom_job_id=found[0],
                 gcp_conn_id=GOOGLE,
             )
-            self.defer(trigger=waiting, method_name="execute_complete")
-        self.running = vertex("operators").CreateCustomJobOperator(
+            self.defer(trigger=trigger, method_name="execute_complete")
+        self.running = CreateCustomJobOperator(
             task_id=self.task_id, gcp_conn_id=GOOGLE, deferrable=True, **job
         )
         self.running.execute(context)
@@ -117,15 +124,6 @@ class TrainStep(BaseOperator):
             self.running.terminate()
         elif self.running:
             self.running.on_kill()
-
-
-def vertex(part: str):
-    """Airflow's hooks or operators for custom jobs.
-
-    By name: an import in this file, wherever it stood, Airflow's DAG processor would do beforehand,
-    and it takes 12 s.
-    """
-    return import_module(f"airflow.providers.google.cloud.{part}.vertex_ai.custom_job")
 
 
 def running_jobs(hook, job: dict) -> list[str]:
@@ -148,7 +146,9 @@ def stop_training(step: dict) -> None:
     """Cancels the job on Vertex AI if it still runs: as `stop_jobs` does on Dataflow."""
     if not (job := step["job"]):
         return
-    hook = vertex("hooks").CustomJobHook(gcp_conn_id=GOOGLE)
+    from airflow.providers.google.cloud.hooks.vertex_ai.custom_job import CustomJobHook
+
+    hook = CustomJobHook(gcp_conn_id=GOOGLE)
     for found in running_jobs(hook, job):
         print(f"cancelling the job {found}")
         hook.cancel_custom_job(project_id=job["project_id"], region=job["region"], custom_job=found)

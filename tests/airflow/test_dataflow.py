@@ -18,7 +18,8 @@ from typing import Any
 import pytest
 from airflow.sdk.exceptions import TaskDeferred
 
-from dags import twinbeam_daily, twinbeam_train
+import twinbeam_common
+import twinbeam_train
 from tests.airflow.fake_cloud import FakeCloud
 from tests.airflow.kit import PYTHON, settings
 from tests.airflow.read import check_day, read_json
@@ -148,8 +149,8 @@ def test_a_kill_while_it_submits_cancels_the_job(cloud: FakeCloud, in_cloud: dic
     place, name = in_cloud["data"], "airflow-twinbeam-score-killed"
     options = {"input": f"{place}/pairs/2026-11-20/*.parquet", "output": f"{place}/killed"}
     options["model"] = f"{place}/bundles/first"
-    step = twinbeam_daily.step(in_cloud, "score", options, name=name)
-    task = twinbeam_daily.BeamStep(task_id="score", step=step)
+    step = twinbeam_common.step(in_cloud, "score", options, name=name)
+    task = twinbeam_common.BeamStep(task_id="score", step=step)
     instance = SimpleNamespace(xcom_push=lambda **_: None)
     with pytest.raises(TaskDeferred) as deferred:
         task.execute({"ti": instance, "task_instance": instance, "task": task})

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from dags.twinbeam_train import LESS_IS_BETTER, MORE_IS_BETTER, decide
+from twinbeam_train import LESS_IS_BETTER, MORE_IS_BETTER, decide
 
 
 def judged(rows: int = 100, **metrics: float) -> dict:

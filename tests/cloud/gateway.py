@@ -67,8 +67,8 @@ class Gateway:
 
     @contextmanager
     def failing(self, share: float) -> Iterator[None]:
-        """Lets that share of the calls fail."""
-        self.fault_share, self.faults = share, {}
+        """Lets that share of the calls fail: of the same calls in the same order, the same ones."""
+        self.fault_share, self.faults, self.random = share, {}, random.Random(7)
         try:
             yield
         finally:
