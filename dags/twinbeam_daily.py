@@ -30,6 +30,7 @@ from airflow.sdk import (
     Param,
     dag,
     task,
+    teardown,
 )
 
 from twinbeam_common import (
@@ -286,7 +287,7 @@ def twinbeam_daily():
     )
     published = publish(planned["publish"])
     wait >> score >> labelled >> evaluate >> published
-    score >> [published, stop_jobs(planned["jobs"])]
+    score >> [published, teardown(stop_jobs)(planned["jobs"])]
 
 
 twinbeam_daily()

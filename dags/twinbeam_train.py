@@ -391,7 +391,7 @@ def twinbeam_train():
         doc_md="`pipelines.train`: examples → a bundle. One at a time for each GPU: see the pool.",
     )
     passed = gate(planned["gate"])
-    stopped = stop_jobs(planned["jobs"])
+    stopped = teardown(stop_jobs)(planned["jobs"])
     for name in ("new", "current"):
         score = BeamStep(
             task_id=f"score_{name}",

@@ -37,10 +37,10 @@ def test_both_dags_load(bag: DagBag):
     assert {name: set(dag.task_ids) for name, dag in bag.dags.items()} == TASKS
 
 
-def test_airflow_itself_finds_no_error():
-    done = subprocess.run(
-        ["airflow", "dags", "list-import-errors", "--local"], capture_output=True, text=True
-    )
+def test_airflow_itself_finds_no_error(database: None):
+    # In the bundle's name, as its servers do: then the folder is on the path.
+    words = ["dags", "list-import-errors", "--local", "--bundle-name", "dags-folder"]
+    done = subprocess.run(["airflow", *words], capture_output=True, text=True)
 
     assert done.returncode == 0 and "No data found" in done.stdout, done.stdout + done.stderr
 
@@ -115,25 +115,25 @@ def test_what_both_share_is_not_taken_for_a_dag_file():
     assert {file.stem for file in FILES} == {*TASKS, SHARED}
 
 
-@pytest.mark.parametrize("file", FILES, ids=lambda file: file.stem)
-def test_a_file_is_read_in_under_a_second_without_network_or_variables(file: Path):
+@pytest.mark.parametrize("name", TASKS)
+def test_a_file_is_read_in_under_a_second_without_network_or_variables(name: str):
     # A process of its own: nothing that others imported, only Airflow, as in its DAG processor.
     code = f"""
 import runpy, socket, sys, time
 import airflow.sdk, airflow.dag_processing.dagbag
 from airflow.sdk import Variable
-sys.path.append({str(file.parent)!r})
+sys.path.append({str(ROOT / "dags")!r})
 def refuse(*_, **__): raise AssertionError("read while the file was parsed")
 socket.socket.connect = Variable.get = refuse
 started = time.perf_counter()
-runpy.run_path({str(file)!r})
+runpy.run_path({str(ROOT / "dags" / name) + ".py"!r})
 print(time.perf_counter() - started)
 """
-    runs = [
-        subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
-        for _ in range(3)
-    ]
-    seconds = [float(run.stdout.splitlines()[-1]) for run in runs]
-    print(f"{file.name}: {min(seconds):.2f} s")
+    seconds = []
+    while len(seconds) < 3 and min(seconds, default=1) >= 1:
+        done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+        assert done.returncode == 0, done.stderr
+        seconds.append(float(done.stdout.splitlines()[-1]))
+    print(f"{name}: {seconds} s")
 
     assert min(seconds) < 1  # the least of three: a busy machine is not the file's fault
