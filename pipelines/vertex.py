@@ -16,6 +16,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from pipelines import options, train
+from transforms import buckets
 from transforms.errors import RunError, UserError
 
 EXAMPLE = (
@@ -164,8 +165,10 @@ def submit(job: VertexJob, *, endpoint: str | None = None) -> str:
             f"Vertex AI's client does not know this job ({error}); --accelerator may be none or "
             f"one of {', '.join(known)}"
         ) from None
+    credentials = buckets.find_credentials()
     try:
         client = aiplatform_v1.JobServiceClient(
+            credentials=credentials,
             transport="rest",
             client_options={"api_endpoint": endpoint or f"{job.region}-aiplatform.googleapis.com"},
         )

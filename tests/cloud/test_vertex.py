@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import json
+import os
 import sys
 import threading
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
 
 import pytest
 
@@ -134,10 +136,21 @@ def test_a_refusal_is_told_in_one_line(main, service, cloud, status, said):
 
 
 def test_without_credentials_one_line(main, monkeypatch, tmp_path):
+    monkeypatch.delenv("STORAGE_EMULATOR_HOST", raising=False)
     monkeypatch.setenv("GOOGLE_APPLICATION_CREDENTIALS", str(tmp_path / "none.json"))
     code, _, errors = main(*FLAGS, "--endpoint", "http://127.0.0.1:9")
     assert code == 2 and errors.count("\n") == 1
-    assert "no Google credentials" in errors
+    assert "no Google Cloud credentials were found" in errors
+
+
+def test_credentials_that_do_not_work_are_told_in_one_line(main, monkeypatch, cloud, tmp_path):
+    told = json.loads(Path(os.environ["GOOGLE_APPLICATION_CREDENTIALS"]).read_text())
+    told["credential_source"]["file"] = str(tmp_path / "gone")
+    (tmp_path / "credentials.json").write_text(json.dumps(told))
+    monkeypatch.setenv("GOOGLE_APPLICATION_CREDENTIALS", str(tmp_path / "credentials.json"))
+    code, _, errors = main(*FLAGS, "--endpoint", "http://127.0.0.1:9")
+    assert code == 2 and errors.count("\n") == 1
+    assert "no Google credentials that work" in errors
 
 
 def test_without_the_package_one_line_and_the_request_can_still_be_seen(main, monkeypatch):
