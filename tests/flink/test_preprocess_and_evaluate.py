@@ -19,8 +19,8 @@ def test_the_same_vocabulary_and_examples(
     flink: cluster.Cluster, pairs: str, tmp_path: Path
 ) -> None:
     wanted = {"INPUT": pairs, "RECIPE": "char-bilstm-manhattan"}
-    run = on_flink("run-preprocess", OUTPUT=tmp_path / "flink", ARGS="--shard_rows=4000", **wanted)
-    finish(run)
+    flags = "--shard_rows=4000 --parallelism=2"
+    finish(on_flink("run-preprocess", OUTPUT=tmp_path / "flink", ARGS=flags, **wanted))
     make("run-preprocess", OUTPUT=tmp_path / "local", ARGS="--shard_rows=4000", **wanted)
     ours, theirs = tmp_path / "flink", tmp_path / "local"
     assert vocabulary(ours) == vocabulary(theirs)
@@ -50,7 +50,8 @@ def records(folder: Path, part: str) -> list[bytes]:
 
 
 def test_the_same_metrics(flink: cluster.Cluster, local_scores: Path, tmp_path: Path) -> None:
-    finish(on_flink("run-evaluate", INPUT=local_scores, OUTPUT=tmp_path / "flink"))
+    flags = "--parallelism=2"
+    finish(on_flink("run-evaluate", INPUT=local_scores, OUTPUT=tmp_path / "flink", ARGS=flags))
     make("run-evaluate", INPUT=local_scores, OUTPUT=tmp_path / "local")
     ours, theirs = (
         json.loads((tmp_path / name / "metrics.json").read_text()) for name in ("flink", "local")

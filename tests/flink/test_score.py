@@ -18,8 +18,9 @@ SHARDS = FILES * ROWS // 1000
 SAME = ("rows_in", "rows_scored", "rows_rejected", "rejected_by_reason", "shards", "files")
 
 
-def score(pairs: str, bundle: str, output: Path) -> subprocess.Popen:
-    return on_flink("run-score", INPUT=pairs, MODEL=bundle, OUTPUT=output, ARGS="--shard_rows=1000")
+def score(pairs: str, bundle: str, output: Path, slots: int) -> subprocess.Popen:
+    flags = f"--shard_rows=1000 --parallelism={slots}"
+    return on_flink("run-score", INPUT=pairs, MODEL=bundle, OUTPUT=output, ARGS=flags)
 
 
 def check_same(output: Path, local: Path) -> None:
@@ -35,10 +36,11 @@ def names(folder: Path) -> list[str]:
     return sorted(str(path.relative_to(folder)) for path in folder.rglob("*") if path.is_file())
 
 
+@pytest.mark.parametrize("slots", [1, 2])
 def test_the_bytes_are_the_local_run_s(
-    flink: cluster.Cluster, pairs: str, bundle: str, local_scores: Path, tmp_path: Path
+    flink: cluster.Cluster, slots: int, pairs: str, bundle: str, local_scores: Path, tmp_path: Path
 ) -> None:
-    finish(score(pairs, bundle, tmp_path / "scores"))
+    finish(score(pairs, bundle, tmp_path / "scores", slots))
     check_same(tmp_path / "scores", local_scores)
     assert len(manifest(local_scores)["files"]) > SHARDS  # rejects were among them
 
@@ -53,7 +55,7 @@ def test_killed_in_the_middle(
     tmp_path: Path,
 ) -> None:
     output = tmp_path / "scores"
-    run = score(pairs, bundle, output)
+    run = score(pairs, bundle, output, slots=2)
     wait_for_shards(output, run, 4)
     cluster.processes()[victim].stop(signal.SIGKILL)
     done = shards_done(output)
