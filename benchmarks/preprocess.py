@@ -97,6 +97,7 @@ def where_time_goes(path: str, recipe_name: str) -> dict[str, float]:
     from transforms.examples import deal, in_order, raw_rows, serialize, write_records
     from transforms.pairs import PairColumns, split_rows
     from transforms.shards import plan_shards, read_shard
+    from transforms.split import EvalSplit
 
     recipe, columns = load_recipe(recipe_name), PairColumns(label="label")
     features, labels, seconds = text_features(recipe, ()), recipe.label_rule, {}
@@ -113,9 +114,11 @@ def where_time_goes(path: str, recipe_name: str) -> dict[str, float]:
                 "check rows",
                 lambda b=batch: split_rows(b, columns, max_chars=10_000, labels=labels),
             )
-            raw = timed(seconds, "split by hash", lambda g=good: raw_rows(g, columns, labels, 0.1))[
-                "train"
-            ]
+            raw = timed(
+                seconds,
+                "split by hash",
+                lambda g=good: raw_rows(g, columns, labels, EvalSplit(0.1)),
+            )["train"]
             texts = [raw.column(side).flatten().to_numpy(zero_copy_only=False) for side in (0, 1)]
             timed(seconds, "learn (graph)", lambda t=texts: [count(side) for side in t])
             sides = timed(seconds, "transform (graph)", lambda t=texts: [ids(side) for side in t])

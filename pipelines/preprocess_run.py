@@ -11,6 +11,7 @@ from model.recipe import Recipe, load_recipe
 from pipelines import dataflow, estimate, options
 from transforms.pairs import PairColumns
 from transforms.preprocessing import PairReading
+from transforms.split import EvalSplit
 
 DESCRIPTION = "Turns labelled Parquet of sentence pairs into examples to train on."
 EXAMPLE = (
@@ -29,7 +30,7 @@ class PreprocessRun:
     columns: PairColumns
     train_shards: int = 16
     eval_shards: int = 1
-    eval_fraction: float = 0.1
+    split: EvalSplit = field(default_factory=lambda: EvalSplit(0.1))
     max_chars: int = options.DEFAULT_MAX_CHARS
     shard_rows: int = options.DEFAULT_SHARD_ROWS
     on_bad_file: Literal["fail", "reject"] = "fail"
@@ -42,14 +43,15 @@ class PreprocessRun:
     @property
     def reading(self) -> PairReading:
         """How rows become raw features."""
-        return PairReading(self.columns, self.recipe.label_rule, self.eval_fraction, self.max_chars)
+        return PairReading(self.columns, self.recipe.label_rule, self.split, self.max_chars)
 
     def told(self) -> dict[str, Any]:
         """The options as the manifest keeps them."""
         return {
             "inputs": list(self.inputs),
             "columns": [*self.columns.texts, self.columns.label],
-            "eval_fraction": self.eval_fraction,
+            "eval_fraction": self.split.fraction,
+            "eval_split": self.split.by,
             "max_sentence_chars": self.max_chars,
             "shard_rows": self.shard_rows,
         }
@@ -77,7 +79,7 @@ def parse(argv: Sequence[str]) -> PreprocessRun:
         columns=example_columns(args, recipe),
         train_shards=args.train_shards,
         eval_shards=args.eval_shards,
-        eval_fraction=fraction,
+        split=EvalSplit(fraction, recipe.text.eval_split),
         max_chars=args.max_sentence_chars,
         shard_rows=args.shard_rows,
         on_bad_file=args.on_bad_file,

@@ -24,7 +24,7 @@ from transforms import files
 from transforms.labels import LabelRule, parse_labels
 from transforms.ledger import WrittenFile
 from transforms.pairs import PairColumns, sentences
-from transforms.split import in_eval, text_hash
+from transforms.split import EvalSplit, text_hash
 
 if TYPE_CHECKING:
     from tfx_bsl.tfxio.tensor_adapter import TensorAdapterConfig
@@ -45,7 +45,7 @@ _PIECE = 1 << 20
 
 
 def raw_rows(
-    rows: pa.RecordBatch, columns: PairColumns, labels: LabelRule, eval_fraction: float
+    rows: pa.RecordBatch, columns: PairColumns, labels: LabelRule, split: EvalSplit
 ) -> dict[str, pa.RecordBatch]:
     """Checked rows → raw features of the training and the evaluation part.
 
@@ -55,13 +55,13 @@ def raw_rows(
         rows: good rows, as `split_rows` gives them.
         columns: names of the sentence and label columns.
         labels: how labels are read.
-        eval_fraction: share of the pairs that is kept for evaluation.
+        split: which of them are kept for evaluation.
 
     Returns:
         For each part its rows under `raw_schema(columns)`, in the order they came.
     """
     texts = [sentences(rows, name) for name in columns.texts]
-    evaluation = in_eval(texts[0], texts[1], eval_fraction)
+    evaluation = split.takes(*texts)
     if columns.negative is None:
         label = parse_labels(rows.column(columns.label), labels)
     else:

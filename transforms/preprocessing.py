@@ -20,6 +20,7 @@ from transforms.labels import LabelRule
 from transforms.ledger import REJECTS_FOLDER
 from transforms.pairs import PairColumns, rejected_schema, split_rows
 from transforms.shards import Shard, read_shard, shard_schema
+from transforms.split import EvalSplit
 from transforms.writing import ShardWriter
 
 COUNTS = "counts"
@@ -37,13 +38,13 @@ class PairReading:
     Attributes:
         columns: names of the sentence and label columns.
         labels: how labels are read.
-        eval_fraction: share of the pairs that is kept for evaluation.
+        split: which pairs are kept for evaluation.
         max_chars: a row with a longer sentence is rejected.
     """
 
     columns: PairColumns
     labels: LabelRule
-    eval_fraction: float
+    split: EvalSplit
     max_chars: int
 
 
@@ -53,7 +54,7 @@ def read_pairs(
     """Batches of a shard: the raw features of both parts, and the rejected rows."""
     for batch in read_shard(shard, batch_bytes=_BATCH_BYTES):
         good, rejected = split_rows(batch, how.columns, max_chars=how.max_chars, labels=how.labels)
-        yield raw_rows(good, how.columns, how.labels, how.eval_fraction), rejected
+        yield raw_rows(good, how.columns, how.labels, how.split), rejected
 
 
 @dataclass(frozen=True)

@@ -1,11 +1,15 @@
-"""Parts pairs into training and evaluation by a hash of the unordered pair.
+"""Parts pairs into training and evaluation by a hash of the unordered pair, or of its sentences.
 
-The side a pair falls to depends on its two sentences alone: not on the row's place, the shard or
-the machine. A pair, its mirror and all its repeats stay together. A sentence may still stand in
-pairs of both sides; only the pair is kept apart.
+The part a pair falls to depends on its two sentences alone: not on the row's place, the shard or
+the machine. A pair, its mirror and all its repeats stay together. Split by pairs, a sentence may
+still stand in pairs of both parts. Split by sentences, some sentences are held out, and training
+sees none of the pairs that they stand in.
 """
 
 from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
 
 import numpy as np
 import pandas as pd
@@ -27,11 +31,35 @@ def pair_hash(sentence1: pa.Array, sentence2: pa.Array) -> np.ndarray:
     return _mix(_mix(low) ^ high)
 
 
-def in_eval(sentence1: pa.Array, sentence2: pa.Array, fraction: float) -> np.ndarray:
-    """Whether each pair belongs to the evaluation part: bool [n], true for about `fraction`."""
-    # 53 bits are what a float64 holds exactly: a number from 0 to just below 1.
-    place = (pair_hash(sentence1, sentence2) >> np.uint64(11)) / float(1 << 53)
-    return place < fraction
+@dataclass(frozen=True)
+class EvalSplit:
+    """Which pairs belong to the evaluation part.
+
+    Attributes:
+        fraction: the share of the pairs that it gets, about.
+        by: whether pairs or sentences are held out. An evaluation pair has a sentence that is held
+            out; the other one may stand in training.
+    """
+
+    fraction: float
+    by: Literal["pairs", "sentences"] = "pairs"
+
+    def takes(self, *sides: pa.Array) -> np.ndarray:
+        """Whether each row of sentences [n] belongs to the evaluation part: bool [n].
+
+        By pairs, the first two sides count; by sentences all of them, a triplet's negative too.
+        """
+        if self.by == "pairs":
+            return _place(pair_hash(sides[0], sides[1])) < self.fraction
+        # So many sentences that `fraction` of the rows has at least one of them.
+        share = 1 - (1 - self.fraction) ** (1 / len(sides))
+        held_out = [_place(_mix(text_hash(texts))) < share for texts in sides]
+        return np.logical_or.reduce(held_out)
+
+
+def _place(bits: np.ndarray) -> np.ndarray:
+    """Hashes uint64 [n] → numbers from 0 to just below 1: the 53 bits that a float64 holds."""
+    return (bits >> np.uint64(11)) / float(1 << 53)
 
 
 def _mix(bits: np.ndarray) -> np.ndarray:

@@ -18,6 +18,7 @@ from transforms.errors import UserError
 from transforms.labels import LabelRule
 from transforms.pairs import PairColumns
 from transforms.preprocessing import EncodeExamples, PairReading, ReadPairs, StoreExamples
+from transforms.split import EvalSplit
 
 RECIPE = """
 name: tiny
@@ -326,7 +327,9 @@ def test_raw_text_goes_through_as_it_is(tmp_path):
 
 
 def test_what_goes_to_workers_can_be_pickled():
-    how = PairReading(PairColumns(label="label"), LabelRule(classes=("0", "1")), 0.1, 100)
+    how = PairReading(
+        PairColumns(label="label"), LabelRule(classes=("0", "1")), EvalSplit(0.1), 100
+    )
     for part in (
         ReadPairs(how, "folder"),
         EncodeExamples("train", 3, how.labels, 1),

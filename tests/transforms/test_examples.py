@@ -22,6 +22,7 @@ from transforms.examples import (
 from transforms.labels import LabelRule
 from transforms.ledger import WrittenFile
 from transforms.pairs import PairColumns
+from transforms.split import EvalSplit
 
 RECORDS = st.lists(st.binary(max_size=12), max_size=60)
 BINARY = LabelRule(classes=("no", "yes"))
@@ -130,7 +131,7 @@ def test_raw_rows_read_labels_and_leave_nothing_out():
         [{"q": f"frage {n}", "a": f"antwort {n}", "same": n % 2 == 0} for n in range(200)]
     )
     rule = LabelRule(classes=("0", "1"))
-    parts = raw_rows(rows, PairColumns("q", "a", "same"), rule, 0.3)
+    parts = raw_rows(rows, PairColumns("q", "a", "same"), rule, EvalSplit(0.3))
     found = {
         row["sentence1"][0].decode(): (row["sentence2"][0].decode(), row["label"])
         for part in parts.values()

@@ -5,9 +5,10 @@ import pyarrow as pa
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from transforms.split import in_eval, pair_hash
+from transforms.split import EvalSplit, pair_hash
 
 TEXT = st.text(st.characters(exclude_categories=("Cs",)), max_size=20)
+BY = st.sampled_from(["pairs", "sentences"])
 PAIRS = st.lists(st.tuples(TEXT, TEXT), min_size=1, max_size=20)
 
 
@@ -16,19 +17,21 @@ def columns(pairs):
 
 
 @settings(deadline=None)
-@given(PAIRS, st.floats(0, 1))
-def test_a_pair_and_its_mirror_stay_together(pairs, fraction):
+@given(PAIRS, st.floats(0, 1), BY)
+def test_a_pair_and_its_mirror_stay_together(pairs, fraction, by):
     first, second = columns(pairs)
-    assert (in_eval(first, second, fraction) == in_eval(second, first, fraction)).all()
+    split = EvalSplit(fraction, by)
+    assert (split.takes(first, second) == split.takes(second, first)).all()
 
 
 @settings(deadline=None)
-@given(PAIRS, st.data())
-def test_the_side_depends_on_the_pair_alone(pairs, data):
+@given(PAIRS, st.data(), BY)
+def test_the_side_depends_on_the_pair_alone(pairs, data, by):
     order = data.draw(st.permutations(range(len(pairs))))
-    whole = in_eval(*columns(pairs), 0.5)
-    alone = [in_eval(*columns([pair]), 0.5)[0] for pair in pairs]
-    shuffled = in_eval(*columns([pairs[place] for place in order]), 0.5)
+    split = EvalSplit(0.5, by)
+    whole = split.takes(*columns(pairs))
+    alone = [split.takes(*columns([pair]))[0] for pair in pairs]
+    shuffled = split.takes(*columns([pairs[place] for place in order]))
     assert whole.tolist() == alone
     assert shuffled.tolist() == [alone[place] for place in order]
 
@@ -41,12 +44,32 @@ def test_about_the_fraction_goes_to_eval():
     count = 20_000
     for fraction in (0.0, 0.05, 0.1, 0.5, 1.0):
         deviation = math.sqrt(count * fraction * (1 - fraction))  # of a binomial
-        found = int(in_eval(*numbered(count), fraction).sum())
+        found = int(EvalSplit(fraction).takes(*numbered(count)).sum())
         assert abs(found - count * fraction) <= 4 * deviation
 
 
+@settings(deadline=None)
+@given(st.lists(st.tuples(*[st.sampled_from("abcdefghijklmnop")] * 3), min_size=1), st.floats(0, 1))
+def test_by_sentences_one_that_is_held_out_is_in_no_training_row(rows, fraction):
+    sides = [pa.array([row[side] for row in rows], pa.large_string()) for side in range(3)]
+    held_out = EvalSplit(fraction, "sentences").takes(*sides)
+    # Alone in a row, a sentence tells whether it is held out.
+    texts = pa.array(list("abcdefghijklmnop"), pa.large_string())
+    told = EvalSplit(fraction, "sentences").takes(texts, texts, texts).tolist()
+    alone = dict(zip(texts.to_pylist(), told, strict=True))
+    assert held_out.tolist() == [any(alone[text] for text in row) for row in rows]
+
+
+def test_by_sentences_about_the_fraction_of_the_pairs_goes_to_eval():
+    # 2,000 sentences a side, each in ten pairs. The share of sentences that is held out, 1 - √0.9
+    # = 0.0513, strays by 0.0035 (binomial of 4,000), that of pairs by at most twice as much.
+    sides = columns([(f"question {n % 2000}", f"frage {n * 7 // 10}") for n in range(20_000)])
+    share = EvalSplit(0.1, "sentences").takes(*sides).mean()
+    assert abs(share - 0.1) < 4 * 2 * 0.0035
+
+
 def test_a_larger_fraction_keeps_the_pairs_of_a_smaller_one():
-    small, large = (in_eval(*numbered(2000), fraction) for fraction in (0.1, 0.2))
+    small, large = (EvalSplit(fraction).takes(*numbered(2000)) for fraction in (0.1, 0.2))
     assert small.any() and not (small & ~large).any()
 
 
