@@ -9,8 +9,8 @@
 set -euo pipefail
 : "${PROJECT:?the id of the project}" "${REGION:?such as europe-west1}" "${BUCKET:?a name that no other bucket has}"
 REPOSITORY=${REPOSITORY:-twinbeam}
-ACCOUNT=${ACCOUNT:-twinbeam-worker}
-WORKER="$ACCOUNT@$PROJECT.iam.gserviceaccount.com"
+WORKER_ACCOUNT=${WORKER_ACCOUNT:-twinbeam-worker}
+WORKER="$WORKER_ACCOUNT@$PROJECT.iam.gserviceaccount.com"
 
 cloud() {
   if [[ -n ${DRY_RUN:-} ]]; then printf 'gcloud'; printf ' %q' "$@"; printf '\n'; else gcloud "$@" --project "$PROJECT" --quiet; fi
@@ -36,7 +36,7 @@ cloud storage buckets update "gs://$BUCKET" --lifecycle-file "$rules"
 unless "artifacts repositories describe $REPOSITORY --location $REGION" artifacts repositories create \
   "$REPOSITORY" --location "$REGION" --repository-format docker --description "Worker images of twinbeam"
 
-unless "iam service-accounts describe $WORKER" iam service-accounts create "$ACCOUNT" \
+unless "iam service-accounts describe $WORKER" iam service-accounts create "$WORKER_ACCOUNT" \
   --display-name "Workers of twinbeam"
 
 # The workers: be a Dataflow worker; objects of this bucket alone; read this registry alone.

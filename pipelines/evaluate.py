@@ -11,7 +11,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -19,7 +19,7 @@ from typing import Any
 import apache_beam as beam
 from apache_beam.options.pipeline_options import PipelineOptions
 
-from pipelines import options
+from pipelines import dataflow, dataflow_jobs, options
 from pipelines.evaluation_inputs import (
     check_columns,
     find_bundle,
@@ -66,6 +66,15 @@ class EvaluateRun:
     overwrite: bool = False
     beam_flags: tuple[str, ...] = ()
 
+    def paths(self) -> list[str]:
+        """Every path that workers use."""
+        named = filter(None, [self.bundle, self.examples])
+        return [*self.inputs, *self.train_inputs, self.output, *named]
+
+    def decides(self) -> dict[str, Any]:
+        """The options that decide what the report says."""
+        return {key: one for key, one in asdict(self).items() if key != "beam_flags"}
+
 
 def run(argv: Sequence[str] | None = None) -> dict[str, Any]:
     """Evaluates, and returns the content of metrics.json."""
@@ -81,6 +90,7 @@ def evaluate(asked: EvaluateRun) -> dict[str, Any]:
     """
     started = time.time()
     beam_options = options.beam_options(asked.beam_flags)
+    dataflow.configure(beam_options, step="evaluate", paths=asked.paths())
     check_output(asked.output, overwrite=asked.overwrite)
     shards = plan_shards(
         score_patterns(asked.inputs), asked.columns.pairs, shard_rows=asked.shard_rows
@@ -92,12 +102,13 @@ def evaluate(asked: EvaluateRun) -> dict[str, Any]:
             asked.train_inputs, asked.train_columns, shard_rows=asked.shard_rows
         )
     print(f"{sum(shard.rows for shard in shards):,} scored pairs to judge", flush=True)
+    decides = [asked.decides(), *(shard.fingerprint for shard in [*shards, *train_shards])]
+    if dataflow_jobs.adopt(beam_options, step="evaluate", output=asked.output, decides=decides):
+        return tell_result(asked.output)
     settings = EvaluationSettings(asked.columns, score_range(shards, asked.columns), asked.worst)
     write = WriteEvaluation(asked, started, lineage(asked.inputs, asked.bundle, asked.examples))
     run_pipeline(asked, shards, train_shards, settings, write, beam_options)
-    found = files.read_json(files.join(asked.output, METRICS))
-    tell_result(asked.output, found)
-    return found
+    return {} if dataflow.only_staged(beam_options) else tell_result(asked.output)
 
 
 def run_pipeline(
@@ -189,8 +200,9 @@ def check_output(output: str, *, overwrite: bool) -> None:
         )
 
 
-def tell_result(output: str, found: dict[str, Any]) -> None:
-    """Says what was found and where it lies."""
+def tell_result(output: str) -> dict[str, Any]:
+    """Says what was found and where it lies; returns the content of metrics.json."""
+    found: dict[str, Any] = files.read_json(files.join(output, METRICS))
     for name, value in found["metrics"].items():
         low, high = found["intervals"].get(name, (None, None))
         shown = "no value" if value is None else f"{value:.4f}"
@@ -202,6 +214,7 @@ def tell_result(output: str, found: dict[str, Any]) -> None:
         print(f"warning: {line}")
     print(f"{found['rows']:,} rows judged in {found['seconds']:.1f} s")
     print(f"report: {output}/{REPORT}   numbers: {output}/{METRICS}")
+    return found
 
 
 def parse(argv: Sequence[str]) -> EvaluateRun:

@@ -54,11 +54,15 @@ class Conditions:
 
 @dataclass
 class Gateway:
-    """Forwards to the emulator at `port`; `calls` is the log."""
+    """Forwards to the emulator at `port`.
+
+    `calls` is the log; `fault_share` of the calls fail, the next `silent` ones get no answer.
+    """
 
     port: int
     calls: list[Call] = field(default_factory=list)
     fault_share: float = 0.0
+    silent: int = 0
     faults: dict[str, int] = field(default_factory=dict)
     random: random.Random = field(default_factory=lambda: random.Random(7))
     _sessions: dict[str, Conditions] = field(default_factory=dict)
@@ -76,6 +80,9 @@ class Gateway:
 
     def fault(self) -> int | str | None:
         with self._lock:
+            if self.silent:
+                self.silent -= 1
+                return "silence"
             if self.random.random() >= self.fault_share:
                 return None
             kind = self.random.choice(FAULTS)
@@ -247,6 +254,8 @@ class GatewayHandler(BaseHTTPRequestHandler):
         elif isinstance(fault, int):
             answer = _error(fault, "backendError", "made up by the test")
         self._log(request, answer, fault)
+        if fault == "silence":
+            self.connection.recv(1)  # until the client gives up, and hangs up
         if answer is None or fault in ("cut before", "cut after"):
             self._cut()
             return

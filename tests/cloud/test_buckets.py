@@ -9,11 +9,12 @@ from pathlib import Path
 
 import pyarrow as pa
 import pytest
+from requests.adapters import HTTPAdapter
 
 from pipelines import score
 from tests.cloud.fakes import FakeCloud
 from tests.scoring_kit import EqualBundle, EqualScorer, exit_code, pairs, run_score, write
-from transforms import buckets, files
+from transforms import buckets, files, ledger
 from transforms.errors import RunError, UserError
 from transforms.publishing import publish_folder
 from transforms.writing import ShardWriter
@@ -217,21 +218,64 @@ def test_of_two_runs_on_one_folder_the_later_commits(
     assert json.loads(cloud.read(f"{uploaded}/out/manifest.json")) == later
 
 
+def accounts_in(cloud: FakeCloud, output: str) -> dict[str, ledger.ShardAccount]:
+    ending = ".parquet.json"
+    names = [name for name in cloud.names(f"{output}/_shards") if name.endswith(ending)]
+    found = [ledger.read_account(output, name.removesuffix(".json")) for name in names]
+    return {account.shard["name"]: account for account in found}
+
+
 def test_a_step_that_a_runner_does_twice_commits_once(cloud: FakeCloud, uploaded: str):
-    from transforms import ledger
-
     manifest = score_in(uploaded)
-    accounts = [
-        ledger.read_account(f"{uploaded}/out", name.removeprefix("_shards/").removesuffix(".json"))
-        for name in cloud.names(f"{uploaded}/out")
-        if name.startswith("_shards/") and name.endswith(".parquet.json")
-    ]
-    names = [account.shard["name"] for account in accounts]
-    how = {"expected": names, "header": {"seconds": 1e9}, "max_reject_fraction": 1.0}
+    accounts = accounts_in(cloud, f"{uploaded}/out")
+    how = {"expected": list(accounts), "header": {"seconds": 1e9}, "max_reject_fraction": 1.0}
 
-    assert ledger.commit(f"{uploaded}/out", accounts, **how, run=manifest["run"]) == manifest
+    again = ledger.commit(f"{uploaded}/out", accounts.values(), **how, run=manifest["run"])
+    assert again == manifest
     with pytest.raises(RunError, match="taken over"):
-        ledger.commit(f"{uploaded}/out", accounts, **how, run="another")
+        ledger.commit(f"{uploaded}/out", accounts.values(), **how, run="another")
+
+
+def test_of_two_runs_that_pass_every_check_at_once_one_commits(
+    cloud: FakeCloud, uploaded: str, monkeypatch: pytest.MonkeyPatch
+):
+    """Each believes that the folder is its own: the store itself decides."""
+    score_in(uploaded)
+    output = f"{uploaded}/out"
+    accounts = accounts_in(cloud, output)
+    files.delete([f"{output}/{name}" for name in (ledger.MANIFEST, ledger.SUCCESS)])
+    cloud.storage.calls.clear()
+    monkeypatch.setattr(ledger, "_begun", lambda _: threading.current_thread().name)
+    create, start = files.create_bytes, threading.Barrier(2)
+
+    def together(path: str, content: bytes) -> None:
+        if path.endswith(ledger.MANIFEST):
+            start.wait(60)
+        create(path, content)
+
+    monkeypatch.setattr(files, "create_bytes", together)
+    ends: dict[str, object] = {}
+
+    def commit() -> None:
+        run = threading.current_thread().name
+        how = {"expected": list(accounts), "header": {}, "max_reject_fraction": 1.0, "run": run}
+        try:
+            ends[run] = ledger.commit(output, accounts.values(), **how)
+        except RunError as error:
+            ends[run] = str(error)
+
+    threads = [threading.Thread(target=commit, name=name) for name in ("one", "other")]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+
+    (winner,) = [run for run, end in ends.items() if not isinstance(end, str)]
+    (refused,) = [end for end in ends.values() if isinstance(end, str)]
+    assert "another run has committed" in refused
+    assert json.loads(cloud.read(f"{output}/manifest.json")) == ends[winner]
+    made = [call for name in ("manifest.json", "_SUCCESS") for call in cloud.calls("POST", name)]
+    assert len(made) == 3 and all(call.query["ifGenerationMatch"] == "0" for call in made)
 
 
 def test_a_folder_is_published_whole_and_once(cloud: FakeCloud, bucket: str, tmp_path: Path):
@@ -296,6 +340,21 @@ def test_a_store_that_cannot_be_reached_is_told_with_the_cause(
         files.write_bytes(f"{bucket}/never", b"x")
     assert "the bucket does not answer: " in str(told.value)
     assert "Timeout of" not in str(told.value)  # that it was tried for long is not the cause
+
+
+def test_a_call_that_gets_no_answer_is_made_again(
+    cloud: FakeCloud, bucket: str, monkeypatch: pytest.MonkeyPatch
+):
+    """The client waits a minute for an answer; here it is in a hurry."""
+    send = HTTPAdapter.send
+    hurried = lambda self, request, **how: send(self, request, **how | {"timeout": 0.3})  # noqa: E731
+    monkeypatch.setattr(HTTPAdapter, "send", hurried)
+    cloud.storage.silent = 2
+    files.create_bytes(f"{bucket}/patient", b"x" * 1000)
+    cloud.storage.silent = 1
+    assert files.read_bytes(f"{bucket}/patient") == b"x" * 1000
+
+    assert [call.status for call in cloud.storage.calls].count("silence") == 3
 
 
 @pytest.mark.slow

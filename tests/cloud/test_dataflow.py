@@ -223,6 +223,20 @@ def test_a_job_that_does_not_end_well_ends_the_command_with_one_line(
     assert told in lines[-1] and lines[-1].startswith("twinbeam: ")
 
 
+def test_an_estimate_reads_the_footers_and_submits_nothing(cloud: FakeCloud, inputs: str, capsys):
+    cloud.storage.calls.clear()
+    asked = ["--estimate", "--machine_type=n1-standard-4", "--max_num_workers=9"]
+    found = score.run(flags(cloud, inputs, *asked, "--accelerator=nvidia-tesla-t4:2"))
+
+    assert (found["rows"], found["shards"], found["workers"], found["vcpus"]) == (100, 1, 1, 4)
+    assert found["costs"]["GPU"] == pytest.approx(found["hours"] * 2 * 0.42)
+    assert "nothing was submitted" in capsys.readouterr().out
+    assert cloud.dataflow.jobs == [] and not [c for c in cloud.storage.calls if c.uploading]
+    assert {call.name for call in cloud.calls("GET") if call.query.get("alt") == "media"} == {
+        f"{inputs.rpartition('/')[2]}/in/a.parquet"
+    }
+
+
 @pytest.mark.slow
 def test_a_template_is_staged_and_nothing_runs(cloud: FakeCloud, inputs: str, capsys):
     place = f"{inputs}/templates/score"

@@ -48,6 +48,12 @@ def test_the_flags_are_what_the_commands_take(number: str, module):
     assert found["service_account_email"].startswith("twinbeam-worker@my-project.")
 
 
+def test_every_variable_of_the_commands_is_exported():
+    used = set(re.findall(r"\$\{?(\w+)", " ".join(command for _, command in ROWS)))
+    exported = set(re.findall(r"(?:export |\s)(\w+)=", DOC.split("```")[1]))
+    assert used <= exported
+
+
 def test_the_setup_is_shown_without_gcloud():
     shown = shell("DRY_RUN=1 infra/setup.sh")
     assert "roles/dataflow.worker" in shown and "twinbeam-worker@my-project" in shown

@@ -195,6 +195,22 @@ def test_preprocessing_on_dataflow_writes_the_same_examples(
     assert [name for name in cloud.names(BASE) if name.startswith("examples-dataflow.p")] == []
 
 
+def test_evaluating_on_dataflow_says_the_same(runs: Runs, local_scores, cloud: FakeCloud):
+    cloud.dataflow.execute = True
+    flags = ["--input", f"{BASE}/scores", "--resamples", "20"]
+    there = evaluate.run([*flags, "--output", f"{BASE}/report-dataflow", *on_dataflow(cloud)])
+    here = evaluate.run([*flags, "--output", f"{BASE}/report-here"])
+
+    differs = {"seconds", "started"}
+    assert {k: v for k, v in there.items() if k not in differs} == {
+        k: v for k, v in here.items() if k not in differs
+    }
+    assert there["rows"] == ROWS
+    (job,) = cloud.dataflow.jobs
+    assert job.request["name"].startswith("twinbeam-evaluate-")
+    assert job.request["labels"]["step"] == "evaluate"
+
+
 def test_an_error_of_a_worker_comes_back_as_its_one_line(
     runs: Runs, cloud: FakeCloud, capsys: pytest.CaptureFixture
 ):
