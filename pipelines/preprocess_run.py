@@ -5,10 +5,11 @@ from __future__ import annotations
 import argparse
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from typing import Any, Literal
+from typing import Any
 
 from model.recipe import Recipe, load_recipe
-from pipelines import dataflow, estimate, options
+from pipelines import options
+from pipelines.pairs_run import PairsRun, asked_alike, flags_around
 from transforms.pairs import PairColumns
 from transforms.preprocessing import PairReading
 from transforms.split import EvalSplit
@@ -20,25 +21,14 @@ EXAMPLE = (
 )
 
 
-@dataclass(frozen=True)
-class PreprocessRun:
+@dataclass(frozen=True, kw_only=True)
+class PreprocessRun(PairsRun):
     """All that a preprocessing run was asked for."""
 
-    inputs: tuple[str, ...]
     recipe: Recipe
-    output: str
-    columns: PairColumns
     train_shards: int = 16
     eval_shards: int = 1
     split: EvalSplit = field(default_factory=lambda: EvalSplit(0.1))
-    max_chars: int = options.DEFAULT_MAX_CHARS
-    shard_rows: int = options.DEFAULT_SHARD_ROWS
-    on_bad_file: Literal["fail", "reject"] = "fail"
-    max_reject_fraction: float = 0.05
-    overwrite: bool = False
-    accelerator: str | None = None
-    estimating: estimate.Asked = field(default_factory=estimate.Asked)
-    beam_flags: tuple[str, ...] = ()
 
     @property
     def reading(self) -> PairReading:
@@ -59,12 +49,9 @@ class PreprocessRun:
 
 def flags() -> argparse.ArgumentParser:
     """All flags that are ours."""
-    parser = options.parser("preprocess", DESCRIPTION, EXAMPLE)
-    options.add_input_flags(parser, label="label")
-    add_flags(parser)
-    dataflow.add_flags(parser)
-    estimate.add_flags(parser)
-    return parser
+    return flags_around(
+        add_flags, module="preprocess", description=DESCRIPTION, example=EXAMPLE, label="label"
+    )
 
 
 def parse(argv: Sequence[str]) -> PreprocessRun:
@@ -73,21 +60,12 @@ def parse(argv: Sequence[str]) -> PreprocessRun:
     recipe = load_recipe(args.recipe)
     fraction = recipe.text.eval_fraction if args.eval_fraction is None else args.eval_fraction
     return PreprocessRun(
-        inputs=tuple(args.input),
+        **asked_alike(args, beam_flags),
         recipe=recipe,
-        output=args.output.rstrip("/"),
         columns=example_columns(args, recipe),
         train_shards=args.train_shards,
         eval_shards=args.eval_shards,
         split=EvalSplit(fraction, recipe.text.eval_split),
-        max_chars=args.max_sentence_chars,
-        shard_rows=args.shard_rows,
-        on_bad_file=args.on_bad_file,
-        max_reject_fraction=args.max_reject_fraction,
-        overwrite=args.overwrite,
-        accelerator=args.accelerator,
-        estimating=estimate.Asked.of(args),
-        beam_flags=tuple(beam_flags),
     )
 
 

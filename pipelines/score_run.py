@@ -8,9 +8,9 @@ from dataclasses import dataclass, field
 from typing import Any, Literal
 
 from model.handler import ScoreOptions
-from pipelines import dataflow, estimate, options
+from pipelines import options
+from pipelines.pairs_run import PairsRun, asked_alike, flags_around
 from transforms import drift
-from transforms.pairs import PairColumns
 
 DESCRIPTION = (
     "Scores Parquet of sentence pairs with a bundle: the same rows, a similarity and a label."
@@ -18,30 +18,19 @@ DESCRIPTION = (
 EXAMPLE = "python -m pipelines.score --input 'pairs/*.parquet' --model bundle --output scores"
 
 
-@dataclass(frozen=True)
-class ScoreRun:
+@dataclass(frozen=True, kw_only=True)
+class ScoreRun(PairsRun):
     """All that a scoring run was asked for."""
 
-    inputs: tuple[str, ...]
     model: str
-    output: str
-    columns: PairColumns = field(default_factory=PairColumns)
     scoring: ScoreOptions = field(default_factory=ScoreOptions)
-    max_chars: int = options.DEFAULT_MAX_CHARS
-    shard_rows: int = options.DEFAULT_SHARD_ROWS
     compression: str = "zstd"
-    max_reject_fraction: float = 0.05
     max_drift: float | None = None
     on_long_sentence: Literal["reject", "truncate"] = "reject"
-    on_bad_file: Literal["fail", "reject"] = "fail"
     redact: bool = True
     model_sha256: str | None = None
-    overwrite: bool = False
     encode_once: Literal["shard", "global"] = "shard"
     embedding_store: str | None = None
-    accelerator: str | None = None
-    estimating: estimate.Asked = field(default_factory=estimate.Asked)
-    beam_flags: tuple[str, ...] = ()
 
     def paths(self) -> list[str]:
         """Every path that workers use."""
@@ -62,21 +51,17 @@ class ScoreRun:
 
 def flags() -> argparse.ArgumentParser:
     """All flags that are ours."""
-    parser = options.parser("score", DESCRIPTION, EXAMPLE)
-    options.add_input_flags(parser, label=None)
-    add_flags(parser)
-    dataflow.add_flags(parser)
-    estimate.add_flags(parser)
-    return parser
+    return flags_around(
+        add_flags, module="score", description=DESCRIPTION, example=EXAMPLE, label=None
+    )
 
 
 def parse(argv: Sequence[str]) -> ScoreRun:
     """Flags → what the run was asked for."""
     args, beam_flags = flags().parse_known_args(argv)
     return ScoreRun(
-        inputs=tuple(args.input),
+        **asked_alike(args, beam_flags),
         model=args.model.rstrip("/"),
-        output=args.output.rstrip("/"),
         columns=options.columns(args),
         scoring=ScoreOptions(
             similarity_column=args.similarity_column,
@@ -84,21 +69,13 @@ def parse(argv: Sequence[str]) -> ScoreRun:
             threshold=args.threshold,
             embedding_cache_mb=args.embedding_cache_mb,
         ),
-        max_chars=args.max_sentence_chars,
-        shard_rows=args.shard_rows,
         compression=args.compression,
-        max_reject_fraction=args.max_reject_fraction,
         max_drift=args.max_drift,
         on_long_sentence=args.on_long_sentence,
-        on_bad_file=args.on_bad_file,
         redact=args.redact,
         model_sha256=args.model_sha256,
-        overwrite=args.overwrite,
         encode_once=args.encode_once or ("global" if args.embedding_store else "shard"),
         embedding_store=args.embedding_store,
-        accelerator=args.accelerator,
-        estimating=estimate.Asked.of(args),
-        beam_flags=tuple(beam_flags),
     )
 
 
