@@ -30,6 +30,8 @@ if HAS_AIRFLOW:  # its settings are read when it is imported
     _folder = tempfile.TemporaryDirectory(prefix="twinbeam-airflow-")
     os.environ.update(environment(Path(_folder.name), 1, {}))
     os.environ.pop("AIRFLOW_VAR_TWINBEAM")
+    # Else gcsfs asks Google itself, by gRPC and for a minute, what kind of bucket the stand-in is.
+    os.environ["GCSFS_EXPERIMENTAL_ZB_HNS_SUPPORT"] = "false"
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:

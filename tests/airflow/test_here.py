@@ -21,6 +21,12 @@ from tests.airflow.read import check_day, ids, read_json
 RunDag = Callable[..., SimpleNamespace]
 
 
+@pytest.fixture(scope="module")
+def night(data: Path, trained: SimpleNamespace, run_dag: RunDag) -> SimpleNamespace:
+    """A first run of `twinbeam_daily`."""
+    return run_dag("twinbeam_daily", settings(data), "2026-11-17")
+
+
 def test_training_promotes_a_first_bundle(data: Path, trained: SimpleNamespace):
     pointer = read_json(data / "models/current.json")
     bundle = Path(pointer["bundle"])
@@ -34,27 +40,22 @@ def test_training_promotes_a_first_bundle(data: Path, trained: SimpleNamespace):
     assert list((data / "models").iterdir()) == [data / "models/current.json"]
 
 
-def test_a_day_is_scored_judged_and_published(
-    data: Path, trained: SimpleNamespace, run_dag: RunDag
-):
-    done = run_dag("twinbeam_daily", settings(data), "2026-11-17")
+def test_a_day_is_scored_judged_and_published(data: Path, night: SimpleNamespace):
     pointer = check_day(data, "2026-11-17")
     scored = pq.read_table(sorted(Path(pointer["scores"]).glob("*.parquet")))
     right = pc.mean(pc.equal(scored["label"], scored["similarity_label"]).cast("float64")).as_py()
 
-    assert (done.state, set(done.tasks.values())) == ("success", {"success"})
-    assert pointer["metrics"]["accuracy"] == pytest.approx(
-        right, abs=1e-8
-    )  # it is kept with nine digits
+    assert (night.state, set(night.tasks.values())) == ("success", {"success"})
+    accuracy = pointer["metrics"]["accuracy"]
+    assert accuracy == pytest.approx(right, abs=1e-8), "it is kept with nine digits"
     assert (Path(pointer["report"]) / "report.html").exists()
     assert read_json(data / "scores/latest.json") == pointer
     assert pointer["fingerprint"] == read_json(data / "models/current.json")["fingerprint"]
 
 
 def test_the_same_day_again_changes_nothing_but_the_pointer(
-    data: Path, trained: SimpleNamespace, run_dag: RunDag
+    data: Path, night: SimpleNamespace, run_dag: RunDag
 ):
-    run_dag("twinbeam_daily", settings(data), "2026-11-17")
     before = check_day(data, "2026-11-17")
     files = {path: path.stat().st_mtime_ns for path in Path(before["scores"]).rglob("*.parquet")}
     again = run_dag("twinbeam_daily", settings(data), "2026-11-16", date="2026-11-17")
