@@ -76,7 +76,8 @@ def preprocess(asked: PreprocessRun) -> dict[str, Any]:
         return asdict(estimate.tell(asked.estimating, "preprocess", shards, beam_options))
     rows = sum(shard.rows for shard in shards)
     print(f"{rows:,} pairs in {len(shards)} shards to preprocess", flush=True)
-    decides = [asked.recipe.to_yaml(), asked.told(), *(shard.fingerprint for shard in shards)]
+    wanted = {"train_shards": asked.train_shards, "eval_shards": asked.eval_shards, **asked.told()}
+    decides = [asked.recipe.to_yaml(), wanted, *(shard.fingerprint for shard in shards)]
     if dataflow_jobs.adopt(beam_options, step="preprocess", output=asked.output, decides=decides):
         return tell_result(asked.output)
     staging = examples_folder.staging_folder(asked.output)

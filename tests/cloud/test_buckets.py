@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import hashlib
+import io
 import json
 import threading
 from pathlib import Path
 
 import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 from requests.adapters import HTTPAdapter
 
-from pipelines import score
+from pipelines import convert, score
 from tests.cloud.fakes import FakeCloud
 from tests.scoring_kit import EqualBundle, EqualScorer, exit_code, pairs, run_score, write
 from transforms import buckets, files, ledger
@@ -295,6 +297,18 @@ def test_a_folder_is_published_whole_and_once(cloud: FakeCloud, bucket: str, tmp
     assert {cloud.read(f"{bucket}/f/{name}") for name in cloud.names(f"{bucket}/f")} == {b"2"}
     puts = [call.name for call in cloud.calls("POST") if call.uploading]
     assert puts[-1].endswith("manifest.json")
+
+
+def test_text_in_a_bucket_becomes_parquet_there(cloud: FakeCloud, bucket: str):
+    cloud.write(f"{bucket}/a.tsv", b"sentence1\tsentence2\tlabel\na\tb\t1\nc\td\t0\n")
+    convert.run(["--input", f"{bucket}/*.tsv", "--output", f"{bucket}/a.parquet"])
+
+    table = pq.read_table(io.BytesIO(cloud.read(f"{bucket}/a.parquet")))
+    assert table.select(["sentence1", "sentence2"]).to_pydict() == {
+        "sentence1": ["a", "c"],
+        "sentence2": ["b", "d"],
+    }
+    assert cloud.names(bucket) == ["a.parquet", "a.tsv"]
 
 
 def test_patterns_match_as_on_a_disk(cloud: FakeCloud, bucket: str):

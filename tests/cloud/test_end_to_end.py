@@ -13,7 +13,15 @@ import pyarrow.parquet as pq
 import pytest
 
 from model.examples import open_examples
-from pipelines import evaluate, options, preprocess, score, train
+from pipelines import (
+    calibrate,
+    evaluate,
+    inspect,
+    options,
+    preprocess,
+    score,
+    train,
+)
 from tests.cloud.fakes import BUCKET, PROJECT, REGION, FakeCloud
 from tests.cloud.tls import tls_proxy
 from tests.e2e.conftest import RECIPE, pairs
@@ -129,6 +137,16 @@ def test_the_report_lies_in_the_bucket_and_says_the_same(runs: Runs, local_score
     assert {k: v for k, v in there.items() if k not in differs} == {
         k: v for k, v in here.items() if k not in differs
     }
+
+
+def test_a_bundle_is_calibrated_and_looked_at_in_the_bucket(runs: Runs, local_scores):
+    calibrate.run(
+        ["--input", f"{BASE}/scores", "--model", f"{BASE}/bundle",
+         "--output", f"{BASE}/bundle-calibrated"]
+    )  # fmt: skip
+    for name, kind in (("bundle-calibrated", "bundle"), ("scores", "scores")):
+        found = inspect.run([f"{BASE}/{name}"])
+        assert found["kind"] == kind and found["sums"] == "valid"
 
 
 def dataflow_flags(cloud: FakeCloud, output: str) -> list[str]:

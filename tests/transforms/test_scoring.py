@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import pickle
+from concurrent.futures import ThreadPoolExecutor
 
 import apache_beam as beam
 import pytest
@@ -72,3 +73,25 @@ def test_the_transform_can_travel(work):
     transform = ScoreShards(EqualScorer, work[1], shared=Shared())
     copy = pickle.loads(pickle.dumps(transform))
     assert copy._work._settings == work[1]
+
+
+class Counted(EqualScorer):
+    """Knows how often it was made."""
+
+    made = 0
+
+    def __init__(self):
+        super().__init__()
+        Counted.made += 1
+
+
+def test_the_threads_of_a_worker_share_one_model(work):
+    """Each thread has the work unpickled for itself; a worker on Dataflow has two."""
+    sent = pickle.dumps(ScoreShards(Counted, work[1], shared=Shared())._work)
+    Counted.made = 0
+    threads = [pickle.loads(sent) for _ in range(4)]
+    with ThreadPoolExecutor(len(threads)) as pool:
+        list(pool.map(lambda each: each.setup(), threads))
+
+    assert Counted.made == 1
+    assert len({id(each._scorer) for each in threads}) == 1
