@@ -48,9 +48,12 @@ done
 cloud artifacts repositories add-iam-policy-binding "$REPOSITORY" --location "$REGION" \
   --member "serviceAccount:$WORKER" --role roles/artifactregistry.reader
 
-# Who submits: jobs, the bucket, the registry, and the right to start workers as that account.
+# Who submits: jobs, calls that count for the project, the bucket, the registry, and the right to
+# start workers as that account.
 if [[ -n ${LAUNCHER:-} ]]; then
-  cloud projects add-iam-policy-binding "$PROJECT" --member "$LAUNCHER" --role roles/dataflow.developer --condition None
+  for role in roles/dataflow.developer roles/serviceusage.serviceUsageConsumer; do
+    cloud projects add-iam-policy-binding "$PROJECT" --member "$LAUNCHER" --role "$role" --condition None
+  done
   for role in roles/storage.objectUser roles/storage.legacyBucketReader; do
     cloud storage buckets add-iam-policy-binding "gs://$BUCKET" --member "$LAUNCHER" --role "$role"
   done

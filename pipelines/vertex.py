@@ -13,6 +13,7 @@ import json
 import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
+from importlib.util import find_spec
 from typing import Any
 
 from pipelines import options, train
@@ -146,13 +147,13 @@ def submit(job: VertexJob, *, endpoint: str | None = None) -> str:
             the accelerator.
         RunError: the service refused the job, or does not answer.
     """
-    try:
-        import google.cloud.aiplatform_v1 as aiplatform_v1
-    except ImportError:
+    if find_spec("google.cloud.aiplatform_v1") is None:
         raise UserError(
             "submitting to Vertex AI needs the package google-cloud-aiplatform; install it with "
             "pip install 'twinbeam[vertex]', or take --dry_run and send the request yourself"
-        ) from None
+        )
+    credentials = buckets.find_credentials()  # before the client, which takes seconds to import
+    import google.cloud.aiplatform_v1 as aiplatform_v1
     from google.api_core.exceptions import GoogleAPICallError
     from google.auth.exceptions import GoogleAuthError
     from google.protobuf.json_format import ParseError
@@ -165,7 +166,6 @@ def submit(job: VertexJob, *, endpoint: str | None = None) -> str:
             f"Vertex AI's client does not know this job ({error}); --accelerator may be none or "
             f"one of {', '.join(known)}"
         ) from None
-    credentials = buckets.find_credentials()
     try:
         client = aiplatform_v1.JobServiceClient(
             credentials=credentials,

@@ -70,6 +70,7 @@ def test_bucket_registry_and_account_are_made_once(gcloud: Path):
 def test_who_submits_may_start_workers_as_their_account(gcloud: Path):
     assert roles(run(gcloud, LAUNCHER="user:me@example.com"), "user:me@example.com") == {
         "roles/dataflow.developer",
+        "roles/serviceusage.serviceUsageConsumer",
         "roles/storage.objectUser",
         "roles/storage.legacyBucketReader",
         "roles/artifactregistry.writer",

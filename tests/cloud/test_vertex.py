@@ -169,7 +169,7 @@ def test_without_the_package_one_line_and_the_request_can_still_be_seen(main, mo
         (("--accelerator", "NVIDIA_ABACUS"), "NVIDIA_TESLA_T4"),
     ],
 )
-def test_what_cannot_be_run_is_told_in_one_line(main, flags, said):
+def test_what_cannot_be_run_is_told_in_one_line(main, cloud, flags, said):
     code, _, errors = main(*FLAGS, *flags)
     assert code == 2 and errors.count("\n") == 1
     assert said in errors
