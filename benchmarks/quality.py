@@ -62,7 +62,9 @@ def recipe_of(job: Job) -> str:
     """The job's recipe as YAML, with what it says otherwise for this data."""
     from model.recipe import load_recipe, parse_recipe
 
-    values = load_recipe(job.recipe).model_dump() | job.parts
+    values = load_recipe(job.recipe).model_dump()
+    for part, other in job.parts.items():
+        values[part] |= other
     return parse_recipe(values, where=job.name).to_yaml()
 
 

@@ -19,6 +19,9 @@ import tensorflow as tf
 from model.hashing import mix, word
 from model.pooling import PACKAGE
 
+UNKNOWN = 1  # the id of tokens that are not in the vocabulary
+_HIDING = 0x68696465  # sets what is hidden apart from what components are dropped
+
 _current: list[tuple[tf.Tensor, tf.Tensor]] = []
 
 
@@ -77,6 +80,19 @@ class StepDropout(keras.layers.Layer):
     def get_config(self) -> dict[str, Any]:
         """What rebuilds the layer."""
         return {**super().get_config(), "rate": self.rate}
+
+
+def hide_tokens(ids: tf.Tensor, rows: tf.Tensor, rate: float) -> tf.Tensor:
+    """Ids, int32 [b, t] of rows [b], with a share of the tokens as unknown ones; padding stays.
+
+    So the vector of unknown tokens is learned, which no training sentence has otherwise, and
+    sentences are understood without each of their tokens (Bowman et al. 2016, "word dropout").
+    Must be called within `dropping`.
+    """
+    keys = token_keys(rows[:, None], tf.range(tf.shape(ids)[1])[None, :])
+    drawn = mix(keys + mix(_current[-1][1] + word(_HIDING)))
+    hidden = (drawn < tf.constant(round(rate * 2**32), tf.uint32)) & (ids > 0)
+    return tf.where(hidden, UNKNOWN, ids)
 
 
 def token_keys(rows: tf.Tensor, places: tf.Tensor) -> tf.Tensor:

@@ -175,6 +175,7 @@ class _Run:
             batch_size=self.training.batch_size,
             mirror=self.training.mirror,
             xla=self.training.xla,
+            token_dropout=self.recipe.embedding.token_dropout if self.recipe.embedding else 0.0,
             element_spec=spec,
         )
 

@@ -62,13 +62,15 @@ class Embedding(Part):
     """Vectors of ids.
 
     `vectors`: nothing (random), `corpus` (word2vec trained on the training part) or the path of a
-    file of word vectors. `dropout` drops components in training.
+    file of word vectors. `dropout` drops components in training, and `token_dropout`
+    shows a share of the tokens as unknown ones.
     """
 
     dimensions: Count = 128
     trainable: bool = True
     vectors: str | None = None
     dropout: Rate = 0.0
+    token_dropout: Rate = 0.0
 
 
 class BiLstm(Part):

@@ -13,7 +13,7 @@ import keras
 import tensorflow as tf
 
 from model.dataset import InputShare
-from model.dropout import dropping
+from model.dropout import current_rows, dropping, hide_tokens
 from model.forward import Forward
 
 Batch = dict[str, tf.Tensor]
@@ -58,6 +58,7 @@ def make_train_step(
     batch_size: int,
     mirror: bool = False,
     xla: bool = False,
+    token_dropout: float = 0.0,
     element_spec: Any,
 ) -> Callable[[Any, int], tf.Tensor]:
     """A function (batch, stop) → float32 [3]: sums of losses, of examples and of `stop` flags.
@@ -71,7 +72,8 @@ def make_train_step(
         batch = _as_pairs(batch)
         batch = _mirrored(batch) if mirror else batch
         with tf.GradientTape() as tape, dropping(_slots(batch), optimizer.iterations):
-            output = forward(sides(batch), True)
+            shown = _partly_hidden(batch, token_dropout) if token_dropout else sides(batch)
+            output = forward(shown, True)
             losses = loss(batch["label"], output, batch["weight"])
             total = tf.reduce_sum(losses)
             objective = total / batch_size + sum(network.losses) / replicas
@@ -98,6 +100,13 @@ def make_train_step(
 def _slots(batch: Batch) -> tf.Tensor:
     """Numbers of the batch's sentences, [2 b]: first sides, then second sides, as encoded."""
     return tf.concat([batch["row"], batch["row"] + 2 * _ANOTHER], axis=0)
+
+
+def _partly_hidden(batch: Batch, share: float) -> tuple[tf.Tensor, tf.Tensor]:
+    """Both sides' ids, with such a share of the tokens as unknown ones."""
+    rows1, rows2 = tf.split(current_rows(), 2)
+    ids1, ids2 = sides(batch)
+    return hide_tokens(ids1, rows1, share), hide_tokens(ids2, rows2, share)
 
 
 def _as_pairs(batch: Batch) -> Batch:
