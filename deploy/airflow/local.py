@@ -18,7 +18,7 @@ import subprocess
 import sys
 import time
 from base64 import urlsafe_b64encode
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -105,8 +105,8 @@ class LocalAirflow:
         for words in (("db", "migrate"), ("pools", "set", *POOL)):
             self.command(*words)
         (self.home / "server-logs").mkdir(exist_ok=True)
-        for name, words in SERVERS.items():
-            self._start(name, [word.format(port=self.port) for word in words])
+        for name in SERVERS:
+            self.start_server(name)
         self.wait(self._is_well, "all servers are well", seconds=300)
         self.wait(lambda: self._has_dags(), "both DAGs are loaded", seconds=300)
 
@@ -119,7 +119,9 @@ class LocalAirflow:
             raise SystemExit(f"airflow {' '.join(words)} failed:\n{done.stderr[-2000:]}")
         return done.stdout
 
-    def _start(self, name: str, words: list[str]) -> None:
+    def start_server(self, name: str) -> None:
+        """Starts one of the servers."""
+        words = [word.format(port=self.port) for word in SERVERS[name]]
         log = (self.home / "server-logs" / f"{name}.log").open("ab")
         process = subprocess.Popen(
             [BIN / "airflow", *words], env=self.environment, cwd=self.home, stdout=log,
@@ -131,7 +133,8 @@ class LocalAirflow:
         """Asks until the answer is yes, and returns it."""
         end = time.monotonic() + seconds
         while not (answer := done()):
-            dead = [name for name in SERVERS if not _running(self.home / f"{name}.pid")]
+            started = [self.home / f"{name}.pid" for name in SERVERS]
+            dead = [file.stem for file in started if file.exists() and not _running(file)]
             if dead or time.monotonic() > end:
                 why = f"{dead[0]} has ended" if dead else f"{seconds:.0f} s have passed"
                 logs = self.home / "server-logs"
@@ -223,15 +226,15 @@ def _family(pid: int) -> list[int]:
     return found
 
 
-def processes(home: Path) -> list[int]:
-    """Every process that belongs to the Airflow below a folder."""
-    servers = (_running(home / f"{name}.pid") for name in SERVERS)
+def processes(home: Path, names: Iterable[str] = SERVERS) -> list[int]:
+    """Every process that belongs to the Airflow below a folder, or to some of its servers."""
+    servers = (_running(home / f"{name}.pid") for name in names)
     return [each for pid in servers if pid for each in _family(pid)]
 
 
-def stop(home: Path) -> None:
-    """Ends what `start` began, and nothing else."""
-    born = {pid: _born(pid) for pid in processes(home)}
+def stop(home: Path, names: Iterable[str] = SERVERS) -> None:
+    """Ends what `start` began, or some of its servers, and nothing else."""
+    born = {pid: _born(pid) for pid in processes(home, names)}
     for sign, seconds in ((signal.SIGTERM, 20), (signal.SIGKILL, 10)):
         alive = [pid for pid in born if _born(pid) == born[pid] and _state(pid) != "Z"]
         for pid in alive:
@@ -244,7 +247,7 @@ def stop(home: Path) -> None:
             _born(pid) == born[pid] and _state(pid) != "Z" for pid in alive
         ):
             time.sleep(0.2)
-    for name in SERVERS:
+    for name in names:
         (home / f"{name}.pid").unlink(missing_ok=True)
 
 
