@@ -77,9 +77,11 @@ def make_train_step(
             losses = loss(batch["label"], output, batch["weight"])
             total = tf.reduce_sum(losses)
             objective = total / batch_size + sum(network.losses) / replicas
+        # A weight that the loss does not reach (a BERT's pooler under mean pooling) has a zero.
+        parts = tape.gradient(objective, variables, unconnected_gradients="zero")
         # Dense: the gradient of a looked-up embedding names a row once for each use, and Keras's
         # optimizers square each of them where the square of their sum is meant.
-        return total, [tf.convert_to_tensor(part) for part in tape.gradient(objective, variables)]
+        return total, [tf.convert_to_tensor(part) for part in parts]
 
     compiled = tf.function(gradients_of, jit_compile=True) if xla else gradients_of
 

@@ -34,6 +34,18 @@ def test_without_a_chief_worker_0_writes(index):
     assert (cluster.workers, cluster.is_chief) == (2, index == 0)
 
 
+def test_what_vertex_ai_adds_to_tf_config_is_passed_over():
+    # As its documentation shows it for a custom job with two worker pools.
+    config = {
+        "cluster": {"chief": ["cmle-training-0:2222"], "worker": ["cmle-training-1:2222"]},
+        "environment": "cloud",
+        "job": json.dumps({"worker_pool_specs": []}),
+        "task": {"type": "worker", "index": 0, "cloud": "x"},
+    }
+    cluster = read_cluster({"TF_CONFIG": json.dumps(config)})
+    assert (cluster.workers, cluster.task, cluster.is_chief) == (2, "worker", False)
+
+
 @pytest.mark.parametrize(
     ("config", "said"),
     [
