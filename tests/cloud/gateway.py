@@ -100,8 +100,9 @@ class Gateway:
                 return self._received[sent]
             answer = self._refusal(request) or self.forward(request)
             self._remember_session(request, answer)
-            counted = sent[0] and _BYTES_SENT.match(sent[1] or "")
-            if counted and answer.status in (200, 201, 308):
+            ended = answer.status in (200, 201)  # an empty last chunk says "bytes */N" too
+            counted = answer.status == 308 and _BYTES_SENT.match(sent[1] or "")
+            if sent[0] and (ended or counted):
                 self._received[sent] = answer
             return answer
 
