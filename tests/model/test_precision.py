@@ -52,14 +52,16 @@ def test_layers_compute_in_bfloat16_and_weights_and_results_are_float32(encoder)
 @pytest.mark.slow
 @pytest.mark.parametrize("encoder", ["cnn", "bilstm"])
 def test_mixed_precision_trains_about_as_float32_does(examples, encoder):
-    mixed, weights = train(examples, recipe(encoder, precision="mixed_bfloat16"))
-    plain, others = train(examples, recipe(encoder))
+    # Small steps: Adam makes a whole one of a gradient near zero, whichever sign rounding gives it.
+    small = {"learning_rate": 0.001}
+    mixed, weights = train(examples, recipe(encoder, precision="mixed_bfloat16", **small))
+    plain, others = train(examples, recipe(encoder, **small))
     losses = [[record["loss"] for record in run.history] for run in (mixed, plain)]
     assert losses[0] != losses[1]  # so something else was computed
     np.testing.assert_allclose(*losses, rtol=0.02)  # bfloat16 keeps 8 bits: 1/256
     # What is evaluated is the float32 network with the trained weights, so it has them too.
     assert not any(map(np.array_equal, weights, others))
-    assert mixed.evaluation.loss == pytest.approx(plain.evaluation.loss, rel=0.05)
+    assert mixed.evaluation.loss == pytest.approx(plain.evaluation.loss, rel=0.02)
 
 
 @pytest.mark.slow
@@ -72,13 +74,14 @@ def test_mixed_precision_goes_on_from_a_checkpoint(examples, tmp_path):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("encoder", ["cnn", "transformer"])
-def test_xla_gives_the_same_training(examples, encoder):
+@pytest.mark.parametrize(("encoder", "idle"), [("cnn", 0), ("transformer", 2)])
+def test_xla_gives_the_same_training(examples, encoder, idle):
     compiled, weights = train(examples, recipe(encoder, xla=True, epochs=1))
     plain, others = train(examples, recipe(encoder, epochs=1))
     assert compiled.history[0]["loss"] == pytest.approx(plain.history[0]["loss"], rel=1e-4)
-    for ours, theirs in zip(weights, others, strict=True):
-        np.testing.assert_allclose(ours, theirs, atol=2e-3)
+    # A softmax does not see the keys' bias, nor a distance the last shift: rounding moves the two.
+    apart = [not np.allclose(*pair, atol=1e-5) for pair in zip(weights, others, strict=True)]
+    assert sum(apart) <= idle
 
 
 def test_xla_is_refused_where_it_cannot_be():
