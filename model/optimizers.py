@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from typing import Any
+
 import keras
+import tensorflow as tf
 
 from model.recipe import Recipe
 
@@ -55,3 +59,18 @@ def make_schedule(
         alpha=1.0 if constant else 0.0,  # a cosine that falls to 1.0 of its start stays there
         **rising,
     )
+
+
+def dense(
+    gradients: Sequence[tf.Tensor | tf.IndexedSlices | None], variables: Sequence[Any]
+) -> list[tf.Tensor]:
+    """Each gradient as a tensor of its variable's shape, which is what optimizers should be given.
+
+    That of a looked-up embedding names a row once for each use, and Keras's optimizers square each
+    of them where the square of their sum is meant. A weight that the loss does not reach (a BERT's
+    pooler under mean pooling) has none, which cannot be added up between replicas.
+    """
+    return [
+        tf.zeros(variable.shape) if gradient is None else tf.convert_to_tensor(gradient)
+        for gradient, variable in zip(gradients, variables, strict=True)
+    ]

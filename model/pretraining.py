@@ -15,6 +15,7 @@ import numpy as np
 import tensorflow as tf
 
 from model.encoders import EMBEDDING
+from model.optimizers import dense
 from model.packed_lstm import Packing, bilstm, pack, tokens_of
 
 BATCH = 256  # sentences
@@ -53,7 +54,8 @@ class LanguageModel:
         """Learns from sentences, int32 [b, t]; the mean loss of a token, in nats."""
         with tf.GradientTape() as tape:
             loss = self.loss(ids, training=True)
-        self.optimizer.apply(tape.gradient(loss, self.variables), self.variables)
+        gradients = dense(tape.gradient(loss, self.variables), self.variables)
+        self.optimizer.apply(gradients, self.variables)
         return loss
 
     def loss(self, ids: tf.Tensor, *, training: bool) -> tf.Tensor:

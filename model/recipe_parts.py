@@ -43,8 +43,8 @@ class Text(Part):
     """How a sentence becomes ids.
 
     `vocabulary` is the vocab.txt of `wordpiece`; where it is not given, the one in the folder of
-    the encoder's preset. `eval_split` says what the evaluation part holds out: pairs, or sentences,
-    which tells more of sentences that nobody has seen.
+    the encoder's preset. `eval_split` says what the evaluation part holds out: pairs, or groups of
+    pairs that share sentences, which tells more of sentences that nobody has seen.
     """
 
     tokenizer: Literal["char", "word", "wordpiece", "none"]
@@ -54,7 +54,7 @@ class Text(Part):
     min_count: Count = 1
     max_tokens: Annotated[int, Field(ge=3)] = 256
     eval_fraction: Annotated[float, Field(gt=0, lt=1)] = 0.1
-    eval_split: Literal["pairs", "sentences"] = "pairs"
+    eval_split: Literal["pairs", "groups"] = "pairs"
     vocabulary: str | None = None
 
 

@@ -15,6 +15,7 @@ import tensorflow as tf
 from model.dataset import InputShare
 from model.dropout import current_rows, dropping, hide_tokens
 from model.forward import Forward
+from model.optimizers import dense
 
 Batch = dict[str, tf.Tensor]
 Loss = Callable[[tf.Tensor, tf.Tensor, "tf.Tensor | None"], tf.Tensor]
@@ -77,8 +78,7 @@ def make_train_step(
             losses = loss(batch["label"], output, batch["weight"])
             total = tf.reduce_sum(losses)
             objective = total / batch_size + sum(network.losses) / replicas
-        found = zip(tape.gradient(objective, variables), variables, strict=True)
-        return total, [_dense(gradient, variable) for gradient, variable in found]
+        return total, dense(tape.gradient(objective, variables), variables)
 
     compiled = tf.function(gradients_of, jit_compile=True) if xla else gradients_of
 
@@ -94,16 +94,6 @@ def make_train_step(
         return strategy.reduce(tf.distribute.ReduceOp.SUM, parts, axis=None)
 
     return step
-
-
-def _dense(gradient: tf.Tensor | tf.IndexedSlices | None, variable: Any) -> tf.Tensor:
-    """The gradient as a tensor of the variable's shape.
-
-    That of a looked-up embedding names a row once for each use, and Keras's optimizers square each
-    of them where the square of their sum is meant. A weight that the loss does not reach (a BERT's
-    pooler under mean pooling) has none, which cannot be added up between replicas.
-    """
-    return tf.zeros(variable.shape) if gradient is None else tf.convert_to_tensor(gradient)
 
 
 def _slots(batch: Batch) -> tf.Tensor:

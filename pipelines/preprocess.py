@@ -31,6 +31,7 @@ from transforms.ledger import MANIFEST
 from transforms.lock import lock
 from transforms.preprocessing import (
     COUNTS,
+    HoldOutGroups,
     ReadPairs,
     ReadTrainingPairs,
     StoreExamples,
@@ -116,7 +117,8 @@ def run_pipeline(
     """The graph: shards → vocabulary; shards and vocabulary → examples → the commit.
 
     The shards are read twice, once to learn and once to transform: reading costs little, and
-    keeping the rows between the two would cost memory as large as the input.
+    keeping the rows between the two would cost memory as large as the input. A split by groups
+    must know all pairs before the first is dealt to a part, and reads them a third time.
     """
     import_tensorflow()
     import tensorflow_transform.beam as tft_beam  # brings TensorFlow, seconds after a mistake
@@ -125,12 +127,21 @@ def run_pipeline(
     raw = tensor_adapter_config(raw_schema(asked.columns))
     temp = files.join(commit.graph, files.TEMPORARY_FOLDER)
     with running(beam_options) as pipeline, tft_beam.Context(temp_dir=temp):
+        known = {}
+        if asked.split.by == "groups":
+            held_out = (
+                pipeline
+                | "List shards to group" >> beam.Create(list(shards))
+                | "Spread shards to group" >> beam.Reshuffle()
+                | "Hold out groups" >> HoldOutGroups(asked.reading)
+            )
+            known = {"held_out": beam.pvalue.AsSingleton(held_out)}
         training = (
             pipeline
             | "List shards to learn from" >> beam.Create(list(shards))
             | "Spread shards to learn from" >> beam.Reshuffle()
             | "Read training pairs"
-            >> beam.FlatMap(ReadTrainingPairs(asked.reading, commit.staging))
+            >> beam.ParDo(ReadTrainingPairs(asked.reading, commit.staging), **known)
         )
         graph = (training, raw) | "Learn vocabulary" >> tft_beam.AnalyzeDataset(features)
         graph_written = graph | "Write graph" >> tft_beam.WriteTransformFn(commit.graph)
@@ -139,7 +150,9 @@ def run_pipeline(
             | "List shards" >> beam.Create(list(shards))
             | "Spread shards" >> beam.Reshuffle()
             | "Read pairs"
-            >> beam.ParDo(ReadPairs(asked.reading, commit.staging)).with_outputs(*PARTS, COUNTS)
+            >> beam.ParDo(ReadPairs(asked.reading, commit.staging), **known).with_outputs(
+                *PARTS, COUNTS
+            )
         )
         transformed = {
             part: ((pairs[part], raw), graph)

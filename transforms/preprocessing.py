@@ -1,26 +1,28 @@
 """Beam transforms of preprocessing: shards → raw features, features → files of examples.
 
-The functions that do the work lie in `examples`, `split` and `example_counts`.
+The functions that do the work lie in `examples`, `split`, `groups` and `example_counts`.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from dataclasses import dataclass
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, replace
 from typing import Any
 
 import apache_beam as beam
+import numpy as np
 import pyarrow as pa
 from apache_beam.metrics import Metrics
 
 from transforms.example_counts import count_features, count_read
 from transforms.examples import NO_RECORDS, PARTS, TRAIN, WriteExamples, deal, raw_rows, serialize
 from transforms.examples_folder import mark_done
+from transforms.groups import hold_out
 from transforms.labels import LabelRule
 from transforms.ledger import REJECTS_FOLDER
-from transforms.pairs import PairColumns, rejected_schema, split_rows
+from transforms.pairs import PairColumns, rejected_schema, sentences, split_rows
 from transforms.shards import Shard, read_shard, shard_schema
-from transforms.split import EvalSplit
+from transforms.split import EvalSplit, text_hash
 from transforms.writing import ShardWriter
 
 COUNTS = "counts"
@@ -47,6 +49,45 @@ class PairReading:
     split: EvalSplit
     max_chars: int
 
+    def with_held_out(self, sentences: np.ndarray | None) -> PairReading:
+        """The same, once the sentences that are held out are known; None says nothing of them."""
+        if sentences is None:
+            return self
+        return replace(self, split=replace(self.split, held_out=sentences))
+
+
+def read_hashes(shard: Shard, how: PairReading) -> Iterator[np.ndarray]:
+    """Hashes of the sentences of a shard's good rows, batch by batch: uint64 [n, 2] or [n, 3]."""
+    for batch in read_shard(shard, batch_bytes=_BATCH_BYTES):
+        good, _ = split_rows(batch, how.columns, max_chars=how.max_chars, labels=how.labels)
+        if good.num_rows:
+            sides = [text_hash(sentences(good, name)) for name in how.columns.texts]
+            yield np.stack(sides, axis=1)
+
+
+@dataclass(eq=False)
+class HoldOutGroups(beam.PTransform):
+    """Shards → one array, the hashes of the sentences that are held out for evaluation.
+
+    The hashes of all rows meet on one worker, 16 bytes a pair and some more to work with.
+    """
+
+    how: PairReading
+
+    def expand(self, shards: beam.PCollection) -> beam.PCollection:
+        """Wires the work."""
+        hashes = shards | "Read hashes" >> beam.FlatMap(read_hashes, self.how)
+        return (
+            shards.pipeline
+            | "Once for all groups" >> beam.Create([self.how.split.fraction])
+            | "Choose groups" >> beam.Map(_choose, hashes=beam.pvalue.AsIter(hashes))
+        )
+
+
+def _choose(fraction: float, hashes: Iterable[np.ndarray]) -> np.ndarray:
+    rows = list(hashes)
+    return hold_out(np.concatenate(rows), fraction) if rows else np.zeros(0, np.uint64)
+
 
 def read_pairs(
     shard: Shard, how: PairReading
@@ -57,16 +98,16 @@ def read_pairs(
         yield raw_rows(good, how.columns, how.labels, how.split), rejected
 
 
-@dataclass(frozen=True)
-class ReadTrainingPairs:
+@dataclass
+class ReadTrainingPairs(beam.DoFn):
     """Shard → raw features of its training part, and nothing else."""
 
     how: PairReading
     folder: str
 
-    def __call__(self, shard: Shard) -> Iterator[pa.RecordBatch]:
-        """Reads one shard."""
-        for parts, _ in read_pairs(shard, self.how):
+    def process(self, shard: Shard, held_out: np.ndarray | None = None) -> Iterator[pa.RecordBatch]:
+        """Reads one shard; `held_out` are the sentences of a split by groups."""
+        for parts, _ in read_pairs(shard, self.how.with_held_out(held_out)):
             if parts[TRAIN].num_rows:
                 yield parts[TRAIN]
         mark_done(self.folder, LEARNED, shard.name)
@@ -82,12 +123,14 @@ class ReadPairs(beam.DoFn):
     how: PairReading
     folder: str
 
-    def process(self, shard: Shard) -> Iterator[beam.pvalue.TaggedOutput]:
-        """Reads one shard."""
+    def process(
+        self, shard: Shard, held_out: np.ndarray | None = None
+    ) -> Iterator[beam.pvalue.TaggedOutput]:
+        """Reads one shard; `held_out` are the sentences of a split by groups."""
         schema = rejected_schema(shard_schema(shard))
         target = f"{REJECTS_FOLDER}/{shard.name}"
         with ShardWriter(self.folder, target, schema, shard.source, "zstd") as rejects:
-            for parts, rejected in read_pairs(shard, self.how):
+            for parts, rejected in read_pairs(shard, self.how.with_held_out(held_out)):
                 for part, rows in parts.items():
                     if rows.num_rows:
                         yield beam.pvalue.TaggedOutput(part, rows)

@@ -1,14 +1,13 @@
-"""Parts pairs into training and evaluation by a hash of the unordered pair, or of its sentences.
+"""Parts pairs into training and evaluation by a hash of the unordered pair, or by groups of them.
 
-The part a pair falls to depends on its two sentences alone: not on the row's place, the shard or
-the machine. A pair, its mirror and all its repeats stay together. Split by pairs, a sentence may
-still stand in pairs of both parts. Split by sentences, some sentences are held out, and training
-sees none of the pairs that they stand in.
+The part a pair falls to depends on its two sentences, not on the row's place, the shard or the
+machine. A pair, its mirror and all its repeats stay together. Split by pairs, a sentence may still
+stand in pairs of both parts. Split by groups, it may not; see `groups`.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Literal
 
 import numpy as np
@@ -37,24 +36,24 @@ class EvalSplit:
 
     Attributes:
         fraction: the share of the pairs that it gets, about.
-        by: whether pairs or sentences are held out. An evaluation pair has a sentence that is held
-            out; the other one may stand in training.
+        by: whether single pairs are held out, or groups of pairs that share sentences.
+        held_out: by groups, the hashes of the sentences that are held out; none until known.
     """
 
     fraction: float
-    by: Literal["pairs", "sentences"] = "pairs"
+    by: Literal["pairs", "groups"] = "pairs"
+    held_out: np.ndarray = field(
+        default_factory=lambda: np.zeros(0, np.uint64), compare=False, repr=False
+    )
 
     def takes(self, *sides: pa.Array) -> np.ndarray:
         """Whether each row of sentences [n] belongs to the evaluation part: bool [n].
 
-        By pairs, the first two sides count; by sentences all of them, a triplet's negative too.
+        The first two sides decide: what else is in a row is in the same group.
         """
         if self.by == "pairs":
             return _place(pair_hash(sides[0], sides[1])) < self.fraction
-        # So many sentences that `fraction` of the rows has at least one of them.
-        share = 1 - (1 - self.fraction) ** (1 / len(sides))
-        held_out = [_place(_mix(text_hash(texts))) < share for texts in sides]
-        return np.logical_or.reduce(held_out)
+        return np.isin(text_hash(sides[0]), self.held_out)
 
 
 def _place(bits: np.ndarray) -> np.ndarray:

@@ -336,3 +336,29 @@ def test_what_goes_to_workers_can_be_pickled():
         StoreExamples("folder", {"train": 3, "eval": 1}, how.labels, 1),
     ):
         assert vars(pickle.loads(pickle.dumps(part))) == vars(part)
+
+
+def by_groups(recipe):
+    return recipe.replace("eval_fraction: 0.3", "eval_fraction: 0.3, eval_split: groups")
+
+
+def test_by_groups_no_sentence_stands_in_both_parts(tmp_path):
+    table = [(f"left {n}", f"right {n // 3}", n % 2) for n in range(300)]
+    recipe = write_recipe(tmp_path, by_groups(RAW))
+    manifest = run(write_input(tmp_path / "pairs", table), recipe, tmp_path / "out")
+    assert (manifest["rows_train"], manifest["rows_eval"]) == (210, 90)  # thirty groups of three
+    assert manifest["options"]["eval_split"] == "groups"
+    sentences = {}
+    for part in ("train", "eval"):
+        rows = read_examples(tmp_path / "out", part, names=("text1", "text2"))
+        sentences[part] = {text for *sides, _ in rows for (text,) in sides}
+    assert (len(sentences["train"]), len(sentences["eval"])) == (210 + 70, 90 + 30)
+    assert not sentences["train"] & sentences["eval"]
+
+
+def test_pairs_that_all_hang_together_cannot_be_parted_by_groups(tmp_path, capsys):
+    table = [("左", f"右{n}", n % 2) for n in range(60)]
+    recipe = write_recipe(tmp_path, by_groups(RECIPE))
+    pattern = write_input(tmp_path / "pairs", table)
+    with pytest.raises(UserError, match="its 1 groups of pairs .* choose eval_split: pairs"):
+        run(pattern, recipe, tmp_path / "out")

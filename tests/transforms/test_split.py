@@ -5,10 +5,9 @@ import pyarrow as pa
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from transforms.split import EvalSplit, pair_hash
+from transforms.split import EvalSplit, pair_hash, text_hash
 
 TEXT = st.text(st.characters(exclude_categories=("Cs",)), max_size=20)
-BY = st.sampled_from(["pairs", "sentences"])
 PAIRS = st.lists(st.tuples(TEXT, TEXT), min_size=1, max_size=20)
 
 
@@ -17,18 +16,18 @@ def columns(pairs):
 
 
 @settings(deadline=None)
-@given(PAIRS, st.floats(0, 1), BY)
-def test_a_pair_and_its_mirror_stay_together(pairs, fraction, by):
+@given(PAIRS, st.floats(0, 1))
+def test_a_pair_and_its_mirror_stay_together(pairs, fraction):
     first, second = columns(pairs)
-    split = EvalSplit(fraction, by)
+    split = EvalSplit(fraction)
     assert (split.takes(first, second) == split.takes(second, first)).all()
 
 
 @settings(deadline=None)
-@given(PAIRS, st.data(), BY)
-def test_the_side_depends_on_the_pair_alone(pairs, data, by):
+@given(PAIRS, st.data())
+def test_the_side_depends_on_the_pair_alone(pairs, data):
     order = data.draw(st.permutations(range(len(pairs))))
-    split = EvalSplit(0.5, by)
+    split = EvalSplit(0.5)
     whole = split.takes(*columns(pairs))
     alone = [split.takes(*columns([pair]))[0] for pair in pairs]
     shuffled = split.takes(*columns([pairs[place] for place in order]))
@@ -48,24 +47,11 @@ def test_about_the_fraction_goes_to_eval():
         assert abs(found - count * fraction) <= 4 * deviation
 
 
-@settings(deadline=None)
-@given(st.lists(st.tuples(*[st.sampled_from("abcdefghijklmnop")] * 3), min_size=1), st.floats(0, 1))
-def test_by_sentences_one_that_is_held_out_is_in_no_training_row(rows, fraction):
-    sides = [pa.array([row[side] for row in rows], pa.large_string()) for side in range(3)]
-    held_out = EvalSplit(fraction, "sentences").takes(*sides)
-    # Alone in a row, a sentence tells whether it is held out.
-    texts = pa.array(list("abcdefghijklmnop"), pa.large_string())
-    told = EvalSplit(fraction, "sentences").takes(texts, texts, texts).tolist()
-    alone = dict(zip(texts.to_pylist(), told, strict=True))
-    assert held_out.tolist() == [any(alone[text] for text in row) for row in rows]
-
-
-def test_by_sentences_about_the_fraction_of_the_pairs_goes_to_eval():
-    # 2,000 sentences a side, each in ten pairs. The share of sentences that is held out, 1 - √0.9
-    # = 0.0513, strays by 0.0035 (binomial of 4,000), that of pairs by at most twice as much.
-    sides = columns([(f"question {n % 2000}", f"frage {n * 7 // 10}") for n in range(20_000)])
-    share = EvalSplit(0.1, "sentences").takes(*sides).mean()
-    assert abs(share - 0.1) < 4 * 2 * 0.0035
+def test_by_groups_the_rows_of_sentences_that_are_held_out_are_taken():
+    sides = columns([("a", "b"), ("c", "d"), ("b", "a"), ("e", "d")])
+    held_out = np.sort(text_hash(pa.array(["a", "b"], pa.large_string())))
+    split = EvalSplit(0.5, "groups", held_out)
+    assert split.takes(*sides).tolist() == [True, False, True, False]
 
 
 def test_a_larger_fraction_keeps_the_pairs_of_a_smaller_one():
