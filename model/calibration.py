@@ -56,6 +56,11 @@ class Calibration:
         odds = self.slope * (tf.math.log(value) - tf.math.log1p(-value)) + self.offset
         return tf.cast(tf.sigmoid(odds), tf.float32)
 
+    @property
+    def even_odds(self) -> float:
+        """The similarity whose probability is one half, for `platt`."""
+        return 1 / (1 + np.exp(self.offset / self.slope))
+
     def told(self) -> dict[str, Any]:
         """As plain values, for a manifest."""
         if self.method == "platt":

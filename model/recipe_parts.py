@@ -8,7 +8,9 @@ from __future__ import annotations
 
 from typing import Annotated, Literal
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field
+
+from model.threshold import DEFAULT_RULE, check_rule
 
 Pooling = Literal["last", "mean", "max", "mean_max", "attention"]
 Rate = Annotated[float, Field(ge=0, lt=1)]
@@ -180,7 +182,8 @@ class Training(Part):
     `warmup` is a fraction of all steps; `patience` epochs without a better eval end the training
     (never, when not given); `average` is the decay of a moving average of the weights; `mirror`
     shows each pair also with its sides exchanged; `pretrain_epochs` of a language model over the
-    training part's sentences come first (for `bilstm`; see `model.pretraining`). `precision` and
+    training part's sentences come first (for `bilstm`; see `model.pretraining`). `threshold_rule`
+    chooses the threshold on the evaluation part (see `model.threshold`). `precision` and
     `xla` are about speed on GPUs: layers that compute in bfloat16 (Ampere and newer; weights stay
     float32, and so does all that is evaluated and exported), and the step compiled, but for
     recurrent encoders, which run as cuDNN kernels.
@@ -199,6 +202,7 @@ class Training(Part):
     mirror: bool = False
     patience: Count | None = None
     pretrain_epochs: Annotated[int, Field(ge=0)] = 0
+    threshold_rule: Annotated[str, AfterValidator(check_rule)] = DEFAULT_RULE
     precision: Literal["float32", "mixed_bfloat16"] = "float32"
     xla: bool = False
     seed: Annotated[int, Field(ge=0)] = 42

@@ -10,7 +10,8 @@ import numpy as np
 from transforms.errors import UserError
 
 DEFAULT_RULE = "accuracy"
-EXPECTED = "accuracy, balanced_accuracy, f1, precision>=X, recall>=X or cost=ALARM:MISS"
+LOGISTIC = "logistic"
+EXPECTED = "accuracy, logistic, balanced_accuracy, f1, precision>=X, recall>=X or cost=ALARM:MISS"
 # Of each cut: positives found, negatives found [cuts]; all positives, all negatives → score [cuts].
 Score = Callable[[np.ndarray, np.ndarray, int, int], np.ndarray]
 _AT_LEAST = re.compile(r"(precision|recall)>=(0?\.\d+|0|1(?:\.0*)?)")
@@ -52,6 +53,20 @@ def parse_rule(rule: str) -> Score:
     raise UserError(f"threshold rule {rule!r}: expected {EXPECTED}")
 
 
+def check_rule(rule: str) -> str:
+    """The rule, if there is such a one.
+
+    Raises:
+        ValueError: there is not.
+    """
+    try:
+        if rule != LOGISTIC:
+            parse_rule(rule)
+    except UserError as error:
+        raise ValueError(str(error)) from None
+    return rule
+
+
 def _at_least(name: str, floor: float) -> Score:
     def score(hits: np.ndarray, alarms: np.ndarray, ones: int, zeros: int) -> np.ndarray:
         precision = hits / np.maximum(hits + alarms, 1)
@@ -67,10 +82,16 @@ def choose_threshold(
 ) -> tuple[float, float]:
     """The threshold with the best score by a rule (see `parse_rule`), and that score.
 
+    The rule `logistic` also seeks the most pairs told right, but trusts the cuts of these few pairs
+    less: it takes the similarity that a logistic curve through all of them gives even odds. The
+    best cut of thousands of noisy pairs lies far from that of the next thousands.
+
     A pair is alike where similarity ≥ threshold. `similarities` float [n] in 0…1, `labels` 0 or
     1 [n]. Every cut between two neighbouring similarities is tried; of equally good ones the
     nearest to 0.5 is taken. The threshold is a float32, halfway in its gap.
     """
+    if rule == LOGISTIC:
+        return _even_odds(similarities, labels)
     order = np.argsort(-similarities, kind="stable")
     values = np.asarray(similarities, np.float32)[order]
     ones = np.asarray(labels)[order] >= 0.5
@@ -86,6 +107,19 @@ def choose_threshold(
     best = np.flatnonzero(scores >= scores.max() - 1e-12)
     chosen = best[np.argmin(np.abs(middle[best] - 0.5))]
     return float(middle[chosen]), float(scores[chosen])
+
+
+def _even_odds(similarities: np.ndarray, labels: np.ndarray) -> tuple[float, float]:
+    from model.calibration import fit
+    from transforms.histograms import ScoreHistogram
+
+    ones = np.asarray(labels) >= 0.5
+    try:
+        curve = fit(ScoreHistogram.of(similarities, ones, ones), "platt")
+    except UserError:  # one label only, or worse than chance: no curve rises through these
+        return choose_threshold(similarities, labels)
+    threshold = np.float32(curve.even_odds)
+    return float(threshold), float(np.mean((np.float32(similarities) >= threshold) == ones))
 
 
 def _between(below: np.ndarray, above: np.ndarray) -> np.ndarray:

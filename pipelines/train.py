@@ -16,7 +16,7 @@ from importlib.metadata import version
 from typing import TYPE_CHECKING, Any
 
 from model.recipe import Recipe, describe_recipes, read_recipe
-from model.threshold import DEFAULT_RULE, EXPECTED, parse_rule
+from model.threshold import EXPECTED, check_rule
 from pipelines import options
 from transforms import files
 from transforms.drift import training_profile
@@ -43,7 +43,7 @@ class TrainRun:
     seed: int | None = None
     global_batch_size: int | None = None
     strategy: str = "auto"
-    threshold_rule: str = DEFAULT_RULE
+    threshold_rule: str | None = None
     checkpoints: str | None = None
     checkpoint_steps: int | None = None
     checkpoint_minutes: float = 10
@@ -171,7 +171,8 @@ def train_recipe(
         if asked.checkpoints
         else None,
     )
-    threshold, measures = measure(recipe, fitted.evaluation, asked.threshold_rule)
+    rule = asked.threshold_rule or recipe.training.threshold_rule
+    threshold, measures = measure(recipe, fitted.evaluation, rule)
     metrics = {
         "run": run_fingerprint(recipe, examples),
         **describe_run(asked, recipe, examples, placement, fitted),
@@ -257,7 +258,7 @@ def describe_run(
         "seed": recipe.training.seed,
         "epochs": len(history),
         "best_epoch": fitted.best_epoch,
-        "threshold_rule": asked.threshold_rule,
+        "threshold_rule": asked.threshold_rule or recipe.training.threshold_rule,
         "training_seconds": round(spent, 3),
         "pairs_per_second": round(
             sum(record["seconds"] * record["pairs_per_second"] for record in history)
@@ -285,10 +286,9 @@ def tell(asked: TrainRun, metrics: dict[str, Any]) -> None:
 def threshold_rule(text: str) -> str:
     """A flag's rule for the threshold."""
     try:
-        parse_rule(text)
-    except UserError as error:
+        return check_rule(text)
+    except ValueError as error:
         raise argparse.ArgumentTypeError(str(error)) from None
-    return text
 
 
 def parse(argv: Sequence[str]) -> TrainRun:
@@ -309,9 +309,8 @@ def parse(argv: Sequence[str]) -> TrainRun:
     told.add_argument(
         "--threshold_rule",
         type=threshold_rule,
-        default=DEFAULT_RULE,
         metavar="RULE",
-        help=f"chooses the label threshold on the eval part: {EXPECTED}",
+        help=f"chooses the label threshold on the eval part (default: the recipe's): {EXPECTED}",
     )
     kept = parser.add_argument_group("checkpoints and logs")
     kept.add_argument(

@@ -101,8 +101,15 @@ class Browser:
             assert time.monotonic() < end, f"no {kind} {label!r}"
             time.sleep(0.2)
 
-    def picture(self, path: Path) -> None:
-        shot = self.ask("Page.captureScreenshot", format="png")["data"]
+    def picture(self, path: Path, height: int = 0) -> None:
+        """Takes a picture once the page stands still, or after half a minute."""
+        if height:
+            size = {"width": 1280, "height": height, "deviceScaleFactor": 1, "mobile": False}
+            self.ask("Emulation.setDeviceMetricsOverride", **size)
+        end, before, shot = time.monotonic() + 30, "", "-"
+        while shot != before and time.monotonic() < end:
+            time.sleep(2)
+            before, shot = shot, self.ask("Page.captureScreenshot", format="png")["data"]
         path.write_bytes(base64.b64decode(shot))
 
     def close(self) -> None:
@@ -113,17 +120,14 @@ class Browser:
 
 
 def run_and_graph(browser: Browser, url: str, folder: Path) -> None:
-    """Takes pictures of the newest run of `twinbeam_train` and of the graph."""
+    """Takes pictures of the newest run of `twinbeam_train`: the grid with its tasks, its graph."""
     browser.open(f"{url}/dags/twinbeam_train", "Latest Run", "promote")
-    time.sleep(5)
-    browser.run("document.querySelector('a[href*=runs]').click()")
+    browser.click("", "a[href*='/runs/']")
     browser.wait("Task Instances", "promote")
-    time.sleep(5)
-    browser.picture(folder / "airflow-run.png")
-    browser.open(f"{url}/dags/twinbeam_train", "promote")
+    browser.picture(folder / "airflow-run.png", 860)
     browser.click("graph")
-    time.sleep(10)
-    browser.picture(folder / "airflow-graph.png")
+    browser.wait("evaluate_new", "BeamStep")
+    browser.picture(folder / "airflow-graph.png", 657)
 
 
 def form(browser: Browser, url: str) -> str:
@@ -142,8 +146,7 @@ def main() -> None:
     try:
         run_and_graph(browser, url, folder)
         form(browser, url)
-        time.sleep(2)
-        browser.picture(folder / "airflow-form.png")
+        browser.picture(folder / "airflow-form.png", 1100)
     finally:
         browser.close()
 

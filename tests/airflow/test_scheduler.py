@@ -8,7 +8,7 @@ import shutil
 import socket
 from collections.abc import Iterator
 from contextlib import suppress
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
 from types import SimpleNamespace
 from urllib.error import HTTPError
@@ -20,43 +20,48 @@ from deploy.airflow.local import LocalAirflow, processes, stop
 from tests.airflow.kit import PYTHON, make_data, settings
 from tests.airflow.read import check_day, read_json
 
-# The first time that a day is scored it dies when a part is done, as if its machine had gone.
+# The first day that is scored dies when a part is done, as if its machine had gone. MARK names it.
 # In many small shards, so that much is still to be done at that moment.
 DIES_ONCE = """#!/bin/bash
-if [[ "$*" == *pipelines.score* && "$*" == *DAY* ]]; then
-  set -- "$@" --shard_rows=10
+if [[ "$*" == *pipelines.score* && "$*" =~ DATA/scores/[-0-9]+ ]]; then
+  day=${BASH_REMATCH[0]}
   if [[ ! -e MARK ]]; then
-    touch MARK
-    PYTHON "$@" &
-    done=DATA/scores/DAY/*/scores/_shards/*.parquet.json
-    while kill -0 $! && ! compgen -G "$done"; do sleep 0.01; done
+    echo $day > MARK
+    PYTHON "$@" --shard_rows=10 &
+    while kill -0 $! && ! compgen -G "$day/*/scores/_shards/*.parquet.json"; do sleep 0.01; done
     kill -9 $!
     exit 137
   fi
+  if [[ $(<MARK) == "$day" ]]; then set -- "$@" --shard_rows=10; fi
 fi
 exec PYTHON "$@"
 """
 
 
-def days_back(count: int) -> list[str]:
-    today = datetime.now(UTC).date()
-    return [(today - timedelta(days=back)).isoformat() for back in range(count, 0, -1)]
+def days_before(last: str, count: int) -> list[str]:
+    end = date.fromisoformat(last)
+    return [(end - timedelta(days=back)).isoformat() for back in range(count, 0, -1)]
 
 
 @pytest.fixture(scope="module")
 def nights(
     tmp_path_factory: pytest.TempPathFactory, data: Path, trained: SimpleNamespace
 ) -> Iterator[tuple[LocalAirflow, Path]]:
-    """Airflow with five days of pairs and a bundle; what `make airflow-up` starts."""
+    """Airflow with a week of pairs and a bundle; what `make airflow-up` starts.
+
+    Which of the days is last night's is for Airflow to say: before 02:30 it is not yesterday. Two
+    days are there to spare, for a test that sees midnight.
+    """
     folder = tmp_path_factory.mktemp("nights")
-    make_data(folder, *days_back(5))
-    for file in (folder / "pairs" / days_back(1)[0]).glob("*.parquet"):
+    today = datetime.now(UTC).date().isoformat()
+    make_data(folder, *days_before(today, 6), today)
+    for file in (folder / "pairs").glob("*/*.parquet"):
         pq.write_table(pq.read_table(file), file, row_group_size=10)
     (folder / "models").mkdir()
     shutil.copy(data / "models/current.json", folder / "models")
     python = folder / "python"
     script = DIES_ONCE.replace("PYTHON", PYTHON).replace("DATA", str(folder))
-    script = script.replace("DAY", days_back(1)[0]).replace("MARK", str(folder / "died"))
+    script = script.replace("MARK", str(folder / "died"))
     python.write_text(script)
     python.chmod(0o755)
     with socket.socket() as free:
@@ -113,12 +118,15 @@ def test_the_scheduler_runs_last_night_and_a_task_that_dies_is_tried_again(
     airflow.switch("twinbeam_daily", on=True)
     night = airflow.wait(ended, "the night ended", seconds=500)
     done = tasks(airflow, "twinbeam_daily", night["dag_run_id"])
-    day = days_back(1)[0]
+    ago = datetime.now(UTC) - datetime.fromisoformat(night["logical_date"])
+    day = night["logical_date"][:10]
 
     assert (night["state"], night["run_type"]) == ("success", "scheduled")
-    assert night["logical_date"].startswith(day)
+    assert night["logical_date"][10:].startswith("T02:30:00")
+    assert timedelta(days=1) < ago < timedelta(days=2, hours=1), "last night, and no earlier one"
     assert {task["state"] for task in done.values()} == {"success"}
-    assert (folder / "died").exists() and done["score"]["try_number"] == 2
+    assert (folder / "died").read_text().strip().endswith(day)
+    assert done["score"]["try_number"] == 2
     assert done["wait_for_input"]["try_number"] == 1
     pointer = check_day(folder, day)  # each usable row once, though the first try had some
     manifest = read_json(Path(pointer["scores"]) / "manifest.json")
@@ -146,8 +154,8 @@ def create_backfill(airflow: LocalAirflow, asked: dict) -> int:
 
 def test_a_backfill_of_three_days_has_each_days_rows(nights: tuple[LocalAirflow, Path]):
     airflow, folder = nights
-    *days, _ = days_back(4)
     last = read_json(folder / "scores/latest.json")
+    days = days_before(last["date"], 3)
     asked = {
         "dag_id": "twinbeam_daily",
         "from_date": f"{days[0]}T00:00:00Z",
@@ -172,7 +180,7 @@ def test_a_backfill_of_three_days_has_each_days_rows(nights: tuple[LocalAirflow,
 
 def test_a_killed_task_ends_its_command(nights: tuple[LocalAirflow, Path]):
     airflow, folder = nights
-    day = days_back(5)[0]
+    day = days_before(read_json(folder / "scores/latest.json")["date"], 4)[0]
     waiting = folder / "wait"
     script = (folder / "python").read_text()
     hangs = f'#!/bin/bash\nif [[ "$*" == *pipelines.score* ]]; then echo $$ > {waiting}; '

@@ -74,3 +74,38 @@ def test_the_cost_of_errors_is_least(pairs: list, costs: tuple[float, float]):
 def test_other_rules_are_refused(rule: str):
     with pytest.raises(UserError, match="expected accuracy"):
         choose_threshold(np.array([0.5]), np.array([1]), rule)
+
+
+def test_even_odds_lie_where_two_equal_bells_cross():
+    # Log-odds around −2 and around 1, with one width and as many of each: they cross midway, at
+    # −0.5, and there the two labels are as likely (the logistic model is exact for such bells).
+    rng = np.random.default_rng(3)
+    odds = np.r_[rng.normal(-2, 1.5, 40_000), rng.normal(1, 1.5, 40_000)]
+    labels = np.repeat([0, 1], 40_000)
+    similarities = 1 / (1 + np.exp(-odds))
+    threshold, accuracy = choose_threshold(similarities, labels, "logistic")
+    assert threshold == pytest.approx(1 / (1 + np.exp(0.5)), abs=0.01)
+    assert accuracy == np.mean((similarities >= threshold) == labels)
+
+
+def test_even_odds_stray_less_than_the_best_cut_of_a_small_part():
+    rng = np.random.default_rng(5)
+
+    def draw():
+        odds = np.r_[rng.normal(-1, 2, 300), rng.normal(1, 2, 300)]
+        return 1 / (1 + np.exp(-odds)), np.repeat([0, 1], 300)
+
+    parts = [draw() for _ in range(40)]
+    strays = {
+        rule: np.std([choose_threshold(*part, rule)[0] for part in parts])
+        for rule in ("logistic", "accuracy")
+    }
+    assert strays["logistic"] < strays["accuracy"] / 2
+
+
+@pytest.mark.parametrize("labels", [[1, 1, 1], [1, 1, 0]])
+def test_where_no_curve_rises_the_best_cut_is_taken(labels):
+    similarities, labels = np.array([0.2, 0.5, 0.9]), np.array(labels)
+    assert choose_threshold(similarities, labels, "logistic") == choose_threshold(
+        similarities, labels
+    )
