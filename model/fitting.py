@@ -218,7 +218,7 @@ class _Run:
         with self._averaged():
             evaluation = self._evaluate()
             record = self._record(evaluation)
-            if progress.best_epoch < 0 or record[self.monitor] > self._best_quality():
+            if self._to_be_kept(record):
                 progress.best_epoch, self.best = progress.epoch, self.weights()
         progress.history.append(record)
         self.progress = Progress(
@@ -274,8 +274,11 @@ class _Run:
             "pairs_per_second": progress.rows / max(progress.seconds, 1e-9),
         }
 
-    def _best_quality(self) -> float:
-        return self.progress.history[self.progress.best_epoch][self.monitor]
+    def _to_be_kept(self, record: dict) -> bool:
+        best, history = self.progress.best_epoch, self.progress.history
+        if best < 0 or self.training.keep == "last":
+            return True
+        return record[self.monitor] > history[best][self.monitor]
 
     def _out_of_patience(self) -> bool:
         patience, best = self.training.patience, self.progress.best_epoch

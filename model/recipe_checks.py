@@ -19,6 +19,8 @@ def misfits(recipe: Recipe) -> Iterator[str]:
     trains_bilstm = recipe.encoder.kind == "bilstm"
     if recipe.training.pretrain_epochs and not trains_bilstm:
         yield f"training.pretrain_epochs: only for encoder bilstm; it is {recipe.encoder.kind}"
+    if recipe.training.keep == "last" and recipe.training.patience:
+        yield "training.patience: stops after the best epoch, so training.keep cannot be last"
     if recipe.training.xla and recipe.encoder.kind in ("bilstm", "saved_model"):
         yield f"training.xla: cannot compile the encoder {recipe.encoder.kind}; leave it out"
 

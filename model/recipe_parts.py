@@ -180,13 +180,14 @@ class Training(Part):
     """How long and by what steps to train.
 
     `warmup` is a fraction of all steps; `patience` epochs without a better eval end the training
-    (never, when not given); `average` is the decay of a moving average of the weights; `mirror`
-    shows each pair also with its sides exchanged; `pretrain_epochs` of a language model over the
-    training part's sentences come first (for `bilstm`; see `model.pretraining`). `threshold_rule`
-    chooses the threshold on the evaluation part (see `model.threshold`). `precision` and
-    `xla` are about speed on GPUs: layers that compute in bfloat16 (Ampere and newer; weights stay
-    float32, and so does all that is evaluated and exported), and the step compiled, but for
-    recurrent encoders, which run as cuDNN kernels.
+    (never, when not given); `keep` says which epoch's weights the bundle gets: those of the best on
+    the evaluation part, or the last, where that part is too small to tell; `average` is the decay
+    of a moving average of the weights; `mirror` shows each pair also with its sides exchanged;
+    `pretrain_epochs` of a language model over the training part's sentences come first (for
+    `bilstm`; see `model.pretraining`). `threshold_rule` chooses the threshold on the evaluation
+    part (see `model.threshold`). `precision` and `xla` are about speed on GPUs: layers that compute
+    in bfloat16 (Ampere and newer; weights stay float32, and so does all that is evaluated and
+    exported), and the step compiled, but for recurrent encoders, which run as cuDNN kernels.
     """
 
     epochs: Count = 10
@@ -201,6 +202,7 @@ class Training(Part):
     average: Annotated[float, Field(gt=0, lt=1)] | None = None
     mirror: bool = False
     patience: Count | None = None
+    keep: Literal["best", "last"] = "best"
     pretrain_epochs: Annotated[int, Field(ge=0)] = 0
     threshold_rule: Annotated[str, AfterValidator(check_rule)] = DEFAULT_RULE
     precision: Literal["float32", "mixed_bfloat16"] = "float32"

@@ -178,6 +178,19 @@ def test_checkpoints_of_another_seed_are_refused(examples, tmp_path):
         train(examples, recipe(epochs=1, seed=6), folder=tmp_path)
 
 
+def test_the_last_epoch_is_kept_where_the_recipe_says_so(examples):
+    last, weights = train(examples, recipe(keep="last", epochs=4))
+    best, others = train(examples, recipe(epochs=4))
+    assert last.history[0]["loss"] == best.history[0]["loss"]  # the same training
+    assert (last.best_epoch, len(last.history)) == (4, 4) and best.best_epoch < 4
+    assert not all(map(np.array_equal, weights, others))
+
+
+def test_patience_and_the_last_epoch_exclude_each_other():
+    with pytest.raises(UserError, match="training.patience: stops after the best epoch"):
+        recipe(keep="last", patience=2)
+
+
 def test_patience_ends_training_early(examples):
     result, _ = train(examples, recipe(epochs=30, patience=1, learning_rate=1e-9))
     # nothing moves, so the second epoch is no better than the first
