@@ -22,6 +22,7 @@ from collections.abc import Iterator
 from dataclasses import replace
 from importlib.metadata import version
 from pathlib import Path
+from statistics import mean, pstdev
 from typing import Any
 
 from transforms.quiet import import_tensorflow
@@ -129,7 +130,7 @@ def run_accuracy(examples, recipe, epochs: int, files: int) -> dict[str, Any]:
     examples = replace(examples, train=part)
     siamese = network(examples, recipe, placement)
     ours = fit(siamese, recipe, examples, placement=placement, reporter=Reporter(silent=True))
-    found = {"pairs": part.total, "article": []}
+    found = {"pairs": part.total, "seed": recipe.training.seed, "article": []}
     found["ours"] = [record["eval_accuracy"] for record in ours.history]
     print(json.dumps(found), file=sys.stderr, flush=True)
     model, train, held_out = article(examples, recipe)
@@ -181,13 +182,19 @@ def run_input(examples, recipe, pairs: int, epochs: int = 20) -> dict[str, float
 
 
 def start(
-    way: str, args: argparse.Namespace, core: int | None = None, cluster: str = "", step: int = 0
+    way: str,
+    args: argparse.Namespace,
+    core: int | None = None,
+    cluster: str = "",
+    step: int = 0,
+    seed: int | None = None,
 ):
     """A process that runs one way, in steps of so many pairs, and prints what it measured."""
     command = [sys.executable, "-m", "benchmarks.training", "--examples", args.examples]
     command += ["--way", way, "--article_pairs", str(args.article_pairs)]
     command += ["--epochs", str(args.epochs), "--files", str(args.files)]
     command += ["--step", str(step)] if step else []
+    command += ["--seeds", str(seed)] if seed is not None else []
     pinned = ["taskset", "-c", str(core)] if core is not None else []
     environ = {**os.environ, "TF_CPP_MIN_LOG_LEVEL": "3"} | (
         {"TF_CONFIG": cluster} if cluster else {}
@@ -216,6 +223,10 @@ def clusters() -> Iterator[str]:
 
 def run_way(way: str, args: argparse.Namespace) -> Iterator[tuple[str, dict]]:
     """One way's names and figures; `cores` are one process on one core, and two on one each."""
+    if way == "accuracy":
+        for seed in args.seeds:
+            yield way, finish(start(way, args, seed=seed))
+        return
     if way != "cores":
         yield way, finish(start(way, args))
         return
@@ -256,18 +267,25 @@ def report(runs: dict[str, list[dict]]) -> str:
             ratio = best[over]["pairs_per_second"] / best[under]["pairs_per_second"]
             reached = ("yes" if ratio >= wanted else "no") if wanted else ""
             lines.append(f"| {title} | {wanted or ''} | **{ratio:.2f}** | {reached} |")
-    for found in runs.get("accuracy", [])[-1:]:
-        lines.append(
-            f"\nAccuracy on the eval part after epochs over {found['pairs']:,} pairs, from one "
-            "start:\n"
-        )
-        count = range(1, len(found["article"]) + 1)
-        lines.append("| epoch | " + " | ".join(map(str, count)) + " |")
-        lines.append("| --- " * (len(found["article"]) + 1) + "|")
-        for way in ("ours", "article"):
-            cells = (f"{value:.4f}" for value in found[way][: len(found["article"])])
-            lines.append(f"| {TITLES[way]} | " + " | ".join(cells) + " |")
-    return "\n".join(lines) + "\n"
+    return "\n".join([*lines, *accuracy_table(runs.get("accuracy", []))]) + "\n"
+
+
+def accuracy_table(found: list[dict]) -> Iterator[str]:
+    """Of both ways the mean over the starts, and how far these lie apart."""
+    if not found:
+        return
+    seeds = ", ".join(str(run["seed"]) for run in found)
+    yield (
+        f"\nAccuracy on the eval part after epochs over {found[0]['pairs']:,} pairs, mean and "
+        f"standard deviation of {len(found)} starts (seeds {seeds}):\n"
+    )
+    epochs = len(found[0]["article"])
+    yield "| epoch | " + " | ".join(map(str, range(1, epochs + 1))) + " |"
+    yield "| --- " * (epochs + 1) + "|"
+    for way in ("ours", "article"):
+        values = [[run[way][epoch] for run in found] for epoch in range(epochs)]
+        cells = (f"{mean(starts):.4f} ± {pstdev(starts):.4f}" for starts in values)
+        yield f"| {TITLES[way]} | " + " | ".join(cells) + " |"
 
 
 TITLES = {
@@ -303,6 +321,7 @@ def main() -> None:
     parser.add_argument("--article_pairs", type=int, default=5120, help="0: a whole epoch")
     parser.add_argument("--epochs", type=int, default=2, help="of accuracy; of ours, to warm up")
     parser.add_argument("--files", type=int, default=4, help="training files of accuracy, of 16")
+    parser.add_argument("--seeds", type=int, nargs="+", default=[42, 43, 44], help="of accuracy")
     parser.add_argument("--step", type=int, help=argparse.SUPPRESS)
     parser.add_argument("--way", choices=WAYS, help=argparse.SUPPRESS)
     args = parser.parse_args()
@@ -314,6 +333,7 @@ def main() -> None:
         examples = open_examples(args.examples)
         recipe = load_recipe(examples.recipe_path).with_training(batch_size=args.step)
         if args.way == "accuracy":
+            recipe = recipe.with_training(seed=args.seeds[0])
             print(json.dumps(run_accuracy(examples, recipe, args.epochs, args.files)))
             return
         run = {"ours": run_ours, "article": run_article, "input": run_input}[args.way]
