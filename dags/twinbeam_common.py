@@ -192,7 +192,6 @@ LABEL_COLUMN = Param(
     minLength=1,
     title="Label column",
     description="The column with the true label, where the pairs have one.",
-    section="What",
 )
 RUN_WHERE = Param(
     WHERE[0],

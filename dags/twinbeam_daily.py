@@ -112,7 +112,18 @@ class WaitForInput(BaseOperator):
             format="date",
             title="Day",
             description="Which to score. Empty: the run's logical date, or yesterday without one.",
-            section="What",
+        ),
+        "model": Param(
+            None,
+            type=["null", "string"],
+            title="Bundle",
+            description="Folder of the bundle to score with. Empty: the one promoted last.",
+        ),
+        "overwrite": Param(
+            False,
+            type="boolean",
+            title="Overwrite",
+            description="Replace scores of this day and bundle that were made from other input.",
         ),
         "input": Param(
             "{data}/pairs/{date}/*.parquet",
@@ -121,7 +132,6 @@ class WaitForInput(BaseOperator):
             title="Pairs",
             description="Parquet files of sentence pairs, local or gs://. {data} is the folder in "
             "the settings, {date} the day.",
-            section="What",
         ),
         "ready": Param(
             "_SUCCESS",
@@ -129,16 +139,8 @@ class WaitForInput(BaseOperator):
             title="Ready file",
             description="The file beside the pairs that says they are complete. Empty: the first "
             "file that fits is enough.",
-            section="What",
         ),
         "label_column": LABEL_COLUMN,
-        "model": Param(
-            None,
-            type=["null", "string"],
-            title="Bundle",
-            description="Folder of the bundle to score with. Empty: the one promoted last.",
-            section="How",
-        ),
         "max_reject_fraction": Param(
             0.05,
             type="number",
@@ -154,13 +156,6 @@ class WaitForInput(BaseOperator):
             minimum=0,
             title="Drift",
             description="With a greater drift from the training data the run fails. Empty: any.",
-            section="How",
-        ),
-        "overwrite": Param(
-            False,
-            type="boolean",
-            title="Overwrite",
-            description="Replace scores of this day and bundle that were made from other input.",
             section="How",
         ),
         "score_options": Param(

@@ -224,7 +224,6 @@ def decide(new: dict, current: dict | None, metric: str, min_gain: float) -> tup
             minLength=1,
             title="Labelled pairs",
             description="Parquet files to learn from. {data} is the folder in the settings.",
-            section="What",
         ),
         "holdout": Param(
             "{data}/holdout/*.parquet",
@@ -232,7 +231,6 @@ def decide(new: dict, current: dict | None, metric: str, min_gain: float) -> tup
             minLength=1,
             title="Pairs to judge by",
             description="Labelled pairs on which the new and the current bundle are compared.",
-            section="What",
         ),
         "label_column": LABEL_COLUMN,
         "recipe": Param(
@@ -240,7 +238,6 @@ def decide(new: dict, current: dict | None, metric: str, min_gain: float) -> tup
             type=["null", "string"],
             title="Recipe",
             description="A recipe's name, or the path of its file. Empty: what the settings say.",
-            section="How",
         ),
         "epochs": Param(
             None,

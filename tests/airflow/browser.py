@@ -44,6 +44,7 @@ class Browser:
         self.said: list[str] = []
         self.ask("Page.enable")
         self.ask("Runtime.enable")
+        self.ask("Emulation.setFocusEmulationEnabled", enabled=True)  # else nothing has the focus
 
     def _port(self) -> str:
         file = Path(self.profile.name, "DevToolsActivePort")
@@ -87,19 +88,25 @@ class Browser:
         return self.wait(*words)
 
     def click(self, label: str, kind: str = "button") -> None:
-        """Clicks what has this text or label, once it is there."""
+        """Clicks what has this text or label, once it is there, as a mouse does."""
         script = f"""(() => {{
           const all = [...document.querySelectorAll({kind!r})];
           const found = all.find(e => e.innerText.trim() === {label!r})
             || all.find(e => e.getAttribute('aria-label') === {label!r})
             || all.find(e => e.innerText.includes({label!r}));
-          if (found) found.click();
-          return Boolean(found);
+          if (!found) return null;
+          found.scrollIntoView({{block: 'nearest', behavior: 'instant'}});
+          const box = found.getBoundingClientRect();
+          return [box.x + box.width / 2, box.y + box.height / 2];
         }})()"""
-        end = time.monotonic() + 240
-        while not self.run(script):
+        end, before, place = time.monotonic() + 240, None, None
+        while not place or place != before:  # it may still move
             assert time.monotonic() < end, f"no {kind} {label!r}"
             time.sleep(0.2)
+            before, place = place, self.run(script)
+        for event in ("mousePressed", "mouseReleased"):
+            at = {"x": place[0], "y": place[1], "button": "left", "clickCount": 1}
+            self.ask("Input.dispatchMouseEvent", type=event, **at)
 
     def picture(self, path: Path, height: int = 0) -> None:
         """Takes a picture once the page stands still, or after half a minute."""
@@ -124,20 +131,22 @@ def run_and_graph(browser: Browser, url: str, folder: Path) -> None:
     browser.open(f"{url}/dags/twinbeam_train", "Latest Run", "promote")
     browser.click("", "a[href*='/runs/']")
     browser.wait("Task Instances", "promote")
-    browser.picture(folder / "airflow-run.png", 860)
-    browser.click("graph")
+    browser.picture(folder / "airflow-run.png", 1040)
+    browser.click("", "button[value=graph]")
     browser.wait("evaluate_new", "BeamStep")
     browser.picture(folder / "airflow-graph.png", 657)
 
 
-def form(browser: Browser, url: str) -> str:
-    """Opens the form that starts a run; returns what it says."""
+def form(browser: Browser, url: str, picture: Path) -> str:
+    """Opens the form that starts a run and takes its picture; returns what its parts say."""
     browser.open(f"{url}/dags/twinbeam_daily", "score", "publish")
     browser.click("Trigger")
-    browser.wait("Single Run", "What", "How", "Where")
-    for section in ("What", "How", "Where"):
-        browser.click(section)
-    return browser.wait("Pairs", "Rejected rows")
+    said = browser.wait("Single Run", "Bundle", "Overwrite", "How", "Where")
+    browser.picture(picture, 1440)
+    browser.click("How")  # one part is open at a time
+    said += browser.wait("Rejected rows", "More flags")
+    browser.click("Where")
+    return said + browser.wait("On this Airflow's workers")
 
 
 def main() -> None:
@@ -145,8 +154,7 @@ def main() -> None:
     browser = Browser()
     try:
         run_and_graph(browser, url, folder)
-        form(browser, url)
-        browser.picture(folder / "airflow-form.png", 1100)
+        form(browser, url, folder / "airflow-form.png")
     finally:
         browser.close()
 
