@@ -116,7 +116,7 @@ def test_the_scheduler_runs_last_night_and_a_task_that_dies_is_tried_again(
         return airflow.finished("twinbeam_daily")
 
     airflow.switch("twinbeam_daily", on=True)
-    night = airflow.wait(ended, "the night ended", seconds=500)
+    night = airflow.wait(ended, "the night ended", seconds=1200)
     done = tasks(airflow, "twinbeam_daily", night["dag_run_id"])
     ago = datetime.now(UTC) - datetime.fromisoformat(night["logical_date"])
     day = night["logical_date"][:10]
@@ -168,7 +168,7 @@ def test_a_backfill_of_three_days_has_each_days_rows(nights: tuple[LocalAirflow,
         runs = [run for run in airflow.runs("twinbeam_daily") if run["run_type"] == "backfill"]
         return runs if all(run["state"] in ("success", "failed") for run in runs) else []
 
-    runs = airflow.wait(ended, f"backfill {backfill} ended", seconds=580)
+    runs = airflow.wait(ended, f"backfill {backfill} ended", seconds=1200)
 
     assert [run["state"] for run in runs] == ["success"] * 3
     assert [run["logical_date"][:10] for run in runs] == days
@@ -187,12 +187,12 @@ def test_a_killed_task_ends_its_command(nights: tuple[LocalAirflow, Path]):
     (folder / "python").write_text(hangs + "sleep 500; fi\n" + script.partition("\n")[2])
     run_id = airflow.trigger("twinbeam_daily", {"date": day})
     try:
-        airflow.wait(waiting.exists, "the command runs", seconds=200)
+        airflow.wait(waiting.exists, "the command runs", seconds=600)
         command = int(airflow.wait(waiting.read_text, "it said who it is", seconds=20))
         path = f"/api/v2/dags/twinbeam_daily/dagRuns/{run_id}/taskInstances/score"
         airflow.ask("PATCH", path, {"new_state": "failed"})
-        airflow.wait(lambda: not Path(f"/proc/{command}").exists(), "it has ended", seconds=120)
-        airflow.wait(lambda: airflow.finished("twinbeam_daily", run_id), "the run", seconds=120)
+        airflow.wait(lambda: not Path(f"/proc/{command}").exists(), "it has ended", seconds=300)
+        airflow.wait(lambda: airflow.finished("twinbeam_daily", run_id), "the run", seconds=300)
         done = tasks(airflow, "twinbeam_daily", run_id)
     finally:
         (folder / "python").write_text(script)
@@ -210,11 +210,11 @@ def test_a_promoted_bundle_starts_a_run(nights: tuple[LocalAirflow, Path]):
     extra = {"bundle": "promoted by hand"}
     airflow.ask("POST", "/api/v2/assets/events", {"asset_id": assets[0]["id"], "extra": extra})
     airflow.wait(
-        lambda: len(airflow.runs("twinbeam_daily")) > before, "a run is there", seconds=120
+        lambda: len(airflow.runs("twinbeam_daily")) > before, "a run is there", seconds=600
     )
     run = airflow.runs("twinbeam_daily")[-1]
     done = airflow.wait(
-        lambda: airflow.finished("twinbeam_daily", run["dag_run_id"]), "it ended", seconds=300
+        lambda: airflow.finished("twinbeam_daily", run["dag_run_id"]), "it ended", seconds=600
     )
 
     assert (done["state"], done["run_type"]) == ("success", "asset_triggered")
