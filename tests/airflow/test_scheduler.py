@@ -147,8 +147,10 @@ def create_backfill(airflow: LocalAirflow, asked: dict) -> int:
             return None
 
     stop(airflow.home, ["scheduler"])
-    made = airflow.wait(created, "the backfill is made", seconds=60)
-    airflow.start_server("scheduler")
+    try:
+        made = airflow.wait(created, "the backfill is made", seconds=300)
+    finally:  # the tests after this one need it too
+        airflow.start_server("scheduler")
     return made["id"]
 
 
