@@ -175,7 +175,8 @@ def train_recipe(
     threshold, measures = measure(recipe, fitted.evaluation, rule)
     metrics = {
         "run": run_fingerprint(recipe, examples),
-        **describe_run(asked, recipe, examples, placement, fitted),
+        **describe_run(recipe, examples, placement, fitted),
+        "threshold_rule": rule,
         **measures,
         **coverage,
         "profile": training_profile(
@@ -241,7 +242,7 @@ def pretrained_weights(recipe: Recipe, examples: Examples, vectors: Any) -> list
 
 
 def describe_run(
-    asked: TrainRun, recipe: Recipe, examples: Examples, placement: Placement, fitted: FitResult
+    recipe: Recipe, examples: Examples, placement: Placement, fitted: FitResult
 ) -> dict[str, Any]:
     """What was trained where, and how it went, epoch by epoch."""
     history = fitted.history
@@ -258,7 +259,6 @@ def describe_run(
         "seed": recipe.training.seed,
         "epochs": len(history),
         "best_epoch": fitted.best_epoch,
-        "threshold_rule": asked.threshold_rule or recipe.training.threshold_rule,
         "training_seconds": round(spent, 3),
         "pairs_per_second": round(
             sum(record["seconds"] * record["pairs_per_second"] for record in history)

@@ -56,10 +56,15 @@ class PairReading:
         return replace(self, split=replace(self.split, held_out=sentences))
 
 
+def check_rows(shard: Shard, how: PairReading) -> Iterator[tuple[pa.RecordBatch, pa.RecordBatch]]:
+    """Batches of a shard: its good rows, and the rejected ones."""
+    for batch in read_shard(shard, batch_bytes=_BATCH_BYTES):
+        yield split_rows(batch, how.columns, max_chars=how.max_chars, labels=how.labels)
+
+
 def read_hashes(shard: Shard, how: PairReading) -> Iterator[np.ndarray]:
     """Hashes of the sentences of a shard's good rows, batch by batch: uint64 [n, 2] or [n, 3]."""
-    for batch in read_shard(shard, batch_bytes=_BATCH_BYTES):
-        good, _ = split_rows(batch, how.columns, max_chars=how.max_chars, labels=how.labels)
+    for good, _ in check_rows(shard, how):
         if good.num_rows:
             sides = [text_hash(sentences(good, name)) for name in how.columns.texts]
             yield np.stack(sides, axis=1)
@@ -93,8 +98,7 @@ def read_pairs(
     shard: Shard, how: PairReading
 ) -> Iterator[tuple[dict[str, pa.RecordBatch], pa.RecordBatch]]:
     """Batches of a shard: the raw features of both parts, and the rejected rows."""
-    for batch in read_shard(shard, batch_bytes=_BATCH_BYTES):
-        good, rejected = split_rows(batch, how.columns, max_chars=how.max_chars, labels=how.labels)
+    for good, rejected in check_rows(shard, how):
         yield raw_rows(good, how.columns, how.labels, how.split), rejected
 
 
