@@ -38,8 +38,14 @@ class Job:
 
 
 BQ: dict[str, float | None] = {"bq_dev": None, "bq_valid20k": None}
-# Three times the pairs and eleven times the sentences of BQ: as many steps and as much pretraining.
-FEWER_EPOCHS = {"epochs": 3, "pretrain_epochs": 1}
+# Three times the pairs and eleven times the sentences of BQ: fewer epochs, and less dropout, since
+# most sentences of new pairs are known. Of its training pairs 58 % are alike, of the measured half.
+LCQMC: dict[str, Any] = {
+    "embedding": {"dropout": 0.1, "token_dropout": 0.0},
+    "encoder": {"dropout": 0.2},
+    "comparison": {"dropout": 0.1},
+    "training": {"epochs": 5, "pretrain_epochs": 1, "threshold_rule": "balanced_logistic"},
+}
 SICK_LABELS = {"labels": {"minimum": 1, "maximum": 5}}
 SICK_CLASSES = {"metric": "accuracy", "label": "entailment"}
 RELATED = {"metric": "pearson", "label": "relatedness"}
@@ -47,7 +53,7 @@ RELATED = {"metric": "pearson", "label": "relatedness"}
 JOBS = (
     Job("twin-best", "bq_train80k", {"bq_dev": 0.830, "bq_valid20k": 0.88}),
     Job("char-bilstm-manhattan", "bq_train80k", {**BQ, "bq_valid20k": 0.7903}),
-    Job("twin-best", "lcqmc_train", {"lcqmc_dev": 0.82}, parts={"training": FEWER_EPOCHS}),
+    Job("twin-best", "lcqmc_train", {"lcqmc_dev": 0.82}, parts=LCQMC),
     Job("bert-mean-cosine", "sick_train", {"sick_trial": 0.89}, **RELATED, parts=SICK_LABELS),
     Job(
         "bert-mean-cosine",

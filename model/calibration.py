@@ -56,10 +56,10 @@ class Calibration:
         odds = self.slope * (tf.math.log(value) - tf.math.log1p(-value)) + self.offset
         return tf.cast(tf.sigmoid(odds), tf.float32)
 
-    @property
-    def even_odds(self) -> float:
-        """The similarity whose probability is one half, for `platt`."""
-        return 1 / (1 + np.exp(self.offset / self.slope))
+    def similarity_of(self, probability: float) -> float:
+        """The similarity that has this probability, above 0 and below 1; for `platt`."""
+        odds = np.log(probability / (1 - probability))
+        return float(1 / (1 + np.exp((self.offset - odds) / self.slope)))
 
     def told(self) -> dict[str, Any]:
         """As plain values, for a manifest."""

@@ -10,8 +10,11 @@ import numpy as np
 from transforms.errors import UserError
 
 DEFAULT_RULE = "accuracy"
-LOGISTIC = "logistic"
-EXPECTED = "accuracy, logistic, balanced_accuracy, f1, precision>=X, recall>=X or cost=ALARM:MISS"
+LOGISTIC, BALANCED_LOGISTIC = "logistic", "balanced_logistic"
+EXPECTED = (
+    "accuracy, logistic, balanced_accuracy, balanced_logistic, f1, precision>=X, recall>=X or "
+    "cost=ALARM:MISS"
+)
 # Of each cut: positives found, negatives found [cuts]; all positives, all negatives → score [cuts].
 Score = Callable[[np.ndarray, np.ndarray, int, int], np.ndarray]
 _AT_LEAST = re.compile(r"(precision|recall)>=(0?\.\d+|0|1(?:\.0*)?)")
@@ -60,7 +63,7 @@ def check_rule(rule: str) -> str:
         ValueError: there is not.
     """
     try:
-        if rule != LOGISTIC:
+        if rule not in (LOGISTIC, BALANCED_LOGISTIC):
             parse_rule(rule)
     except UserError as error:
         raise ValueError(str(error)) from None
@@ -85,13 +88,14 @@ def choose_threshold(
     The rule `logistic` also seeks the most pairs told right, but trusts the cuts of these few pairs
     less: it takes the similarity that a logistic curve through all of them gives even odds. The
     best cut of thousands of noisy pairs lies far from that of the next thousands.
+    `balanced_logistic` does so as if both labels were equally frequent.
 
     A pair is alike where similarity ≥ threshold. `similarities` float [n] in 0…1, `labels` 0 or
     1 [n]. Every cut between two neighbouring similarities is tried; of equally good ones the
     nearest to 0.5 is taken. The threshold is a float32, halfway in its gap.
     """
-    if rule == LOGISTIC:
-        return _even_odds(similarities, labels)
+    if rule in (LOGISTIC, BALANCED_LOGISTIC):
+        return _on_curve(similarities, labels, balanced=rule == BALANCED_LOGISTIC)
     order = np.argsort(-similarities, kind="stable")
     values = np.asarray(similarities, np.float32)[order]
     ones = np.asarray(labels)[order] >= 0.5
@@ -109,17 +113,23 @@ def choose_threshold(
     return float(middle[chosen]), float(scores[chosen])
 
 
-def _even_odds(similarities: np.ndarray, labels: np.ndarray) -> tuple[float, float]:
+def _on_curve(
+    similarities: np.ndarray, labels: np.ndarray, *, balanced: bool
+) -> tuple[float, float]:
     from model.calibration import fit
     from transforms.histograms import ScoreHistogram
 
+    rule = "balanced_accuracy" if balanced else DEFAULT_RULE
     ones = np.asarray(labels) >= 0.5
     try:
         curve = fit(ScoreHistogram.of(similarities, ones, ones), "platt")
     except UserError:  # one label only, or worse than chance: no curve rises through these
-        return choose_threshold(similarities, labels)
-    threshold = np.float32(curve.even_odds)
-    return float(threshold), float(np.mean((np.float32(similarities) >= threshold) == ones))
+        return choose_threshold(similarities, labels, rule)
+    # A pair as likely alike as any pair is would be so at even odds, were the labels balanced.
+    threshold = np.float32(curve.similarity_of(ones.mean() if balanced else 0.5))
+    alike = np.float32(similarities) >= threshold
+    hits, alarms = np.sum(alike & ones), np.sum(alike & ~ones)
+    return float(threshold), float(RULES[rule](hits, alarms, ones.sum(), (~ones).sum()))
 
 
 def _between(below: np.ndarray, above: np.ndarray) -> np.ndarray:

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from sklearn.metrics import precision_score, recall_score
+from sklearn.metrics import balanced_accuracy_score, precision_score, recall_score
 
 from model.threshold import choose_threshold
 from transforms.errors import UserError
@@ -88,6 +88,19 @@ def test_even_odds_lie_where_two_equal_bells_cross():
     assert accuracy == np.mean((similarities >= threshold) == labels)
 
 
+@pytest.mark.parametrize("zeros", [40_000, 8_000])
+def test_balanced_even_odds_do_not_follow_the_shares_of_the_labels(zeros: int):
+    rng = np.random.default_rng(3)
+    odds = np.r_[rng.normal(-2, 1.5, zeros), rng.normal(1, 1.5, 40_000)]
+    labels = np.repeat([0, 1], [zeros, 40_000])
+    similarities = 1 / (1 + np.exp(-odds))
+    threshold, score = choose_threshold(similarities, labels, "balanced_logistic")
+    # Midway between the bells, as above; a half of 1.5 / 1.5 from each mean: Φ(1) = 0.8413.
+    assert threshold == pytest.approx(1 / (1 + np.exp(0.5)), abs=0.01)
+    assert score == pytest.approx(0.8413, abs=0.005)
+    assert score == pytest.approx(balanced_accuracy_score(labels, similarities >= threshold))
+
+
 def test_even_odds_stray_less_than_the_best_cut_of_a_small_part():
     rng = np.random.default_rng(5)
 
@@ -106,6 +119,7 @@ def test_even_odds_stray_less_than_the_best_cut_of_a_small_part():
 @pytest.mark.parametrize("labels", [[1, 1, 1], [1, 1, 0]])
 def test_where_no_curve_rises_the_best_cut_is_taken(labels):
     similarities, labels = np.array([0.2, 0.5, 0.9]), np.array(labels)
-    assert choose_threshold(similarities, labels, "logistic") == choose_threshold(
-        similarities, labels
-    )
+    for rule, cut in (("logistic", "accuracy"), ("balanced_logistic", "balanced_accuracy")):
+        assert choose_threshold(similarities, labels, rule) == choose_threshold(
+            similarities, labels, cut
+        )
