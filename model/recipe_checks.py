@@ -27,6 +27,9 @@ def misfits(recipe: Recipe) -> Iterator[str]:
 
 def _label_misfits(recipe: Recipe) -> Iterator[str]:
     task, labels = recipe.task, recipe.labels
+    if labels.transitive and (task != "binary" or recipe.reads_triplets):
+        given = "triplets" if recipe.reads_triplets else f"task {task}"
+        yield f"labels.transitive: only for pairs of task binary; received {given}"
     if task == "regression":
         if labels.classes is not None or labels.similar is not None:
             yield "labels.classes: task regression has numbers; give labels.minimum and maximum"

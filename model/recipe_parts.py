@@ -32,13 +32,16 @@ class Labels(Part):
     """What labels may be: class names, or numbers from `minimum` to `maximum`.
 
     `similar` is the class whose probability is the similarity where there are more than two
-    (the last one when not given).
+    (the last one when not given). `transitive` adds pairs that follow from others to the training
+    part, where what is alike to one sentence is alike to each other: so many rounds, each of about
+    as many pairs as there are.
     """
 
     classes: Annotated[tuple[ClassName, ...], Field(min_length=2)] | None = None
     similar: ClassName | None = None
     minimum: Number | None = None
     maximum: Number | None = None
+    transitive: Annotated[int, Field(ge=0, le=100)] = 0
 
 
 class Text(Part):

@@ -24,7 +24,7 @@ _TOLD = {
         "fingerprint", "created", "versions",
     ),
     "examples": (
-        "recipe", "rows_in", "rows_train", "rows_eval", "rows_rejected", "rejected_by_reason",
+        "recipe", "rows_in", "rows_train", "rows_eval", "rows_rejected", "rejected_by_reason", "rows_inferred",
         "label_counts", "vocabulary_size", "out_of_vocabulary_rate", "options", "seconds",
         "pairs_per_second", "versions",
     ),

@@ -31,7 +31,9 @@ from transforms.ledger import MANIFEST
 from transforms.lock import lock
 from transforms.preprocessing import (
     COUNTS,
+    INFERRED,
     HoldOutGroups,
+    InferPairs,
     ReadPairs,
     ReadTrainingPairs,
     StoreExamples,
@@ -154,12 +156,16 @@ def run_pipeline(
                 *PARTS, COUNTS
             )
         )
+        raw_pairs = {part: pairs[part] for part in PARTS}
+        if rounds := asked.recipe.labels.transitive:
+            infer = InferPairs(rounds, asked.split, rows=sum(shard.rows for shard in shards))
+            raw_pairs[INFERRED] = pairs[TRAIN] | "Infer pairs" >> infer
         transformed = {
-            part: ((pairs[part], raw), graph)
-            | f"Transform {part}" >> tft_beam.TransformDataset(output_record_batches=True)
-            for part in PARTS
+            name: ((rows, raw), graph)
+            | f"Transform {name}" >> tft_beam.TransformDataset(output_record_batches=True)
+            for name, rows in raw_pairs.items()
         }
-        written, counts = {part: rows for part, (rows, _) in transformed.items()} | StoreExamples(
+        written, counts = {name: rows for name, (rows, _) in transformed.items()} | StoreExamples(
             folder=commit.staging,
             files={TRAIN: asked.train_shards, EVAL: asked.eval_shards},
             labels=asked.reading.labels,
@@ -217,10 +223,12 @@ def tell_result(output: str) -> dict[str, Any]:
     """Says what was done and where it lies; returns the manifest."""
     manifest = files.read_json(files.join(output, MANIFEST))
     reasons = ", ".join(f"{n:,} {reason}" for reason, n in manifest["rejected_by_reason"].items())
+    inferred = manifest["rows_inferred"]
+    told = f"; {inferred:,} pairs that follow from these were added to train" if inferred else ""
     print(
         f"{manifest['rows_in']:,} rows in = {manifest['rows_train']:,} train + "
         f"{manifest['rows_eval']:,} eval + {manifest['rows_rejected']:,} rejected"
-        f"{f' ({reasons})' if reasons else ''}; vocabulary {manifest['vocabulary_size']:,}; "
+        f"{f' ({reasons})' if reasons else ''}{told}; vocabulary {manifest['vocabulary_size']:,}; "
         f"{manifest['seconds']:.1f} s, {manifest['pairs_per_second']:,.0f} pairs/s\n"
         f"examples: {output}/*.tfrecord.gz   manifest: {output}/{MANIFEST}"
     )

@@ -30,6 +30,11 @@ def count_read(rows_in: int, rejected: pa.RecordBatch) -> Counts:
     )
 
 
+def count_inferred(rows: int) -> Counts:
+    """Pairs of the training part that no row says, but that follow from others."""
+    return Counter({("inferred",): rows})
+
+
 def count_features(
     part: str, features: pa.RecordBatch, labels: LabelRule, unknown_id: int | None
 ) -> Counts:
@@ -98,6 +103,8 @@ def accounts(counts: Counts, written: Sequence[WrittenFile], *, planned: int) ->
     rows = {part: counts[("rows", part)] for part in ("train", "eval")}
     files = {part: [f for f in written if f.name.startswith(part)] for part in rows}
     stored = {part: sum(file.rows for file in files[part]) for part in rows}
+    inferred = counts[("inferred",)]
+    stored["train"] -= inferred
     rows_in, total = counts[("rows_in",)], sum(rows.values()) + sum(rejected.values())
     if not (planned == rows_in == total and stored == rows):
         raise RunError(
@@ -110,6 +117,7 @@ def accounts(counts: Counts, written: Sequence[WrittenFile], *, planned: int) ->
         "rows_train": rows["train"],
         "rows_eval": rows["eval"],
         "rows_rejected": sum(rejected.values()),
+        "rows_inferred": inferred,
         "rejected_by_reason": rejected,
         "train_files": [_told(file) for file in sorted(files["train"], key=lambda f: f.name)],
         "eval_files": [_told(file) for file in sorted(files["eval"], key=lambda f: f.name)],

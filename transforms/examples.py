@@ -68,12 +68,12 @@ def raw_rows(
         label = pa.array(np.ones(rows.num_rows, np.float32))
     values = [*(text.cast(pa.large_binary()) for text in texts), label]
     raw = pa.RecordBatch.from_arrays(
-        [_one_each(column) for column in values], schema=raw_schema(columns)
+        [one_each(column) for column in values], schema=raw_schema(columns)
     )
     return {TRAIN: raw.filter(pa.array(~evaluation)), EVAL: raw.filter(pa.array(evaluation))}
 
 
-def _one_each(values: pa.Array) -> pa.LargeListArray:
+def one_each(values: pa.Array) -> pa.LargeListArray:
     """Values [n] → lists of one value [n]: the only shape that tfx-bsl reads."""
     return pa.LargeListArray.from_arrays(pa.array(np.arange(len(values) + 1)), values)
 

@@ -1,6 +1,7 @@
 """Beam transforms of preprocessing: shards → raw features, features → files of examples.
 
-The functions that do the work lie in `examples`, `split`, `groups` and `example_counts`.
+The functions that do the work lie in `examples`, `split`, `groups`, `transitive` and
+`example_counts`.
 """
 
 from __future__ import annotations
@@ -14,7 +15,8 @@ import numpy as np
 import pyarrow as pa
 from apache_beam.metrics import Metrics
 
-from transforms.example_counts import count_features, count_read
+from transforms import transitive
+from transforms.example_counts import count_features, count_inferred, count_read
 from transforms.examples import NO_RECORDS, PARTS, TRAIN, WriteExamples, deal, raw_rows, serialize
 from transforms.examples_folder import mark_done
 from transforms.groups import hold_out
@@ -25,12 +27,14 @@ from transforms.shards import Shard, read_shard, shard_schema
 from transforms.split import EvalSplit, text_hash
 from transforms.writing import ShardWriter
 
-COUNTS = "counts"
+COUNTS, INFERRED = "counts", "inferred"
 LEARNED, TRANSFORMED = "learned", "transformed"
 _METRICS = "twinbeam"
 _Packed = tuple[tuple[str, int], bytes]  # (part, number of the file), packed records
 # Tokens take about ten times the room of their text, and the graph sees a whole batch at once.
 _BATCH_BYTES = 8 << 20
+_BATCH_ROWS = 8192  # of inferred pairs, for the same reason
+_BUCKET_ROWS, _MOST_BUCKETS = 1 << 15, 1 << 12
 
 
 @dataclass(frozen=True)
@@ -149,28 +153,102 @@ class ReadPairs(beam.DoFn):
         mark_done(self.folder, TRANSFORMED, shard.name)
 
 
+@dataclass(eq=False)
+class InferPairs(beam.PTransform):
+    """Raw training pairs → raw pairs that follow from them and are new.
+
+    Views of a sentence meet in one bucket, then all that is said of a pair does.
+
+    Attributes:
+        rounds: see `transitive`.
+        split: pairs that it would keep for evaluation are left out.
+        rows: about how many pairs there are, to choose how many buckets they need.
+    """
+
+    rounds: int
+    split: EvalSplit
+    rows: int
+
+    def expand(self, pairs: beam.PCollection) -> beam.PCollection:
+        """Wires the work."""
+        buckets = max(1, min(_MOST_BUCKETS, self.rows // _BUCKET_ROWS))
+        inferred = (
+            pairs
+            | "See from both sides" >> beam.FlatMap(_views_by_sentence, buckets)
+            | "Gather by sentence" >> beam.GroupByKey()
+            | "Infer" >> beam.FlatMap(_inferred_by_pair, self.rounds, self.split, buckets)
+        )
+        known = pairs | "Hash pairs" >> beam.FlatMap(_hashes_by_pair, buckets)
+        return (
+            {"known": known, "inferred": inferred}
+            | "Gather by pair" >> beam.CoGroupByKey()
+            | "Settle" >> beam.FlatMap(_settled)
+            | "Spread inferred pairs" >> beam.Reshuffle()
+        )
+
+
+def _views_by_sentence(pairs: pa.RecordBatch, count: int) -> Iterator[tuple[int, Any]]:
+    seen = transitive.views(pairs)
+    for bucket, rows in transitive.buckets(text_hash(seen.column("middle")), count):
+        yield bucket, seen.take(pa.array(rows))
+
+
+def _inferred_by_pair(
+    gathered: tuple[int, Iterable[pa.RecordBatch]], rounds: int, split: EvalSplit, count: int
+) -> Iterator[tuple[int, Any]]:
+    found = transitive.infer(pa.concat_batches(gathered[1]), rounds)
+    found = found.filter(pa.array(~split.takes(*transitive.sides(found))))
+    for bucket, rows in transitive.buckets(transitive.pair_hashes(found), count):
+        yield bucket, found.take(pa.array(rows))
+
+
+def _hashes_by_pair(pairs: pa.RecordBatch, count: int) -> Iterator[tuple[int, np.ndarray]]:
+    hashes = transitive.pair_hashes(pairs)
+    for bucket, rows in transitive.buckets(hashes, count):
+        yield bucket, hashes[rows]
+
+
+def _settled(grouped: tuple[int, dict[str, Iterable[Any]]]) -> Iterator[pa.RecordBatch]:
+    known, inferred = (list(grouped[1][name]) for name in ("known", "inferred"))
+    if not inferred:
+        return
+    new = transitive.settle(
+        np.concatenate([np.zeros(0, np.uint64), *known]), pa.concat_batches(inferred)
+    )
+    for start in range(0, new.num_rows, _BATCH_ROWS):
+        yield new.slice(start, _BATCH_ROWS)
+
+
 @dataclass
 class EncodeExamples(beam.DoFn):
-    """Features of one part → packed records for each of its files, and counts."""
+    """Features of one part → packed records for each of its files, and counts.
+
+    Inferred pairs are told apart: they are no rows of the input.
+    """
 
     part: str
     files: int
     labels: LabelRule
     unknown_id: int | None
+    inferred: bool = False
 
     def process(self, element: tuple[pa.RecordBatch, dict]) -> Iterator[Any]:
         """Encodes a batch; tf.Transform gives it with what passed through, which is nothing."""
         features, _ = element
         for number, packed in deal(serialize(features), self.files):
             yield (self.part, number), packed
-        counts = count_features(self.part, features, self.labels, self.unknown_id)
-        Metrics.counter(_METRICS, f"rows_{self.part}").inc(features.num_rows)
+        rows, what = features.num_rows, "inferred" if self.inferred else self.part
+        if self.inferred:
+            counts = count_inferred(rows)
+        else:
+            counts = count_features(self.part, features, self.labels, self.unknown_id)
+        Metrics.counter(_METRICS, f"rows_{what}").inc(rows)
         yield beam.pvalue.TaggedOutput(COUNTS, counts)
 
 
 @dataclass(eq=False)
 class StoreExamples(beam.PTransform):
-    """Features of both parts → the files written, and counts.
+    """Features of both parts, and of inferred pairs → the files written, and counts.
 
     Attributes:
         folder: where to, local or gs://.
@@ -188,22 +266,24 @@ class StoreExamples(beam.PTransform):
         self, features: dict[str, beam.PCollection]
     ) -> tuple[beam.PCollection, beam.PCollection]:
         """Wires the work."""
-        encoded = {
-            part: features[part]
-            | f"Encode {part}"
-            >> beam.ParDo(
-                EncodeExamples(part, self.files[part], self.labels, self.unknown_id)
-            ).with_outputs(COUNTS, main="records")
-            for part in PARTS
-        }
+        encoded = {name: self._encoded(name, rows) for name, rows in features.items()}
         numbers = [(part, number) for part in PARTS for number in range(self.files[part])]
         nothing = features[TRAIN].pipeline | "Name files" >> beam.Create(
             [(number, NO_RECORDS) for number in numbers]
         )
         written = (
-            [*(encoded[part].records for part in PARTS), nothing]
+            [*(each.records for each in encoded.values()), nothing]
             | "Join records" >> beam.Flatten().with_output_types(_Packed)
             | "Group by file" >> beam.GroupByKey()
             | "Write file" >> beam.Map(WriteExamples(self.folder, self.files))
         )
-        return written, [encoded[part][COUNTS] for part in PARTS] | "Join counts" >> beam.Flatten()
+        counts = [each[COUNTS] for each in encoded.values()]
+        return written, counts | "Join counts" >> beam.Flatten()
+
+    def _encoded(self, name: str, features: beam.PCollection) -> Any:
+        inferred = name == INFERRED
+        part = TRAIN if inferred else name
+        encode = EncodeExamples(part, self.files[part], self.labels, self.unknown_id, inferred)
+        return features | f"Encode {name}" >> beam.ParDo(encode).with_outputs(
+            COUNTS, main="records"
+        )

@@ -25,7 +25,11 @@ def text_hash(texts: pa.Array, key: str = _HASH_KEY) -> np.ndarray:
 
 def pair_hash(sentence1: pa.Array, sentence2: pa.Array) -> np.ndarray:
     """A 64-bit hash of each unordered pair, the same for its mirror: uint64 [n]."""
-    first, second = text_hash(sentence1), text_hash(sentence2)
+    return unordered_hash(text_hash(sentence1), text_hash(sentence2))
+
+
+def unordered_hash(first: np.ndarray, second: np.ndarray) -> np.ndarray:
+    """A hash of two hashes that is the same for both orders of them: uint64 [n]."""
     low, high = np.minimum(first, second), np.maximum(first, second)
     return _mix(_mix(low) ^ high)
 

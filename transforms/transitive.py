@@ -1,0 +1,115 @@
+"""Pairs that follow from others, where being alike is transitive.
+
+a ~ b and b ~ c make a ~ c; a ~ b and b ≁ c make a ≁ c. How many follow grows with the square of a
+sentence's pairs, so they are taken in rounds: around each sentence its pairs stand in a circle, in
+random order, and a round joins each with the next one. So a round adds about as many pairs as
+there are, or fewer where most of them are there already.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from transforms.examples import RAW_SCHEMA, one_each
+from transforms.split import pair_hash, text_hash, unordered_hash
+
+_VIEW = pa.schema(
+    [("middle", pa.large_binary()), ("other", pa.large_binary()), ("alike", pa.bool_())]
+)
+
+
+def views(pairs: pa.RecordBatch) -> pa.RecordBatch:
+    """Raw pairs [n] as seen from both of their sentences: [2 n] of `middle`, `other`, `alike`."""
+    first, second = sides(pairs)
+    alike = pc.greater(pairs.column("label").flatten(), 0.5)
+    twice = [(first, second), (second, first), (alike, alike)]
+    return pa.RecordBatch.from_arrays([pa.concat_arrays(each) for each in twice], schema=_VIEW)
+
+
+def buckets(hashes: np.ndarray, count: int) -> Iterator[tuple[int, np.ndarray]]:
+    """Parts rows by their hashes, uint64 [n], into so many buckets: (bucket, its rows' numbers)."""
+    number = hashes % np.uint64(count)
+    order = np.argsort(number, kind="stable")
+    found, starts = np.unique(number[order], return_index=True)
+    # Of no rows, np.split gives one piece.
+    for bucket, rows in zip(found, np.split(order, starts[1:]), strict=False):
+        yield int(bucket), rows
+
+
+def pair_hashes(pairs: pa.RecordBatch) -> np.ndarray:
+    """A hash of each raw pair, the same for its mirror: uint64 [n]."""
+    return pair_hash(*sides(pairs))
+
+
+def sides(pairs: pa.RecordBatch) -> tuple[pa.Array, pa.Array]:
+    """Both sentences of raw pairs, [n] each."""
+    return pairs.column("sentence1").flatten(), pairs.column("sentence2").flatten()
+
+
+def infer(seen: pa.RecordBatch, rounds: int) -> pa.RecordBatch:
+    """What follows around each middle sentence, in so many rounds.
+
+    Args:
+        seen: all views of some sentences, in any order.
+        rounds: how many neighbours in the circle each pair is joined with.
+
+    Returns:
+        Raw pairs, some of them twice, or there already. Their order depends on the set of `seen`.
+    """
+    middle, other = text_hash(seen.column("middle")), text_hash(seen.column("other"))
+    alike = seen.column("alike").to_numpy(zero_copy_only=False)
+    _, group = np.unique(middle, return_inverse=True)
+    circle = np.lexsort((other, unordered_hash(middle, other), group))
+    near, far = circle[alike[circle]], circle[~alike[circle]]
+    ones = [_joined(near, near, group, step) for step in range(1, rounds + 1)]
+    zeros = [_joined(far, near, group, step) for step in range(rounds)]
+    left, right = (np.concatenate(side) for side in zip(*ones, *zeros, strict=True))
+    counts = [sum(len(rows) for rows, _ in part) for part in (ones, zeros)]
+    label = np.repeat(np.float32([1, 0]), counts)
+    swap = other[left] > other[right]
+    ordered = [np.where(swap, right, left), np.where(swap, left, right)]
+    texts = [seen.column("other").take(pa.array(rows)) for rows in ordered]
+    return _raw(*texts, pa.array(label))
+
+
+def _joined(
+    rows: np.ndarray, partners: np.ndarray, group: np.ndarray, step: int
+) -> tuple[np.ndarray, np.ndarray]:
+    """Each of the rows with a partner of its group, so many places on in the circle of partners.
+
+    Rows and partners are numbers, ordered by group. Where a circle is too small for the step, its
+    rows are left out: another step has joined them.
+    """
+    sizes = np.bincount(group[partners], minlength=group.max(initial=-1) + 1)
+    starts = np.cumsum(sizes) - sizes
+    own = group[rows]
+    place = np.arange(len(rows)) - np.searchsorted(own, own)
+    fits = sizes[own] > step
+    rows, own, place = rows[fits], own[fits], place[fits]
+    return rows, partners[starts[own] + (place + step) % sizes[own]]
+
+
+def settle(known: np.ndarray, inferred: pa.RecordBatch) -> pa.RecordBatch:
+    """The inferred pairs that are new: once each, and none that was inferred both ways.
+
+    Args:
+        known: hashes of the pairs that are there, uint64 [k].
+        inferred: raw pairs; mirrors stand the same way round.
+    """
+    first, second = sides(inferred)
+    label = inferred.column("label").flatten()
+    hashes, where, of = np.unique(pair_hash(first, second), return_index=True, return_inverse=True)
+    times, alike = np.bincount(of), np.bincount(of, weights=label.to_numpy())
+    agreed = (alike == 0) | (alike == times)
+    same = pc.equal(first, second).to_numpy(zero_copy_only=False)[where]
+    kept = pa.array(where[agreed & ~same & ~np.isin(hashes, known)])
+    return inferred.take(kept)
+
+
+def _raw(first: pa.Array, second: pa.Array, label: pa.Array) -> pa.RecordBatch:
+    columns = [one_each(column) for column in (first, second, label)]
+    return pa.RecordBatch.from_arrays(columns, schema=RAW_SCHEMA)
