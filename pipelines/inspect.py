@@ -24,9 +24,9 @@ _TOLD = {
         "fingerprint", "created", "versions",
     ),
     "examples": (
-        "recipe", "rows_in", "rows_train", "rows_eval", "rows_rejected", "rejected_by_reason", "rows_inferred",
-        "label_counts", "vocabulary_size", "out_of_vocabulary_rate", "options", "seconds",
-        "pairs_per_second", "versions",
+        "recipe", "rows_in", "rows_train", "rows_eval", "rows_rejected", "rejected_by_reason",
+        "rows_inferred", "inferred_agreement", "label_counts", "vocabulary_size",
+        "out_of_vocabulary_rate", "options", "seconds", "pairs_per_second", "versions",
     ),
     "scores": (
         "rows_in", "rows_scored", "rows_rejected", "rejected_by_reason", "sentences",

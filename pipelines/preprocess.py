@@ -156,10 +156,11 @@ def run_pipeline(
                 *PARTS, COUNTS
             )
         )
-        raw_pairs = {part: pairs[part] for part in PARTS}
+        raw_pairs, counted = {part: pairs[part] for part in PARTS}, [pairs[COUNTS]]
         if rounds := asked.recipe.labels.transitive:
             infer = InferPairs(rounds, asked.split, rows=sum(shard.rows for shard in shards))
-            raw_pairs[INFERRED] = pairs[TRAIN] | "Infer pairs" >> infer
+            raw_pairs[INFERRED], inferred = pairs[TRAIN] | "Infer pairs" >> infer
+            counted.append(inferred)
         transformed = {
             name: ((rows, raw), graph)
             | f"Transform {name}" >> tft_beam.TransformDataset(output_record_batches=True)
@@ -172,7 +173,7 @@ def run_pipeline(
             unknown_id=features.unknown_id,
         )
         total = (
-            (counts, pairs[COUNTS])
+            (counts, *counted)
             | "Join all counts" >> beam.Flatten()
             | "Add up" >> beam.CombineGlobally(add_up)
         )
@@ -224,7 +225,11 @@ def tell_result(output: str) -> dict[str, Any]:
     manifest = files.read_json(files.join(output, MANIFEST))
     reasons = ", ".join(f"{n:,} {reason}" for reason, n in manifest["rejected_by_reason"].items())
     inferred = manifest["rows_inferred"]
-    told = f"; {inferred:,} pairs that follow from these were added to train" if inferred else ""
+    told = f"; {inferred:,} pairs that follow from these added to train" if inferred else ""
+    if (agreement := manifest["inferred_agreement"]) is not None:
+        told += (
+            f" (of such pairs that were there already {agreement:.1%} have the label that follows)"
+        )
     print(
         f"{manifest['rows_in']:,} rows in = {manifest['rows_train']:,} train + "
         f"{manifest['rows_eval']:,} eval + {manifest['rows_rejected']:,} rejected"

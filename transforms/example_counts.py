@@ -30,9 +30,11 @@ def count_read(rows_in: int, rejected: pa.RecordBatch) -> Counts:
     )
 
 
-def count_inferred(rows: int) -> Counts:
-    """Pairs of the training part that no row says, but that follow from others."""
-    return Counter({("inferred",): rows})
+def count_inferred(new: int, same: int, other: int) -> Counts:
+    """Pairs that follow from rows: new ones, and by what rows say those that were there already."""
+    return Counter(
+        {("inferred", "new"): new, ("inferred", "same"): same, ("inferred", "other"): other}
+    )
 
 
 def count_features(
@@ -103,7 +105,7 @@ def accounts(counts: Counts, written: Sequence[WrittenFile], *, planned: int) ->
     rows = {part: counts[("rows", part)] for part in ("train", "eval")}
     files = {part: [f for f in written if f.name.startswith(part)] for part in rows}
     stored = {part: sum(file.rows for file in files[part]) for part in rows}
-    inferred = counts[("inferred",)]
+    inferred = counts[("inferred", "new")]
     stored["train"] -= inferred
     rows_in, total = counts[("rows_in",)], sum(rows.values()) + sum(rejected.values())
     if not (planned == rows_in == total and stored == rows):
@@ -118,6 +120,7 @@ def accounts(counts: Counts, written: Sequence[WrittenFile], *, planned: int) ->
         "rows_eval": rows["eval"],
         "rows_rejected": sum(rejected.values()),
         "rows_inferred": inferred,
+        "inferred_agreement": _agreement(counts),
         "rejected_by_reason": rejected,
         "train_files": [_told(file) for file in sorted(files["train"], key=lambda f: f.name)],
         "eval_files": [_told(file) for file in sorted(files["eval"], key=lambda f: f.name)],
@@ -136,6 +139,12 @@ def _named(counts: Counts, *prefix: str) -> dict[str, int]:
 def _rate(counts: Counts, part: str) -> float | None:
     tokens = counts[("tokens", part)]
     return round(counts[("unknown", part)] / tokens, 6) if tokens else None
+
+
+def _agreement(counts: Counts) -> float | None:
+    """Of the inferred pairs that rows label, the share that they label so."""
+    same, other = counts[("inferred", "same")], counts[("inferred", "other")]
+    return round(same / (same + other), 6) if same + other else None
 
 
 def _told(file: WrittenFile) -> dict[str, Any]:

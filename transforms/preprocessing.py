@@ -155,7 +155,7 @@ class ReadPairs(beam.DoFn):
 
 @dataclass(eq=False)
 class InferPairs(beam.PTransform):
-    """Raw training pairs → raw pairs that follow from them and are new.
+    """Raw training pairs → raw pairs that follow from them and are new, and counts.
 
     Views of a sentence meet in one bucket, then all that is said of a pair does.
 
@@ -169,7 +169,7 @@ class InferPairs(beam.PTransform):
     split: EvalSplit
     rows: int
 
-    def expand(self, pairs: beam.PCollection) -> beam.PCollection:
+    def expand(self, pairs: beam.PCollection) -> tuple[beam.PCollection, beam.PCollection]:
         """Wires the work."""
         buckets = max(1, min(_MOST_BUCKETS, self.rows // _BUCKET_ROWS))
         inferred = (
@@ -178,13 +178,13 @@ class InferPairs(beam.PTransform):
             | "Gather by sentence" >> beam.GroupByKey()
             | "Infer" >> beam.FlatMap(_inferred_by_pair, self.rounds, self.split, buckets)
         )
-        known = pairs | "Hash pairs" >> beam.FlatMap(_hashes_by_pair, buckets)
-        return (
+        known = pairs | "Hash pairs" >> beam.FlatMap(_said_by_pair, buckets)
+        settled = (
             {"known": known, "inferred": inferred}
             | "Gather by pair" >> beam.CoGroupByKey()
-            | "Settle" >> beam.FlatMap(_settled)
-            | "Spread inferred pairs" >> beam.Reshuffle()
+            | "Settle" >> beam.FlatMap(_settled).with_outputs(COUNTS, main="pairs")
         )
+        return settled.pairs | "Spread inferred pairs" >> beam.Reshuffle(), settled[COUNTS]
 
 
 def _views_by_sentence(pairs: pa.RecordBatch, count: int) -> Iterator[tuple[int, Any]]:
@@ -202,19 +202,18 @@ def _inferred_by_pair(
         yield bucket, found.take(pa.array(rows))
 
 
-def _hashes_by_pair(pairs: pa.RecordBatch, count: int) -> Iterator[tuple[int, np.ndarray]]:
-    hashes = transitive.pair_hashes(pairs)
-    for bucket, rows in transitive.buckets(hashes, count):
-        yield bucket, hashes[rows]
+def _said_by_pair(pairs: pa.RecordBatch, count: int) -> Iterator[tuple[int, transitive.Said]]:
+    said = transitive.said_of(pairs)
+    for bucket, rows in transitive.buckets(said.hashes, count):
+        yield bucket, said.rows(rows)
 
 
-def _settled(grouped: tuple[int, dict[str, Iterable[Any]]]) -> Iterator[pa.RecordBatch]:
+def _settled(grouped: tuple[int, dict[str, Iterable[Any]]]) -> Iterator[Any]:
     known, inferred = (list(grouped[1][name]) for name in ("known", "inferred"))
     if not inferred:
         return
-    new = transitive.settle(
-        np.concatenate([np.zeros(0, np.uint64), *known]), pa.concat_batches(inferred)
-    )
+    new, same, other = transitive.settle(transitive.Said.join(known), pa.concat_batches(inferred))
+    yield beam.pvalue.TaggedOutput(COUNTS, count_inferred(new.num_rows, same, other))
     for start in range(0, new.num_rows, _BATCH_ROWS):
         yield new.slice(start, _BATCH_ROWS)
 
@@ -223,7 +222,7 @@ def _settled(grouped: tuple[int, dict[str, Iterable[Any]]]) -> Iterator[pa.Recor
 class EncodeExamples(beam.DoFn):
     """Features of one part → packed records for each of its files, and counts.
 
-    Inferred pairs are told apart: they are no rows of the input.
+    Inferred pairs are counted where they are made: they are no rows of the input.
     """
 
     part: str
@@ -237,12 +236,11 @@ class EncodeExamples(beam.DoFn):
         features, _ = element
         for number, packed in deal(serialize(features), self.files):
             yield (self.part, number), packed
-        rows, what = features.num_rows, "inferred" if self.inferred else self.part
         if self.inferred:
-            counts = count_inferred(rows)
-        else:
-            counts = count_features(self.part, features, self.labels, self.unknown_id)
-        Metrics.counter(_METRICS, f"rows_{what}").inc(rows)
+            Metrics.counter(_METRICS, "rows_inferred").inc(features.num_rows)
+            return
+        counts = count_features(self.part, features, self.labels, self.unknown_id)
+        Metrics.counter(_METRICS, f"rows_{self.part}").inc(features.num_rows)
         yield beam.pvalue.TaggedOutput(COUNTS, counts)
 
 

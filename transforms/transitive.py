@@ -8,9 +8,11 @@ there are, or fewer where most of them are there already.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
 
 import numpy as np
+import pandas as pd
 import pyarrow as pa
 import pyarrow.compute as pc
 
@@ -20,6 +22,25 @@ from transforms.split import pair_hash, text_hash, unordered_hash
 _VIEW = pa.schema(
     [("middle", pa.large_binary()), ("other", pa.large_binary()), ("alike", pa.bool_())]
 )
+
+
+@dataclass(frozen=True, eq=False)
+class Said:
+    """Pairs by their hash, uint64 [n], and whether each is alike, bool [n]."""
+
+    hashes: np.ndarray
+    alike: np.ndarray
+
+    def rows(self, numbers: np.ndarray) -> Said:
+        """Some of them."""
+        return Said(self.hashes[numbers], self.alike[numbers])
+
+    @classmethod
+    def join(cls, parts: Iterable[Said]) -> Said:
+        """All of them as one."""
+        nothing = Said(np.zeros(0, np.uint64), np.zeros(0, bool))
+        hashes, alike = zip(*((each.hashes, each.alike) for each in (nothing, *parts)), strict=True)
+        return cls(np.concatenate(hashes), np.concatenate(alike))
 
 
 def views(pairs: pa.RecordBatch) -> pa.RecordBatch:
@@ -43,6 +64,11 @@ def buckets(hashes: np.ndarray, count: int) -> Iterator[tuple[int, np.ndarray]]:
 def pair_hashes(pairs: pa.RecordBatch) -> np.ndarray:
     """A hash of each raw pair, the same for its mirror: uint64 [n]."""
     return pair_hash(*sides(pairs))
+
+
+def said_of(pairs: pa.RecordBatch) -> Said:
+    """What raw pairs say."""
+    return Said(pair_hashes(pairs), pairs.column("label").flatten().to_numpy() > 0.5)
 
 
 def sides(pairs: pa.RecordBatch) -> tuple[pa.Array, pa.Array]:
@@ -93,21 +119,28 @@ def _joined(
     return rows, partners[starts[own] + (place + step) % sizes[own]]
 
 
-def settle(known: np.ndarray, inferred: pa.RecordBatch) -> pa.RecordBatch:
+def settle(known: Said, inferred: pa.RecordBatch) -> tuple[pa.RecordBatch, int, int]:
     """The inferred pairs that are new: once each, and none that was inferred both ways.
 
     Args:
-        known: hashes of the pairs that are there, uint64 [k].
+        known: what is said of the pairs that are there.
         inferred: raw pairs; mirrors stand the same way round.
+
+    Returns:
+        The new pairs; of the others how many have the label that was inferred, and how many not.
     """
     first, second = sides(inferred)
-    label = inferred.column("label").flatten()
+    label = inferred.column("label").flatten().to_numpy()
     hashes, where, of = np.unique(pair_hash(first, second), return_index=True, return_inverse=True)
-    times, alike = np.bincount(of), np.bincount(of, weights=label.to_numpy())
+    times, alike = np.bincount(of), np.bincount(of, weights=label)
     agreed = (alike == 0) | (alike == times)
-    same = pc.equal(first, second).to_numpy(zero_copy_only=False)[where]
-    kept = pa.array(where[agreed & ~same & ~np.isin(hashes, known)])
-    return inferred.take(kept)
+    differ = ~pc.equal(first, second).to_numpy(zero_copy_only=False)[where]
+    there = np.isin(hashes, known.hashes)
+    new = inferred.take(pa.array(where[agreed & differ & ~there]))
+    tested = agreed & differ & there
+    said = pd.Series(known.alike, known.hashes).groupby(level=0).first()
+    same = int((said[hashes[tested]].to_numpy() == label[where[tested]]).sum())
+    return new, same, int(tested.sum()) - same
 
 
 def _raw(first: pa.Array, second: pa.Array, label: pa.Array) -> pa.RecordBatch:

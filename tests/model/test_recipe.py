@@ -143,6 +143,10 @@ def test_names_the_key_what_is_allowed_and_what_was_received(path, value, told):
         ({"labels": {"minimum": 0, "maximum": 1}}, "only for task regression"),
         ({"labels": {}}, "labels.classes: task binary needs"),
         ({"labels": {"classes": ["0", "1"], "similar": "1"}}, "labels.similar"),
+        (
+            {"task": "regression", "labels": {"minimum": 0, "maximum": 1, "transitive": 1}},
+            "labels.transitive",
+        ),
         ({"training": {"mirror": True}}, "training.mirror: comparison manhattan sees no diff"),
         ({"task": "regression", "loss": {"kind": "mse"}}, "has numbers"),
         (

@@ -362,3 +362,44 @@ def test_pairs_that_all_hang_together_cannot_be_parted_by_groups(tmp_path, capsy
     pattern = write_input(tmp_path / "pairs", table)
     with pytest.raises(UserError, match="its 1 groups of pairs .* choose eval_split: pairs"):
         run(pattern, recipe, tmp_path / "out")
+
+
+@pytest.mark.parametrize("split", ["pairs", "groups"])
+def test_pairs_that_follow_join_the_training_part_alone(tmp_path, split, capsys):
+    # Twenty subjects of two meanings with six wordings each: alike are those of one meaning.
+    wordings = [f"s{n // 12} m{n // 6} w{n % 6}" for n in range(240)]
+    table = [
+        (wordings[n], other, int(wordings[n].split()[:2] == other.split()[:2]))
+        for n in range(240)
+        for other in (
+            wordings[n // 6 * 6 + (n + 1) % 6],
+            wordings[n // 6 * 6 + (n + 2) % 6],
+            wordings[n // 12 * 12 + (n * 7 + 3) % 12],
+        )
+        if other != wordings[n]
+    ]
+    table = list({frozenset(row[:2]): row for row in table}.values())
+    text = RAW.replace('["0", "1"]', '["0", "1"], transitive: 2')
+    recipe = write_recipe(tmp_path, by_groups(text) if split == "groups" else text)
+    pattern = write_input(tmp_path / "pairs", table)
+    manifest = run(pattern, recipe, tmp_path / "out")
+    read = {
+        part: read_examples(tmp_path / "out", part, names=("text1", "text2"))
+        for part in ("train", "eval")
+    }
+    pairs = {part: [frozenset((a, b)) for (a,), (b,), _ in read[part]] for part in read}
+    assert len(set(pairs["train"])) == len(pairs["train"])  # none twice, nor its mirror
+    assert not set(pairs["train"]) & set(pairs["eval"])
+    assert manifest["rows_train"] + manifest["rows_eval"] == manifest["rows_in"] == len(table)
+    assert manifest["rows_inferred"] == len(pairs["train"]) - manifest["rows_train"] > 100
+    for (a,), (b,), label in read["train"]:
+        assert label == (a.split()[:2] == b.split()[:2])
+    given = {frozenset(map(str.encode, row[:2])) for row in table}
+    assert sum(pair not in given for pair in pairs["train"]) == manifest["rows_inferred"]
+    if split == "groups":
+        assert not set().union(*pairs["train"]) & set().union(*pairs["eval"])
+    assert manifest["inferred_agreement"] == 1
+    told = f"{manifest['rows_inferred']:,} pairs that follow from these added to train (100.0% of"
+    assert told in capsys.readouterr().out
+    again = run(pattern, recipe, tmp_path / "again", "--shard_rows=37")
+    assert again["train_files"] == manifest["train_files"]

@@ -29,7 +29,7 @@ def raw(pairs: list[tuple[str, str, int]]) -> pa.RecordBatch:
 def new_pairs(pairs: list[tuple[str, str, int]], rounds: int = MANY) -> Known:
     batch = raw(pairs)
     inferred = transitive.infer(transitive.views(batch), rounds)
-    settled = transitive.settle(transitive.pair_hashes(batch), inferred)
+    settled, _, _ = transitive.settle(transitive.said_of(batch), inferred)
     rows = list(zip(*(column.flatten().to_pylist() for column in settled.columns), strict=True))
     found = {frozenset((one.decode(), two.decode())): int(label) for one, two, label in rows}
     assert len(found) == len(rows), "a pair, or its mirror, stands there twice"
@@ -81,6 +81,14 @@ def test_by_hand():
     known = [("a", "b", 1), ("c", "b", 1), ("b", "d", 0), ("d", "e", 0)]
     expected = {frozenset("ac"): 1, frozenset("ad"): 0, frozenset("cd"): 0}
     assert new_pairs(known) == expected
+
+
+def test_pairs_that_are_there_tell_whether_labels_are_transitive():
+    # b ~ a, c, d: a ~ c is said, a ~ d is not, and c ≁ d is said against it.
+    batch = raw([("a", "b", 1), ("c", "b", 1), ("b", "d", 1), ("c", "a", 1), ("c", "d", 0)])
+    inferred = transitive.infer(transitive.views(batch.slice(0, 3)), MANY)
+    new, same, other = transitive.settle(transitive.said_of(batch), inferred)
+    assert (new.num_rows, same, other) == (1, 1, 1)
 
 
 def test_a_round_is_of_about_as_many_pairs_as_there_are():
