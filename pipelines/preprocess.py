@@ -227,9 +227,7 @@ def tell_result(output: str) -> dict[str, Any]:
     inferred = manifest["rows_inferred"]
     told = f"; {inferred:,} pairs that follow from these added to train" if inferred else ""
     if (agreement := manifest["inferred_agreement"]) is not None:
-        told += (
-            f" (of such pairs that were there already {agreement:.1%} have the label that follows)"
-        )
+        told += f" ({agreement:.1%} of those that were there already are labelled so)"
     print(
         f"{manifest['rows_in']:,} rows in = {manifest['rows_train']:,} train + "
         f"{manifest['rows_eval']:,} eval + {manifest['rows_rejected']:,} rejected"
