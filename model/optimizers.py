@@ -10,10 +10,40 @@ import tensorflow as tf
 
 from model.recipe import Recipe
 
-_KINDS = {
-    "nadam": keras.optimizers.Nadam,
-    "adam": keras.optimizers.Adam,
-    "adamw": keras.optimizers.AdamW,
+
+class _GrowingAverage:
+    """The moving average's decay grows with the steps t: its own, or (1 + t) / (10 + t) if less.
+
+    So the average forgets the first weights, which a decay near 1 would carry for thousands of
+    steps (as `num_updates` of TensorFlow's ExponentialMovingAverage does).
+    """
+
+    iterations: Any
+
+    @property
+    def ema_momentum(self) -> tf.Tensor:
+        """The decay at this step."""
+        step = tf.cast(self.iterations, tf.float32)
+        return tf.minimum(self._decay, (1 + step) / (10 + step))
+
+    @ema_momentum.setter
+    def ema_momentum(self, decay: float) -> None:
+        self._decay = decay
+
+
+class _Nadam(_GrowingAverage, keras.optimizers.Nadam): ...
+
+
+class _Adam(_GrowingAverage, keras.optimizers.Adam): ...
+
+
+class _AdamW(_GrowingAverage, keras.optimizers.AdamW): ...
+
+
+_KINDS: dict[str, type[keras.optimizers.Optimizer]] = {
+    "nadam": _Nadam,
+    "adam": _Adam,
+    "adamw": _AdamW,
 }
 NOT_DECAYED = ("bias", "gamma", "beta", "embeddings")
 

@@ -95,11 +95,11 @@ def infer(seen: pa.RecordBatch, rounds: int) -> pa.RecordBatch:
     zeros = [_joined(far, near, group, step) for step in range(rounds)]
     left, right = (np.concatenate(side) for side in zip(*ones, *zeros, strict=True))
     counts = [sum(len(rows) for rows, _ in part) for part in (ones, zeros)]
-    label = np.repeat(np.float32([1, 0]), counts)
+    label = np.repeat(np.array([1, 0], np.float32), counts)
     swap = other[left] > other[right]
     ordered = [np.where(swap, right, left), np.where(swap, left, right)]
-    texts = [seen.column("other").take(pa.array(rows)) for rows in ordered]
-    return _raw(*texts, pa.array(label))
+    first, second = (seen.column("other").take(pa.array(rows)) for rows in ordered)
+    return _raw(first, second, pa.array(label))
 
 
 def _joined(

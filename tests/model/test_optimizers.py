@@ -51,10 +51,27 @@ def test_settings_arrive(kind):
         }
     )
     optimizer = make_optimizer(rules, 10)
-    assert type(optimizer).__name__.lower() == kind
+    assert type(optimizer).__name__.lower() == f"_{kind}"
     assert float(optimizer.learning_rate) == pytest.approx(2e-6)
     assert (optimizer.epsilon, optimizer.global_clipnorm) == (1e-8, 1.5)
-    assert optimizer.use_ema and optimizer.ema_momentum == 0.9
+
+
+def test_the_average_soon_forgets_the_first_weights():
+    # Adam without momentum moves by the learning rate each step: the weight is 9, 8, 7 …, and the
+    # decay after the first step 2/11, 3/12, 4/13 … until it is 0.9 at (1 + t)/(10 + t), t = 80.
+    optimizer = make_optimizer(recipe(training={"learning_rate": 1.0, "average": 0.9}), 10)
+    weight = keras.Variable([10.0])
+    expected, told = 9.0, []
+    for step in range(120):
+        optimizer.apply([np.float32([1.0])], [weight])
+        decay = min(0.9, (1 + step) / (10 + step)) if step else 0.0
+        expected = decay * expected + (1 - decay) * float(weight[0])
+        told.append(decay)
+    assert told[79] < 0.9 and told[80] == 0.9
+    optimizer.finalize_variable_values([weight])
+    assert float(weight[0]) == pytest.approx(expected, rel=1e-4)
+    # At the full decay an average lags 0.9 / (1 − 0.9) = 9 steps behind.
+    assert expected == pytest.approx(10 - 120 + 9, abs=0.2)
 
 
 def test_the_first_step_of_adam_by_hand():
