@@ -128,8 +128,9 @@ def _on_curve(
     # A pair as likely alike as any pair is would be so at even odds, were the labels balanced.
     threshold = np.float32(curve.similarity_of(ones.mean() if balanced else 0.5))
     alike = np.float32(similarities) >= threshold
-    hits, alarms = np.sum(alike & ones), np.sum(alike & ~ones)
-    return float(threshold), float(RULES[rule](hits, alarms, ones.sum(), (~ones).sum()))
+    hits, alarms = (np.array([np.sum(alike & kind)]) for kind in (ones, ~ones))
+    score = RULES[rule](hits, alarms, int(ones.sum()), int((~ones).sum()))
+    return float(threshold), float(score[0])
 
 
 def _between(below: np.ndarray, above: np.ndarray) -> np.ndarray:
