@@ -31,19 +31,22 @@ class _GrowingAverage:
         self._decay = decay
 
 
-class _Nadam(_GrowingAverage, keras.optimizers.Nadam): ...
+class Nadam(_GrowingAverage, keras.optimizers.Nadam):
+    """Keras's, with such an average."""
 
 
-class _Adam(_GrowingAverage, keras.optimizers.Adam): ...
+class Adam(_GrowingAverage, keras.optimizers.Adam):
+    """Keras's, with such an average."""
 
 
-class _AdamW(_GrowingAverage, keras.optimizers.AdamW): ...
+class AdamW(_GrowingAverage, keras.optimizers.AdamW):
+    """Keras's, with such an average."""
 
 
 _KINDS: dict[str, type[keras.optimizers.Optimizer]] = {
-    "nadam": _Nadam,
-    "adam": _Adam,
-    "adamw": _AdamW,
+    "nadam": Nadam,
+    "adam": Adam,
+    "adamw": AdamW,
 }
 NOT_DECAYED = ("bias", "gamma", "beta", "embeddings")
 
