@@ -52,6 +52,7 @@ def training_batches(
     rows: Sequence[int] | None = None,
     raw_text: bool = False,
     triplets: bool = False,
+    length_noise: float = 0.0,
 ) -> tf.data.Dataset:
     """So many epochs from `epoch` on, each with every example once, by (seed, epoch) alone.
 
@@ -62,14 +63,16 @@ def training_batches(
     share's replicas; a replica that no row falls to gets one made-up row of weight 0. All steps of
     an epoch have `batch_size` rows but one, which has the rest and may stand anywhere.
     `skip_steps` are left out of the first epoch, for resuming.
-    `rows` are the examples in each file, counted when not given.
+    `rows` are the examples in each file, counted when not given. `length_noise` orders them by
+    their length times a random factor of 1 ± half of it, so that batches are more like the whole.
     """
     plan = _plan(files, rows, batch_size, share)
     seed_key = tf.constant(np.random.SeedSequence(seed).generate_state(1)[0], tf.uint32)
 
     def one_epoch(number: tf.Tensor) -> tf.data.Dataset:
         skip = tf.where(number == epoch, tf.constant(skip_steps, tf.int64), 0)
-        return _epoch(plan, share, (raw_text, triplets), draw(seed_key, number), skip)
+        key = draw(seed_key, number)
+        return _epoch(plan, share, (raw_text, triplets), key, skip, length_noise)
 
     numbers = tf.data.Dataset.range(epoch, epoch + epochs)
     return numbers.flat_map(one_epoch).prefetch(4 * share.replicas)
@@ -115,6 +118,7 @@ def _epoch(
     kind: tuple[bool, bool],
     key: tf.Tensor | None,
     skip: tf.Tensor,
+    length_noise: float = 0.0,
 ) -> tf.data.Dataset:
     """An epoch's elements after the first `skip` steps; whole windows are skipped unparsed."""
     mine = plan.share(share.worker, share.workers)
@@ -127,7 +131,16 @@ def _epoch(
 
     def cut(edge: tf.Tensor, records: tuple[tf.Tensor, ...]) -> tuple[dict, tf.Tensor]:
         raw_text, triplets = kind
-        return cut_window(plan, mine, edge, records, key=key, raw_text=raw_text, triplets=triplets)
+        return cut_window(
+            plan,
+            mine,
+            edge,
+            records,
+            key=key,
+            raw_text=raw_text,
+            triplets=triplets,
+            length_noise=length_noise,
+        )
 
     def emit(window: dict, ends: tf.Tensor) -> tf.data.Dataset:
         elements = tf.data.Dataset.from_tensor_slices(_shares(ends, share.replicas))

@@ -163,6 +163,7 @@ class _Run:
                 rows=examples.train.rows,
                 raw_text=self.recipe.reads_text,
                 triplets=self.recipe.reads_triplets,
+                length_noise=self.training.length_noise,
             )
 
         self.batches, spec = distribute(strategy, make)

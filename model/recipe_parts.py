@@ -185,12 +185,14 @@ class Training(Part):
     `warmup` is a fraction of all steps; `patience` epochs without a better eval end the training
     (never, when not given); `keep` says which epoch's weights the bundle gets: those of the best on
     the evaluation part, or the last, where that part is too small to tell; `average` is the decay
-    of a moving average of the weights; `mirror` shows each pair also with its sides exchanged;
-    `pretrain_epochs` of a language model over the training part's sentences come first (for
-    `bilstm`; see `model.pretraining`). `threshold_rule` chooses the threshold on the evaluation
-    part (see `model.threshold`). `precision` and `xla` are about speed on GPUs: layers that compute
-    in bfloat16 (Ampere and newer; weights stay float32, and so does all that is evaluated and
-    exported), and the step compiled, but for recurrent encoders, which run as cuDNN kernels.
+    of a moving average of the weights; `length_noise` lets lengths differ more in a batch, which is
+    slower and more like random batches (0: strictly by length); `mirror` shows each pair also
+    with its sides exchanged; `pretrain_epochs` of a language model over the training part's
+    sentences come first (for `bilstm`; see `model.pretraining`). `threshold_rule` chooses the
+    threshold on the evaluation part (see `model.threshold`). `precision` and `xla` are about speed
+    on GPUs: layers that compute in bfloat16 (Ampere and newer; weights stay float32, and so does
+    all that is evaluated and exported), and the step compiled, but for recurrent encoders, which
+    run as cuDNN kernels.
     """
 
     epochs: Count = 10
@@ -203,6 +205,7 @@ class Training(Part):
     weight_decay: Annotated[float, Field(ge=0)] = 0.0
     clip_norm: Positive | None = None
     average: Annotated[float, Field(gt=0, lt=1)] | None = None
+    length_noise: Annotated[float, Field(ge=0, le=2)] = 0.0
     mirror: bool = False
     patience: Count | None = None
     keep: Literal["best", "last"] = "best"

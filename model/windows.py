@@ -96,6 +96,7 @@ def cut_window(
     key: tf.Tensor | None,
     raw_text: bool,
     triplets: bool = False,
+    length_noise: float = 0.0,
 ) -> tuple[dict, tf.Tensor]:
     """Put a window's rows in the order of their steps.
 
@@ -109,9 +110,10 @@ def cut_window(
     sizes = tf.stack([tf.size(block, tf.int64) for block in records])
     stream = tf.repeat(tf.range(len(records), dtype=tf.int64), sizes)
     rank = tf.range(tf.size(length, tf.int64)) - tf.gather(tf.cumsum(sizes, exclusive=True), stream)
-    order = _by_length(
-        stream, rank, length, None if key is None else draw(key, stream + mine.start, rank)
-    )
+    noise = None if key is None else draw(key, stream + mine.start, rank)
+    if noise is not None and length_noise:
+        length = _blurred(length, noise, length_noise)
+    order = _by_length(stream, rank, length, noise)
 
     taken = rows_taken(plan, tf.range(edge[0], edge[1] + 1))
     begun, done = taken[:-1] - taken[0], taken[1:] - taken[0]
@@ -127,6 +129,12 @@ def cut_window(
     window["row"] = tf.cast(tf.gather(number, by_step), tf.int32)
     ends = tf.searchsorted(tf.gather(step, by_step), tf.range(steps + 1), out_type=tf.int64)
     return window, ends
+
+
+def _blurred(length: tf.Tensor, noise: tf.Tensor, spread: float) -> tf.Tensor:
+    """Lengths int32 [n], each times a random factor of 1 ± spread / 2, in eighths: int32 [n]."""
+    factor = 1 + spread * (tf.cast(mix(noise), tf.float64) / 2**32 - 0.5)
+    return tf.cast(tf.cast(length, tf.float64) * factor * 8, tf.int32)
 
 
 def _by_length(

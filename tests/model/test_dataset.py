@@ -82,6 +82,18 @@ def test_a_batch_holds_pairs_of_about_one_length(shards, pairs):
     assert tokens < 1.25 * each_to_its_own  # in batches of any 16 it is 1.43 times as much
 
 
+def test_noise_lets_lengths_differ_more_and_loses_nothing(shards, pairs):
+    strict, noisy = epoch(shards), epoch(shards, length_noise=0.5)
+    assert plain(pairs) == Counter(row for batch in noisy for row in rows_of(batch))
+    widths = [sum(batch["ids1"].size for batch in batches) for batches in (strict, noisy)]
+    assert widths[0] < widths[1] < 1.5 * widths[0]
+    spread = [
+        np.mean([np.std([max(len(a), len(b)) for a, b, _ in rows_of(batch)]) for batch in batches])
+        for batches in (strict, noisy)
+    ]
+    assert spread[1] > 1.2 * spread[0]
+
+
 def test_an_epoch_depends_on_seed_and_epoch_alone(shards):
     first, again = epoch(shards), read(shards)
     assert all(
@@ -111,11 +123,13 @@ def test_epochs_that_follow_one_another_are_those_asked_for_one_by_one(shards):
     ]
 
 
+@pytest.mark.parametrize("noise", [0.0, 0.5])
 @pytest.mark.parametrize(("workers", "replicas"), [(1, 4), (2, 2), (3, 1)])
-def test_step_t_has_the_same_examples_on_any_number_of_replicas(shards, workers, replicas):
-    alone = epoch(shards)
+def test_step_t_has_the_same_examples_on_any_number_of_replicas(shards, workers, replicas, noise):
+    alone = epoch(shards, length_noise=noise)
     shared = [
-        epoch(shards, share=InputShare(worker, workers, replicas)) for worker in range(workers)
+        epoch(shards, share=InputShare(worker, workers, replicas), length_noise=noise)
+        for worker in range(workers)
     ]
     for step, batch in enumerate(alone):
         parts = [part for mine in shared for part in mine[step * replicas : (step + 1) * replicas]]
