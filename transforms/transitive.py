@@ -138,7 +138,7 @@ def settle(known: Said, inferred: pa.RecordBatch) -> tuple[pa.RecordBatch, int, 
     there = np.isin(hashes, known.hashes)
     new = inferred.take(pa.array(where[agreed & differ & ~there]))
     tested = agreed & differ & there
-    said = pd.Series(known.alike, known.hashes).groupby(level=0).first()
+    said = pd.Series(known.alike, known.hashes).groupby(level=0).max()
     same = int((said[hashes[tested]].to_numpy() == label[where[tested]]).sum())
     return new, same, int(tested.sum()) - same
 
