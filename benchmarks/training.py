@@ -306,7 +306,8 @@ def accuracy_table(found: list[dict]) -> Iterator[str]:
     seeds = ", ".join(str(run["seed"]) for run in found)
     yield (
         f"\nAccuracy on the eval part after epochs over {found[0]['pairs']:,} pairs, mean and "
-        f"standard deviation of {len(found)} starts (seeds {seeds}):\n"
+        f"standard deviation of {len(found)} starts (seeds {seeds}). The article's batches are "
+        "padded to their own longest sentence here: padding is masked, so they learn the same, sooner.\n"
     )
     epochs = len(found[0]["article"])
     yield "| epoch | " + " | ".join(map(str, range(1, epochs + 1))) + " |"

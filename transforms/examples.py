@@ -12,7 +12,6 @@ from collections.abc import Iterable, Iterator
 from contextlib import closing
 from dataclasses import dataclass
 from functools import reduce
-from itertools import pairwise
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -24,7 +23,7 @@ from transforms import files
 from transforms.labels import LabelRule, parse_labels
 from transforms.ledger import WrittenFile
 from transforms.pairs import PairColumns, sentences
-from transforms.split import EvalSplit, text_hash
+from transforms.split import EvalSplit, buckets, text_hash
 
 if TYPE_CHECKING:
     from tfx_bsl.tfxio.tensor_adapter import TensorAdapterConfig
@@ -115,13 +114,8 @@ def serialize(features: pa.RecordBatch) -> pa.LargeBinaryArray:
 
 def deal(records: pa.LargeBinaryArray, count: int) -> Iterator[tuple[int, bytes]]:
     """Deals records out to `count` files by their hash; gives (file, packed records)."""
-    file = record_hash(records) % np.uint64(count)
-    order = np.argsort(file, kind="stable")
-    ends = np.searchsorted(file[order], np.arange(count + 1, dtype=np.uint64))
-    dealt = records.take(pa.array(order))
-    for number, (start, end) in enumerate(pairwise(ends)):
-        if end > start:
-            yield number, pack(dealt[start:end])
+    for number, rows in buckets(record_hash(records), count):
+        yield number, pack(records.take(pa.array(rows)))
 
 
 def record_hash(records: pa.LargeBinaryArray) -> np.ndarray:

@@ -24,7 +24,7 @@ from transforms.labels import LabelRule
 from transforms.ledger import REJECTS_FOLDER
 from transforms.pairs import PairColumns, rejected_schema, sentences, split_rows
 from transforms.shards import Shard, read_shard, shard_schema
-from transforms.split import EvalSplit, text_hash
+from transforms.split import EvalSplit, buckets, text_hash
 from transforms.writing import ShardWriter
 
 COUNTS, INFERRED = "counts", "inferred"
@@ -171,14 +171,14 @@ class InferPairs(beam.PTransform):
 
     def expand(self, pairs: beam.PCollection) -> tuple[beam.PCollection, beam.PCollection]:
         """Wires the work."""
-        buckets = max(1, min(_MOST_BUCKETS, self.rows // _BUCKET_ROWS))
+        count = max(1, min(_MOST_BUCKETS, self.rows // _BUCKET_ROWS))
         inferred = (
             pairs
-            | "See from both sides" >> beam.FlatMap(_views_by_sentence, buckets)
+            | "See from both sides" >> beam.FlatMap(_views_by_sentence, count)
             | "Gather by sentence" >> beam.GroupByKey()
-            | "Infer" >> beam.FlatMap(_inferred_by_pair, self.rounds, self.split, buckets)
+            | "Infer" >> beam.FlatMap(_inferred_by_pair, self.rounds, self.split, count)
         )
-        known = pairs | "Hash pairs" >> beam.FlatMap(_said_by_pair, buckets)
+        known = pairs | "Hash pairs" >> beam.FlatMap(_said_by_pair, count)
         settled = (
             {"known": known, "inferred": inferred}
             | "Gather by pair" >> beam.CoGroupByKey()
@@ -189,7 +189,7 @@ class InferPairs(beam.PTransform):
 
 def _views_by_sentence(pairs: pa.RecordBatch, count: int) -> Iterator[tuple[int, Any]]:
     seen = transitive.views(pairs)
-    for bucket, rows in transitive.buckets(text_hash(seen.column("middle")), count):
+    for bucket, rows in buckets(text_hash(seen.column("middle")), count):
         yield bucket, seen.take(pa.array(rows))
 
 
@@ -198,13 +198,13 @@ def _inferred_by_pair(
 ) -> Iterator[tuple[int, Any]]:
     found = transitive.infer(pa.concat_batches(gathered[1]), rounds)
     found = found.filter(pa.array(~split.takes(*transitive.sides(found))))
-    for bucket, rows in transitive.buckets(transitive.pair_hashes(found), count):
+    for bucket, rows in buckets(transitive.pair_hashes(found), count):
         yield bucket, found.take(pa.array(rows))
 
 
 def _said_by_pair(pairs: pa.RecordBatch, count: int) -> Iterator[tuple[int, transitive.Said]]:
     said = transitive.said_of(pairs)
-    for bucket, rows in transitive.buckets(said.hashes, count):
+    for bucket, rows in buckets(said.hashes, count):
         yield bucket, said.rows(rows)
 
 

@@ -7,6 +7,7 @@ stand in pairs of both parts. Split by groups, it may not; see `groups`.
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import Literal
 
@@ -32,6 +33,16 @@ def unordered_hash(first: np.ndarray, second: np.ndarray) -> np.ndarray:
     """A hash of two hashes that is the same for both orders of them: uint64 [n]."""
     low, high = np.minimum(first, second), np.maximum(first, second)
     return _mix(_mix(low) ^ high)
+
+
+def buckets(hashes: np.ndarray, count: int) -> Iterator[tuple[int, np.ndarray]]:
+    """Parts rows by their hashes, uint64 [n], into so many buckets: (bucket, its rows' numbers)."""
+    number = hashes % np.uint64(count)
+    order = np.argsort(number, kind="stable")
+    found, starts = np.unique(number[order], return_index=True)
+    # Of no rows, np.split gives one piece.
+    for bucket, rows in zip(found, np.split(order, starts[1:]), strict=False):
+        yield int(bucket), rows
 
 
 @dataclass(frozen=True)

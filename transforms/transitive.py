@@ -8,7 +8,7 @@ there are, or fewer where most of them are there already.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
 from dataclasses import dataclass
 
 import numpy as np
@@ -49,16 +49,6 @@ def views(pairs: pa.RecordBatch) -> pa.RecordBatch:
     alike = pc.greater(pairs.column("label").flatten(), 0.5)
     twice = [(first, second), (second, first), (alike, alike)]
     return pa.RecordBatch.from_arrays([pa.concat_arrays(each) for each in twice], schema=_VIEW)
-
-
-def buckets(hashes: np.ndarray, count: int) -> Iterator[tuple[int, np.ndarray]]:
-    """Parts rows by their hashes, uint64 [n], into so many buckets: (bucket, its rows' numbers)."""
-    number = hashes % np.uint64(count)
-    order = np.argsort(number, kind="stable")
-    found, starts = np.unique(number[order], return_index=True)
-    # Of no rows, np.split gives one piece.
-    for bucket, rows in zip(found, np.split(order, starts[1:]), strict=False):
-        yield int(bucket), rows
 
 
 def pair_hashes(pairs: pa.RecordBatch) -> np.ndarray:

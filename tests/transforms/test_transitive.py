@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 
 from transforms import transitive
 from transforms.examples import RAW_SCHEMA, one_each
+from transforms.split import buckets
 
 Known = dict[frozenset, int]
 MANY = 50  # rounds: more than any sentence here has pairs
@@ -116,6 +117,6 @@ def test_nothing_follows_from_nothing():
 @given(st.lists(st.integers(0, 2**64 - 1)), st.integers(1, 5))
 def test_buckets_part_all_rows(hashes: list[int], count: int):
     array = np.array(hashes, np.uint64)
-    parted = dict(transitive.buckets(array, count))
+    parted = dict(buckets(array, count))
     assert sorted(np.concatenate([[], *parted.values()])) == list(range(len(hashes)))
     assert all((array[rows] % np.uint64(count) == bucket).all() for bucket, rows in parted.items())
