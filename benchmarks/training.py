@@ -307,7 +307,8 @@ def accuracy_table(found: list[dict]) -> Iterator[str]:
     yield (
         f"\nAccuracy on the eval part after epochs over {found[0]['pairs']:,} pairs, mean and "
         f"standard deviation of {len(found)} starts (seeds {seeds}). The article's batches are "
-        "padded to their own longest sentence here: padding is masked, so they learn the same, sooner.\n"
+        "padded to their own longest sentence here: padding is masked, so they learn the same, "
+        "sooner.\n"
     )
     epochs = len(found[0]["article"])
     yield "| epoch | " + " | ".join(map(str, range(1, epochs + 1))) + " |"
