@@ -1,13 +1,13 @@
 """The package that a Beam worker installs: `--setup_file ./setup.py`.
 
-Only `pipelines`, `transforms` and `model` go to a worker, by an explicit list: tests, DAGs, the
+Only `pipelines`, `transforms` and `model` go to a worker, with their sub-folders: tests, DAGs, the
 demo and the benchmarks stay at home. The requirements are what a worker needs; what a developer
 needs on top stands in the extras. All versions are pinned in `requirements.lock`.
 """
 
 from __future__ import annotations
 
-from setuptools import setup
+from setuptools import find_packages, setup
 
 REQUIRES = [
     "apache-beam[gcp]==2.77.*",  # the runners, and gs:// through Beam's FileSystems
@@ -64,8 +64,12 @@ setup(
     license="Apache-2.0",
     license_files=["LICENSE"],
     python_requires=">=3.11,<3.13",
-    packages=["pipelines", "transforms", "model"],
-    package_data={"pipelines": ["*.html", "*.yaml"]},  # an evaluation's page, unit prices
+    packages=find_packages(include=["pipelines*", "transforms*", "model*"]),
+    package_data={
+        "pipelines.report": ["*.html"],  # an evaluation's page
+        "pipelines.dataflow": ["*.yaml"],  # unit prices
+        "model.recipe": ["builtin/*.yaml"],  # the recipes by name
+    },
     install_requires=REQUIRES,
     extras_require=EXTRAS,
 )

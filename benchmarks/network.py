@@ -8,8 +8,8 @@ from pathlib import Path
 import keras
 import numpy as np
 
-from model.recipe import load_recipe
-from model.siamese import build_siamese
+from model.network.siamese import build_siamese
+from model.recipe.reading import load_recipe
 
 
 def plain_network(bundle: str) -> keras.Model:

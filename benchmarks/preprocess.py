@@ -91,13 +91,13 @@ def where_time_goes(path: str, recipe_name: str) -> dict[str, float]:
     """Seconds of each step's own function on the same rows, without Beam."""
     import tensorflow as tf
 
-    from model.recipe import load_recipe
+    from model.recipe.reading import load_recipe
     from pipelines.preprocess import text_features
-    from transforms.example_counts import count_features
-    from transforms.examples import deal, in_order, raw_rows, serialize, write_records
+    from transforms.examples.counts import count_features
+    from transforms.examples.records import deal, in_order, raw_rows, serialize, write_records
+    from transforms.examples.split import EvalSplit
+    from transforms.input.shards import plan_shards, read_shard
     from transforms.pairs import PairColumns, split_rows
-    from transforms.shards import plan_shards, read_shard
-    from transforms.split import EvalSplit
 
     recipe, columns = load_recipe(recipe_name), PairColumns(label="label")
     features, labels, seconds = text_features(recipe, ()), recipe.label_rule, {}

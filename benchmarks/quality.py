@@ -60,7 +60,7 @@ def held_out(train: pd.DataFrame, others: Sequence[pd.DataFrame]) -> pd.DataFram
 
 def recipe_of(job: Job) -> str:
     """The job's recipe as YAML, with what it says otherwise for this data."""
-    from model.recipe import load_recipe, parse_recipe
+    from model.recipe.reading import load_recipe, parse_recipe
 
     values = load_recipe(job.recipe).model_dump()
     for part, other in job.parts.items():
@@ -94,10 +94,10 @@ def score(job: Job, data: Path, bundle: Path, output: Path) -> dict[str, float]:
 
 def export_untrained(examples: Path, bundle: Path) -> None:
     """A bundle of the examples' recipe with its weights as they come."""
-    from model.bundle import export_bundle
-    from model.examples import open_examples
-    from model.recipe import load_recipe
-    from model.siamese import build_siamese
+    from model.bundle.export import export_bundle
+    from model.dataset.examples import open_examples
+    from model.network.siamese import build_siamese
+    from model.recipe.reading import load_recipe
 
     opened = open_examples(str(examples))
     recipe = load_recipe(opened.recipe_path)

@@ -14,10 +14,10 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from model.handler import BundleScorer, LoadedScorer
+from model.scoring.bundle_scorer import BundleScorer, LoadedScorer
+from transforms.input.shards import plan_shards
 from transforms.pairs import PairColumns
-from transforms.scoring import ScoreSettings, score_shard
-from transforms.shards import plan_shards
+from transforms.scoring.score_shards import ScoreSettings, score_shard
 
 SAMPLE = 1_000  # pairs to encode without reuse, spread evenly over the file
 

@@ -22,6 +22,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from transforms.accounts.commit import commit, publish
+
 ROWS_A_SECOND = 5_000  # of one worker, with an encoder at work
 SHARD_SECONDS = 0.5  # to open, read a footer, write, rename and account on object storage
 WORKERS = (10, 100, 1_000, 10_000)
@@ -140,9 +142,9 @@ def measure_commit(shards: int, way: str) -> str:
     return f"| {shards:,} | {way} | {float(told[0]):.1f} | {int(told[1]):,} |"
 
 
-def commit(shards: int, way: str) -> tuple[float, int]:
+def time_commit(shards: int, way: str) -> tuple[float, int]:
     """Seconds of the commit, and how much memory it took above what was there before, in MB."""
-    from transforms import blocks, ledger
+    from transforms.accounts import blocks
 
     with tempfile.TemporaryDirectory(prefix="twinbeam-bench-") as folder:
         names = [f"part-{n:07d}-00000-of-00001.parquet" for n in range(shards)]
@@ -151,7 +153,7 @@ def commit(shards: int, way: str) -> tuple[float, int]:
             base = _peak_mb()
             started = time.perf_counter()
             accounts = [_account(name) for name in names]
-            ledger.commit(folder, accounts, expected=names, **how)
+            commit(folder, accounts, expected=names, **how)
             return time.perf_counter() - started, _peak_mb() - base
         parted = blocks.Blocks.of(folder, names)
         parts = []  # what each worker does alone, with one block in its memory
@@ -160,12 +162,12 @@ def commit(shards: int, way: str) -> tuple[float, int]:
             parts.append(parted.add_up(first // blocks.BLOCK_SHARDS + 1, part))
         base = _peak_mb()
         started = time.perf_counter()
-        ledger.publish(folder, blocks.merge(parts).summary, **how)
+        publish(folder, blocks.merge(parts).summary, **how)
         return time.perf_counter() - started, _peak_mb() - base
 
 
 def _account(name: str):
-    from transforms.ledger import ShardAccount, WrittenFile
+    from transforms.accounts.shard_account import ShardAccount, WrittenFile
 
     shard = {"source": "in/" + name, "fingerprint": "0" * 32, "name": name}
     shard |= {"first_row_group": 0, "end_row_group": 1, "rows": 131_072}
@@ -192,7 +194,7 @@ def main() -> None:
     args = parser.parse_args()
     for way in ("together", "blocks"):
         if getattr(args, way):
-            print(*commit(getattr(args, way), way))
+            print(*time_commit(getattr(args, way), way))
             return
     print(f"Efficiency, {args.rows:,} rows in files of 1,000,000 on average; shards are taken:\n")
     print(table(args.rows, dealt=False))

@@ -25,7 +25,8 @@ from pathlib import Path
 from statistics import mean, pstdev
 from typing import Any
 
-from transforms.quiet import import_tensorflow
+from model.recipe.reading import with_training
+from transforms.quiet_tensorflow import import_tensorflow
 
 RUNS = Path(__file__).with_name("training.json")
 REPORT = Path(__file__).with_name("TRAINING.md")
@@ -55,7 +56,7 @@ def network(examples, recipe, placement=None):
     import keras
     import numpy as np
 
-    from model.siamese import build_siamese
+    from model.network.siamese import build_siamese
 
     keras.utils.set_random_seed(recipe.training.seed)
     vectors = None
@@ -68,9 +69,9 @@ def network(examples, recipe, placement=None):
 
 def run_ours(examples, recipe, pairs: int, epochs: int = 2) -> dict[str, float]:
     """Epochs of our loop; the last one counts, as the first one also traces the graph."""
-    from model.fitting import fit
-    from model.reporter import Reporter
-    from model.strategy import choose_strategy
+    from model.training.fitting import fit
+    from model.training.reporter import Reporter
+    from model.training.strategy import choose_strategy
 
     class Clock(Reporter):
         def begin_epoch(self, *_):
@@ -80,7 +81,7 @@ def run_ours(examples, recipe, pairs: int, epochs: int = 2) -> dict[str, float]:
             self.cpu = time.process_time() - self.began
 
     placement, clock = choose_strategy(), Clock(silent=True)
-    recipe = recipe.with_training(epochs=epochs)
+    recipe = with_training(recipe, epochs=epochs)
     siamese = network(examples, recipe, placement)
     last = fit(siamese, recipe, examples, placement=placement, reporter=clock).history[-1]
     return {
@@ -108,8 +109,8 @@ def article(examples, recipe):
     """The compiled network, and both parts as padded arrays."""
     import keras
 
-    from model.losses import make_loss
-    from model.optimizers import make_optimizer
+    from model.network.losses import make_loss
+    from model.training.optimizers import make_optimizer
 
     train, held_out = (padded(part, examples) for part in (examples.train, examples.eval))
     model, loss = network(examples, recipe).network, make_loss(recipe)
@@ -125,19 +126,19 @@ def run_accuracy(examples, recipe, epochs: int, files: int) -> dict[str, Any]:
     """
     import numpy as np
 
-    from model.evaluation import Evaluation, quality
-    from model.examples import Part
-    from model.fitting import fit
-    from model.reporter import Reporter
-    from model.siamese import similarity
-    from model.strategy import choose_strategy
+    from model.dataset.examples import Part
+    from model.network.siamese import similarity
+    from model.training.evaluation import Evaluation, quality
+    from model.training.fitting import fit
+    from model.training.reporter import Reporter
+    from model.training.strategy import choose_strategy
 
-    recipe, placement = recipe.with_training(epochs=epochs), choose_strategy()
+    recipe, placement = with_training(recipe, epochs=epochs), choose_strategy()
     part = Part(examples.train.files[:files], examples.train.rows[:files])
     examples = replace(examples, train=part)
     found: dict[str, Any] = {"pairs": part.total, "seed": recipe.training.seed}
     for way, values in (("ours", {}), ("mixed", MIXED)):
-        varied = recipe.with_training(**values)
+        varied = with_training(recipe, **values)
         siamese, silent = network(examples, varied, placement), Reporter(silent=True)
         history = fit(siamese, varied, examples, placement=placement, reporter=silent).history
         found[way] = [record["eval_accuracy"] for record in history]
@@ -177,7 +178,7 @@ def padded(part, examples):
     """Both sides' ids [n, longest] and the labels [n] of a part, as arrays."""
     import numpy as np
 
-    from model.dataset import training_batches
+    from model.dataset.batches import training_batches
 
     batches = training_batches(part.files, batch_size=512, seed=0, epoch=0, rows=part.rows)
     batches = list(batches.as_numpy_iterator())
@@ -193,7 +194,7 @@ def padded(part, examples):
 
 def run_input(examples, recipe, pairs: int, epochs: int = 20) -> dict[str, float]:
     """Reading, parsing and bucketing without a model: many epochs in a row, after a first one."""
-    from model.dataset import training_batches
+    from model.dataset.batches import training_batches
 
     size = recipe.training.batch_size
     rows, files = examples.train.rows, examples.train.files
@@ -360,17 +361,17 @@ def main() -> None:
     args = parser.parse_args()
     if args.way:
         import_tensorflow()
-        from model.examples import open_examples
-        from model.recipe import load_recipe
+        from model.dataset.examples import open_examples
+        from model.recipe.reading import load_recipe
 
         examples = open_examples(args.examples)
-        recipe = load_recipe(examples.recipe_path).with_training(batch_size=args.step)
+        recipe = with_training(load_recipe(examples.recipe_path), batch_size=args.step)
         if args.way == "accuracy":
-            recipe = recipe.with_training(seed=args.seeds[0])
+            recipe = with_training(recipe, seed=args.seeds[0])
             print(json.dumps(run_accuracy(examples, recipe, args.epochs, args.files)))
             return
         if args.way == "mixed":
-            recipe = recipe.with_training(**MIXED)
+            recipe = with_training(recipe, **MIXED)
         run = {"ours": run_ours, "mixed": run_ours, "article": run_article, "input": run_input}[
             args.way
         ]

@@ -13,7 +13,7 @@ from typing import Any, Literal
 import numpy as np
 
 from transforms.errors import UserError
-from transforms.histograms import ScoreHistogram
+from transforms.evaluation.histograms import ScoreHistogram
 
 Method = Literal["platt", "isotonic"]
 _EDGE = 1e-6  # log-odds of 0 and 1 are none

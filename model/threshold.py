@@ -117,7 +117,7 @@ def _on_curve(
     similarities: np.ndarray, labels: np.ndarray, *, balanced: bool
 ) -> tuple[float, float]:
     from model.calibration import fit
-    from transforms.histograms import ScoreHistogram
+    from transforms.evaluation.histograms import ScoreHistogram
 
     rule = "balanced_accuracy" if balanced else DEFAULT_RULE
     ones = np.asarray(labels) >= 0.5

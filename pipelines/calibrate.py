@@ -17,21 +17,17 @@ from typing import Any, Literal
 
 import numpy as np
 
-from pipelines import options
-from pipelines.evaluation_inputs import (
-    bundle_recipe,
-    check_columns,
-    is_folder,
-    score_patterns,
-)
-from transforms import binary_metrics, files
+from pipelines.options import command_line
+from pipelines.options.scored_inputs import bundle_recipe, check_columns, is_folder, score_patterns
 from transforms.drift import SIMILARITY, similarity_counts
 from transforms.errors import UserError
-from transforms.evaluating import ALL, EvaluationSettings, evaluate_shard
-from transforms.histograms import ScoreHistogram
+from transforms.evaluation import binary_metrics
+from transforms.evaluation.evaluate_shards import ALL, EvaluationSettings, evaluate_shard
+from transforms.evaluation.histograms import ScoreHistogram
+from transforms.evaluation.scored_rows import ScoredColumns
+from transforms.input.shards import plan_shards
 from transforms.pairs import PairColumns
-from transforms.scored_rows import ScoredColumns
-from transforms.shards import plan_shards
+from transforms.storage import files
 
 SHOWN = ("log_loss", "brier", "calibration_error", "roc_auc")
 EXAMPLE = "python -m pipelines.calibrate --model bundle --input scores --output bundle-calibrated"
@@ -63,7 +59,7 @@ def calibrate(asked: CalibrateRun) -> dict[str, Any]:
     Raises:
         UserError: the bundle, the scores or the output cannot be used.
     """
-    from model.bundle import verify
+    from model.bundle.loading import verify
     from model.calibration import calibrated, fit
 
     manifest = verify(asked.model)
@@ -123,7 +119,7 @@ def read_histogram(asked: CalibrateRun) -> ScoreHistogram:
     shards = plan_shards(
         score_patterns(asked.inputs),
         asked.columns.pairs,
-        shard_rows=options.DEFAULT_SHARD_ROWS,
+        shard_rows=command_line.DEFAULT_SHARD_ROWS,
     )
     check_columns(shards, asked.columns)
     settings = EvaluationSettings(asked.columns, worst=0)
@@ -145,8 +141,9 @@ def write_bundle(
     """Copies a bundle with calibrated functions, threshold and papers; returns its manifest."""
     import tensorflow as tf
 
-    from model.bundle import METRICS, SAVED_MODEL, publish
-    from model.calibrated_export import CalibratedTwins
+    from model.bundle.calibrated_signatures import CalibratedTwins
+    from model.bundle.export import publish
+    from model.bundle.loading import METRICS, SAVED_MODEL
 
     with tempfile.TemporaryDirectory(prefix="twinbeam-bundle-") as temporary:
         old, new = Path(temporary) / "old", Path(temporary) / "new"
@@ -171,7 +168,7 @@ def write_bundle(
 
 def parse(argv: Sequence[str]) -> CalibrateRun:
     """Flags → what was asked for."""
-    parser = options.parser("calibrate", (__doc__ or "").splitlines()[0], EXAMPLE)
+    parser = command_line.parser("calibrate", (__doc__ or "").splitlines()[0], EXAMPLE)
     parser.epilog = f"Example:\n  {EXAMPLE}"
     add_flags(parser)
     args = parser.parse_args(argv)
@@ -179,7 +176,7 @@ def parse(argv: Sequence[str]) -> CalibrateRun:
     if not files.exists(files.join(model, "recipe.yaml")):
         raise UserError(f"--model {model} is no bundle: it has no recipe.yaml")
     columns = ScoredColumns(
-        pairs=options.columns(args),
+        pairs=command_line.columns(args),
         labels=bundle_recipe(model).label_rule,
         similarity=args.similarity_column,
         predicted=None,
@@ -212,7 +209,7 @@ def add_flags(parser: argparse.ArgumentParser) -> None:
 
 def main() -> int:
     """The command line."""
-    return options.run_main(run)
+    return command_line.run_main(run)
 
 
 if __name__ == "__main__":

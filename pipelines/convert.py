@@ -19,12 +19,12 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from pipelines import options
-from transforms import files
+from pipelines.options import command_line
+from transforms.accounts.shard_writer import ShardWriter
 from transforms.errors import RunError, UserError
-from transforms.finding import find
-from transforms.text_tables import BadLine, TextTable, map_values, read_text_table
-from transforms.writing import ShardWriter
+from transforms.input.input_files import find
+from transforms.input.text_tables import BadLine, TextTable, map_values, read_text_table
+from transforms.storage import files
 
 REJECTS = ".rejects.jsonl"
 EXAMPLE = "python -m pipelines.convert --input pairs.tsv --output pairs.parquet"
@@ -158,7 +158,7 @@ def parse(argv: Sequence[str]) -> ConvertRun:
     Raises:
         UserError: --label_map cannot be read.
     """
-    parser = options.parser("convert", (__doc__ or "").splitlines()[0], EXAMPLE)
+    parser = command_line.parser("convert", (__doc__ or "").splitlines()[0], EXAMPLE)
     parser.epilog = f"Example:\n  {EXAMPLE}"
     add_flags(parser)
     args = parser.parse_args(argv)
@@ -194,13 +194,13 @@ def add_flags(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--label_map", nargs="+", default=[], metavar="FROM=TO", help="as in same=1 other=0"
     )
-    parser.add_argument("--max_reject_fraction", type=options.fraction, default=0.05)
+    parser.add_argument("--max_reject_fraction", type=command_line.fraction, default=0.05)
     parser.add_argument("--overwrite", action="store_true", help="replace --output")
 
 
 def main() -> int:
     """The command line."""
-    return options.run_main(run)
+    return command_line.run_main(run)
 
 
 if __name__ == "__main__":

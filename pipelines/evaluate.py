@@ -6,12 +6,11 @@ Dataflow: the same with --runner=DataflowRunner --project=… --region=… --tem
 
 from __future__ import annotations
 
-import argparse
 import sys
 import tempfile
 import time
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -19,61 +18,26 @@ from typing import Any
 import apache_beam as beam
 from apache_beam.options.pipeline_options import PipelineOptions
 
-from pipelines import dataflow, dataflow_jobs, options
-from pipelines.evaluation_inputs import (
-    check_columns,
-    find_bundle,
-    find_columns,
-    lineage,
-    score_patterns,
-    score_range,
-)
-from pipelines.out_of_vocabulary import LoadUnknown
-from pipelines.plots import PLOTS
-from pipelines.report import REPORT, write_report
-from pipelines.running import running
-from transforms import files
-from transforms.bootstrap import RESAMPLES
+from model.scoring.unknown_tokens import LoadUnknown
+from pipelines.dataflow import jobs
+from pipelines.dataflow import settings as dataflow
+from pipelines.options import command_line
+from pipelines.options.evaluate_options import EvaluateRun, parse
+from pipelines.options.scored_inputs import check_columns, lineage, score_patterns, score_range
+from pipelines.report.page import REPORT, write_report
+from pipelines.report.png_plots import PLOTS
+from pipelines.running.run_graph import running
+from transforms.accounts.shard_account import SUCCESS
 from transforms.errors import UserError
-from transforms.evaluating import EvaluateShards, Evaluation, EvaluationSettings
-from transforms.ledger import SUCCESS
-from transforms.pairs import PairColumns
-from transforms.publishing import publish_folder
-from transforms.reading_priors import CountSentences
-from transforms.results import results
-from transforms.scored_rows import ScoredColumns
-from transforms.shards import Shard, plan_shards
+from transforms.evaluation.evaluate_shards import EvaluateShards, Evaluation, EvaluationSettings
+from transforms.evaluation.metrics_json import results
+from transforms.evaluation.sentence_priors import CountSentences
+from transforms.input.shards import Shard, plan_shards
+from transforms.storage import files
+from transforms.storage.publishing import publish_folder
 
 METRICS = "metrics.json"
 PACKAGES = ("apache-beam", "pyarrow", "numpy")
-EXAMPLE = "python -m pipelines.evaluate --input scores --label_column label --output report"
-
-
-@dataclass(frozen=True)
-class EvaluateRun:
-    """All that an evaluation was asked for."""
-
-    inputs: tuple[str, ...]
-    output: str
-    columns: ScoredColumns = field(default_factory=ScoredColumns)
-    bundle: str | None = None
-    examples: str | None = None
-    train_inputs: tuple[str, ...] = ()
-    train_columns: PairColumns = field(default_factory=lambda: PairColumns(label="label"))
-    worst: int = 20
-    resamples: int = RESAMPLES
-    shard_rows: int = options.DEFAULT_SHARD_ROWS
-    overwrite: bool = False
-    beam_flags: tuple[str, ...] = ()
-
-    def paths(self) -> list[str]:
-        """Every path that workers use."""
-        named = filter(None, [self.bundle, self.examples])
-        return [*self.inputs, *self.train_inputs, self.output, *named]
-
-    def decides(self) -> dict[str, Any]:
-        """The options that decide what the report says."""
-        return {key: one for key, one in asdict(self).items() if key != "beam_flags"}
 
 
 def run(argv: Sequence[str] | None = None) -> dict[str, Any]:
@@ -89,7 +53,7 @@ def evaluate(asked: EvaluateRun) -> dict[str, Any]:
         RunError: the run failed; nothing appears under --output.
     """
     started = time.time()
-    beam_options = options.beam_options(asked.beam_flags)
+    beam_options = command_line.beam_options(asked.beam_flags)
     dataflow.configure(beam_options, step="evaluate", paths=asked.paths())
     check_output(asked.output, overwrite=asked.overwrite)
     shards = plan_shards(
@@ -103,7 +67,7 @@ def evaluate(asked: EvaluateRun) -> dict[str, Any]:
         )
     print(f"{sum(shard.rows for shard in shards):,} scored pairs to judge", flush=True)
     decides = [asked.decides(), *(shard.fingerprint for shard in [*shards, *train_shards])]
-    if dataflow_jobs.adopt(beam_options, step="evaluate", output=asked.output, decides=decides):
+    if jobs.adopt(beam_options, step="evaluate", output=asked.output, decides=decides):
         return tell_result(asked.output)
     settings = EvaluationSettings(asked.columns, score_range(shards, asked.columns), asked.worst)
     write = WriteEvaluation(asked, started, lineage(asked.inputs, asked.bundle, asked.examples))
@@ -217,80 +181,9 @@ def tell_result(output: str) -> dict[str, Any]:
     return found
 
 
-def parse(argv: Sequence[str]) -> EvaluateRun:
-    """Flags → what the run was asked for.
-
-    Raises:
-        UserError: the flags contradict one another.
-    """
-    parser = options.parser("evaluate", (__doc__ or "").splitlines()[0], EXAMPLE)
-    add_flags(parser)
-    args, beam_flags = parser.parse_known_args(argv)
-    pairs = options.columns(args)
-    bundle = find_bundle(args.model, args.input)
-    return EvaluateRun(
-        inputs=tuple(args.input),
-        output=args.output.rstrip("/"),
-        columns=find_columns(args, pairs, bundle),
-        bundle=bundle,
-        examples=args.examples.rstrip("/") if args.examples else None,
-        train_inputs=tuple(args.train_input or ()),
-        train_columns=PairColumns(*pairs.sides, args.train_label_column or args.label_column),
-        worst=0 if args.redact else args.worst,
-        resamples=args.resamples,
-        shard_rows=args.shard_rows,
-        overwrite=args.overwrite,
-        beam_flags=tuple(beam_flags),
-    )
-
-
-def add_flags(parser: argparse.ArgumentParser) -> None:
-    """Adds the flags of evaluation."""
-    reading = parser.add_argument_group("input")
-    reading.add_argument(
-        "--input",
-        nargs="+",
-        action="extend",
-        required=True,
-        metavar="DIR",
-        help="--output of pipelines.score, or Parquet files of scores; patterns in quotes",
-    )
-    for name, default, what in (
-        ("sentence1_column", "sentence1", "first sentence"),
-        ("sentence2_column", "sentence2", "second sentence"),
-        ("label_column", "label", "the true label"),
-        ("similarity_column", "similarity", "similarity"),
-        ("similarity_label_column", "similarity_label", "label that scoring gave"),
-    ):
-        reading.add_argument(f"--{name}", default=default, help=what)
-    reading.add_argument(
-        "--threshold", type=float, help="label 1 from this similarity on, not as scoring said"
-    )
-    reading.add_argument("--shard_rows", type=options.positive, default=options.DEFAULT_SHARD_ROWS)
-    meaning = parser.add_argument_group(
-        "meaning", "what is not given, the bundle of the scores says"
-    )
-    meaning.add_argument("--model", metavar="BUNDLE", help="the bundle that scored")
-    meaning.add_argument("--task", choices=("binary", "regression", "classes"))
-    meaning.add_argument("--classes", nargs="+", help="class names, the similar one last")
-    meaning.add_argument("--label_range", nargs=2, type=float, metavar=("MIN", "MAX"))
-    more = parser.add_argument_group("what to tell")
-    more.add_argument("--output", required=True, metavar="DIR", help="folder to write to")
-    more.add_argument(
-        "--slice_column", nargs="+", action="extend", default=[], help="measure each value apart"
-    )
-    more.add_argument("--train_input", nargs="+", metavar="GLOB", help="pairs it was trained on")
-    more.add_argument("--train_label_column", help="their label (default: --label_column)")
-    more.add_argument("--examples", metavar="DIR", help="examples: tells unknown tokens")
-    more.add_argument("--worst", type=int, default=20, help="mistakes of each kind to show")
-    more.add_argument("--redact", action="store_true", help="show no sentence")
-    more.add_argument("--resamples", type=int, default=RESAMPLES, help="for the intervals")
-    more.add_argument("--overwrite", action="store_true", help="replace a report in --output")
-
-
 def main() -> int:
     """The command line."""
-    return options.run_main(run)
+    return command_line.run_main(run)
 
 
 if __name__ == "__main__":

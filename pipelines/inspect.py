@@ -12,10 +12,11 @@ from typing import Any
 
 import pyarrow.parquet as pq
 
-from pipelines import options
-from transforms import files
+from pipelines.options import command_line
+from transforms.accounts.output_folder import manifest_files
+from transforms.accounts.shard_account import MANIFEST, SUCCESS
 from transforms.errors import UserError
-from transforms.ledger import MANIFEST, SUCCESS, manifest_files
+from transforms.storage import files
 
 EXAMPLE = "python -m pipelines.inspect out/scores"
 _TOLD = {
@@ -39,7 +40,7 @@ _TOLD = {
 
 def run(argv: Sequence[str] | None = None) -> dict[str, Any]:
     """Looks at a folder, prints what it is, and returns it."""
-    parser = options.parser("inspect", (__doc__ or "").splitlines()[0], EXAMPLE)
+    parser = command_line.parser("inspect", (__doc__ or "").splitlines()[0], EXAMPLE)
     parser.epilog = f"Example:\n  {EXAMPLE}"
     parser.add_argument("folder", help="a bundle, examples, scores or a report; local or gs://")
     parser.add_argument("--json", action="store_true", help="print JSON")
@@ -113,7 +114,7 @@ def score_files(folder: str, manifest: dict[str, Any]) -> dict[str, Any]:
 def check_sums(folder: str, kind: str, manifest: dict[str, Any]) -> str:
     """`valid`, or the first file that is not what the manifest says."""
     if kind == "bundle":
-        from model.bundle import verify
+        from model.bundle.loading import verify
 
         try:
             verify(folder)
@@ -159,7 +160,7 @@ def told(value: Any) -> str:
 
 def main() -> int:
     """The command line."""
-    return options.run_main(run)
+    return command_line.run_main(run)
 
 
 if __name__ == "__main__":

@@ -19,31 +19,29 @@ from typing import TYPE_CHECKING, Any
 import apache_beam as beam
 from apache_beam.options.pipeline_options import PipelineOptions, StandardOptions
 
-from model.recipe import Recipe
-from pipelines import dataflow, dataflow_jobs, estimate, options
-from pipelines.preprocess_run import PreprocessRun, parse
-from pipelines.running import running
-from pipelines.steps import show_steps
-from transforms import examples_folder, files
-from transforms.example_counts import add_up
-from transforms.examples import EVAL, PARTS, TRAIN, raw_schema, tensor_adapter_config
-from transforms.ledger import MANIFEST
-from transforms.lock import lock
-from transforms.preprocessing import (
-    COUNTS,
-    INFERRED,
-    HoldOutGroups,
-    InferPairs,
-    ReadPairs,
-    ReadTrainingPairs,
-    StoreExamples,
-)
-from transforms.quiet import import_tensorflow
-from transforms.shards import Shard, plan
-from transforms.wordpieces import read_wordpieces
+from model.recipe.recipe import Recipe
+from pipelines.dataflow import estimate, jobs
+from pipelines.dataflow import settings as dataflow
+from pipelines.options import command_line
+from pipelines.options.preprocess_options import PreprocessRun, parse
+from pipelines.running.progress import show_steps
+from pipelines.running.run_graph import running
+from transforms.accounts.shard_account import MANIFEST
+from transforms.examples import folder
+from transforms.examples.counts import COUNTS, INFERRED, add_up
+from transforms.examples.inferred_pairs import InferPairs
+from transforms.examples.read_pairs import ReadPairs, ReadTrainingPairs
+from transforms.examples.records import EVAL, PARTS, TRAIN, raw_schema, tensor_adapter_config
+from transforms.examples.sentence_groups import HoldOutGroups
+from transforms.examples.store_examples import StoreExamples
+from transforms.input.shards import Shard, plan
+from transforms.quiet_tensorflow import import_tensorflow
+from transforms.storage import files
+from transforms.storage.lock import lock
+from transforms.text.wordpieces import read_wordpieces
 
 if TYPE_CHECKING:
-    from transforms.text import TextFeatures
+    from transforms.text.features import TextFeatures
 
 PACKAGES = ("apache-beam", "pyarrow", "tensorflow", "tensorflow-text", "tensorflow-transform")
 
@@ -61,7 +59,7 @@ def preprocess(asked: PreprocessRun) -> dict[str, Any]:
         RunError: the run failed; nothing appears under --output.
     """
     started = time.time()
-    beam_options = options.beam_options(asked.beam_flags)
+    beam_options = command_line.beam_options(asked.beam_flags)
     dataflow.configure(
         beam_options,
         step="preprocess",
@@ -69,25 +67,25 @@ def preprocess(asked: PreprocessRun) -> dict[str, Any]:
         accelerator=asked.accelerator,
     )
     wordpieces = read_wordpieces(path) if (path := asked.recipe.vocabulary_path) else ()
-    examples_folder.check_free(asked.output, overwrite=asked.overwrite)
+    folder.check_free(asked.output, overwrite=asked.overwrite)
     planned = plan(
         asked.inputs, asked.columns, shard_rows=asked.shard_rows, on_bad_file=asked.on_bad_file
     )
     shards = planned.shards
-    options.tell_left_out(planned.rejected)
+    command_line.tell_left_out(planned.rejected)
     if asked.estimating.wanted:
         return asdict(estimate.tell(asked.estimating, "preprocess", shards, beam_options))
     rows = sum(shard.rows for shard in shards)
     print(f"{rows:,} pairs in {len(shards)} shards to preprocess", flush=True)
     wanted = {"train_shards": asked.train_shards, "eval_shards": asked.eval_shards, **asked.told()}
     decides = [asked.recipe.to_yaml(), wanted, *(shard.fingerprint for shard in shards)]
-    if dataflow_jobs.adopt(beam_options, step="preprocess", output=asked.output, decides=decides):
+    if jobs.adopt(beam_options, step="preprocess", output=asked.output, decides=decides):
         return tell_result(asked.output)
-    staging = examples_folder.staging_folder(asked.output)
+    staging = folder.staging_folder(asked.output)
     busy = f"{asked.output} is being written by another run; wait for it, or choose another folder"
     with lock(f"{staging}.lock", busy=busy), graph_folder(staging, beam_options) as graph:
         files.delete_folder(staging)
-        commit = examples_folder.CommitExamples(
+        commit = folder.CommitExamples(
             staging=staging,
             graph=graph,
             output=asked.output,
@@ -113,7 +111,7 @@ def run_pipeline(
     asked: PreprocessRun,
     wordpieces: tuple[str, ...],
     shards: Sequence[Shard],
-    commit: examples_folder.CommitExamples,
+    commit: folder.CommitExamples,
     beam_options: PipelineOptions,
 ) -> None:
     """The graph: shards → vocabulary; shards and vocabulary → examples → the commit.
@@ -192,7 +190,7 @@ def run_pipeline(
 
 def text_features(recipe: Recipe, wordpieces: tuple[str, ...]) -> TextFeatures:
     """The recipe's way from sentences to ids."""
-    from transforms.text import TextFeatures
+    from transforms.text.features import TextFeatures
 
     text = recipe.text
     return TextFeatures(
@@ -212,7 +210,7 @@ def graph_folder(staging: str, beam_options: PipelineOptions) -> Iterator[str]:
 
     A local run that writes to object storage keeps it on this machine until the commit.
     """
-    local_run = beam_options.view_as(StandardOptions).runner == options.LOCAL_RUNNER
+    local_run = beam_options.view_as(StandardOptions).runner == command_line.LOCAL_RUNNER
     if files.is_local(staging) or not local_run:
         yield staging
         return
@@ -240,7 +238,7 @@ def tell_result(output: str) -> dict[str, Any]:
 
 def main() -> int:
     """The command line."""
-    return options.run_main(run)
+    return command_line.run_main(run)
 
 
 if __name__ == "__main__":

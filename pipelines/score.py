@@ -18,20 +18,24 @@ import pyarrow as pa
 from apache_beam.options.pipeline_options import PipelineOptions
 from apache_beam.utils.shared import Shared
 
-from model.handler import BundleScorer
-from pipelines import dataflow, dataflow_jobs, estimate, options
-from pipelines.progress import show_progress
-from pipelines.running import running
-from pipelines.score_commit import Commit, trained_profile
-from pipelines.score_run import ScoreRun, parse
-from transforms import blocks, drift, files, ledger
-from transforms.embedding_store import EmbeddingStore
-from transforms.encode_once import EncodeOnce, bucket_count
+from model.scoring.bundle_scorer import BundleScorer
+from pipelines.dataflow import estimate, jobs
+from pipelines.dataflow import settings as dataflow
+from pipelines.options import command_line
+from pipelines.options.score_options import ScoreRun, parse
+from pipelines.running.commit_scores import Commit, trained_profile
+from pipelines.running.progress import show_progress
+from pipelines.running.run_graph import running
+from transforms import drift
+from transforms.accounts import blocks, output_folder, shard_account
 from transforms.errors import UserError
-from transforms.lock import lock
+from transforms.input.shards import RejectedFile, Shard, plan
 from transforms.pairs import REJECT_FIELDS
-from transforms.scoring import Scorer, ScoreSettings, ScoreShards
-from transforms.shards import RejectedFile, Shard, plan
+from transforms.scoring.embedding_store import EmbeddingStore
+from transforms.scoring.encode_once import EncodeOnce, bucket_count
+from transforms.scoring.score_shards import Scorer, ScoreSettings, ScoreShards
+from transforms.storage import files
+from transforms.storage.lock import lock
 
 PACKAGES = ("apache-beam", "pyarrow", "tensorflow", "keras")
 
@@ -49,7 +53,7 @@ def score(asked: ScoreRun) -> dict[str, Any]:
         RunError: the run failed; what it finished is kept for the next one.
     """
     started = time.time()
-    beam_options = options.beam_options(asked.beam_flags)
+    beam_options = command_line.beam_options(asked.beam_flags)
     dataflow.configure(
         beam_options, step="score", paths=asked.paths(), accelerator=asked.accelerator
     )
@@ -64,20 +68,20 @@ def score(asked: ScoreRun) -> dict[str, Any]:
         return asdict(estimate.tell(asked.estimating, "score", shards, beam_options))
     check_output(asked, planned.schemas, scorer.fields(bundle))
     encode_once = plan_encoding(asked, bundle, shards)
-    key = ledger.run_key(bundle=bundle["fingerprint"], **asked.decides())
+    key = shard_account.run_key(bundle=bundle["fingerprint"], **asked.decides())
     decides = [key, *(shard.fingerprint for shard in shards)]
-    if dataflow_jobs.adopt(beam_options, step="score", output=asked.output, decides=decides):
+    if jobs.adopt(beam_options, step="score", output=asked.output, decides=decides):
         return tell_result(asked.output)
     busy = f"{asked.output} is being written by another run; wait for it, or choose another folder"
-    with lock(files.join(asked.output, ledger.LOCK), busy=busy):
-        work = ledger.open_output(
+    with lock(files.join(asked.output, output_folder.LOCK), busy=busy):
+        work = output_folder.open_output(
             asked.output, shards, key, overwrite=asked.overwrite, rejected=planned.rejected
         )
         if work.committed:
             print(f"{asked.output} is complete already: same inputs, bundle and options")
-            return ledger.read_manifest(asked.output)
+            return output_folder.read_manifest(asked.output)
         tell_plan(work, planned.rejected)
-        name = ledger.begin(asked.output, shards, key)
+        name = output_folder.begin(asked.output, shards, key)
         settings = ScoreSettings(
             asked.output,
             key,
@@ -119,7 +123,7 @@ def score(asked: ScoreRun) -> dict[str, Any]:
 
 
 def run_pipeline(
-    work: ledger.Work,
+    work: output_folder.Work,
     load_scorer: Callable[[], Scorer],
     settings: ScoreSettings,
     commit: Commit,
@@ -237,9 +241,9 @@ def check_output(asked: ScoreRun, schemas: dict[str, pa.Schema], added: Sequence
                 )
 
 
-def tell_plan(work: ledger.Work, rejected: Sequence[RejectedFile]) -> None:
+def tell_plan(work: output_folder.Work, rejected: Sequence[RejectedFile]) -> None:
     """Says what there is to do, and what is left out."""
-    options.tell_left_out(rejected)
+    command_line.tell_left_out(rejected)
     rows = sum(shard.rows for shard in work.todo)
     kept = f", {len(work.done)} shards done before" if work.done else ""
     print(f"{rows:,} rows in {len(work.todo)} shards to score{kept}", flush=True)
@@ -247,7 +251,7 @@ def tell_plan(work: ledger.Work, rejected: Sequence[RejectedFile]) -> None:
 
 def tell_result(output: str) -> dict[str, Any]:
     """Says what was done and where it lies; returns the manifest."""
-    manifest = ledger.read_manifest(output)
+    manifest = output_folder.read_manifest(output)
     reasons = ", ".join(f"{n:,} {reason}" for reason, n in manifest["rejected_by_reason"].items())
     print(
         f"{manifest['rows_in']:,} rows in = {manifest['rows_scored']:,} scored + "
@@ -255,15 +259,15 @@ def tell_result(output: str) -> dict[str, Any]:
         f"{manifest['sentences_encoded']:,} of {manifest['sentences']:,} sentences encoded; "
         f"{manifest['seconds']:.1f} s, {manifest['pairs_per_second']:,.0f} pairs/s\n"
         f"{drift.told(manifest.get('drift', {}))}\n"
-        f"scores: {output}/*.parquet   manifest: {output}/{ledger.MANIFEST}"
-        + (f"   drift: {output}/{ledger.DRIFT_PAGE}" if manifest.get("drift") else "")
+        f"scores: {output}/*.parquet   manifest: {output}/{shard_account.MANIFEST}"
+        + (f"   drift: {output}/{output_folder.DRIFT_PAGE}" if manifest.get("drift") else "")
     )
     return manifest
 
 
 def main() -> int:
     """The command line."""
-    return options.run_main(run)
+    return command_line.run_main(run)
 
 
 if __name__ == "__main__":

@@ -8,13 +8,13 @@ from __future__ import annotations
 import sys
 from collections.abc import Sequence
 
-from pipelines import options
-from transforms.embedding_store import open_store
+from pipelines.options import command_line
+from transforms.scoring.embedding_store import open_store
 
 
 def run(argv: Sequence[str] | None = None) -> tuple[int, int]:
     """Compacts, and returns how many files there were and are."""
-    parser = options.parser(
+    parser = command_line.parser(
         "store", __doc__.splitlines()[0], "python -m pipelines.store compact embeddings"
     )
     parser.add_argument("action", choices=("compact",), help="what to do")
@@ -27,7 +27,7 @@ def run(argv: Sequence[str] | None = None) -> tuple[int, int]:
 
 def main() -> int:
     """The command line."""
-    return options.run_main(run)
+    return command_line.run_main(run)
 
 
 if __name__ == "__main__":

@@ -13,9 +13,9 @@ import sys
 from collections.abc import Sequence
 from typing import Any
 
-from pipelines import options
-from transforms import files
+from pipelines.options import command_line
 from transforms.errors import UserError
+from transforms.storage import files
 
 STEPS = ("score", "preprocess")
 STEP = "step"
@@ -44,7 +44,12 @@ _IMAGE = {
     "regexes": [r"^[a-z0-9.-]+/[a-zA-Z0-9._/-]+(:[a-zA-Z0-9._-]+|@sha256:[0-9a-f]{64})?$"],
     "paramType": "TEXT",
 }
-_BY_TYPE = {options.positive: _WHOLE, options.fraction: _FRACTION, int: _NUMBER, float: _NUMBER}
+_BY_TYPE = {
+    command_line.positive: _WHOLE,
+    command_line.fraction: _FRACTION,
+    int: _NUMBER,
+    float: _NUMBER,
+}
 
 
 def flags_of(step: str) -> argparse.ArgumentParser:
@@ -107,7 +112,7 @@ def container_spec(step: str, image: str) -> dict[str, Any]:
     }
 
 
-def command_line(parameters: Sequence[str]) -> tuple[str, list[str]]:
+def command_words(parameters: Sequence[str]) -> tuple[str, list[str]]:
     """What the launcher passes on, `--name=value`, as one of our commands wants it.
 
     Returns:
@@ -143,15 +148,15 @@ def launch(argv: Sequence[str] | None = None) -> int:
     """What the image runs: the command that the parameters ask for; returns its exit code."""
 
     def run() -> Any:
-        step, words = command_line(sys.argv[1:] if argv is None else argv)
+        step, words = command_words(sys.argv[1:] if argv is None else argv)
         return importlib.import_module(f"pipelines.{step}").run(words)
 
-    return options.run_main(run)
+    return command_line.run_main(run)
 
 
 def run(argv: Sequence[str] | None = None) -> dict[str, Any]:
     """Writes the template, or its metadata where no image is given."""
-    parser = options.parser("template", (__doc__ or "").splitlines()[0], EXAMPLE)
+    parser = command_line.parser("template", (__doc__ or "").splitlines()[0], EXAMPLE)
     parser.epilog = f"Example:\n  {EXAMPLE}"
     parser.add_argument("step", choices=STEPS, help="the command")
     parser.add_argument("--image", help="the image to start; without it metadata alone is written")
@@ -165,7 +170,7 @@ def run(argv: Sequence[str] | None = None) -> dict[str, Any]:
 
 def main() -> int:
     """The command line."""
-    return options.run_main(run)
+    return command_line.run_main(run)
 
 
 if __name__ == "__main__":

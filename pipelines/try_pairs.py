@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 
-from pipelines import options
+from pipelines.options import command_line
 from transforms.errors import UserError
 
 EXAMPLE = 'python -m pipelines.try bundle "how do I pay?" "where can I pay?"'
@@ -20,14 +20,14 @@ EXAMPLE = 'python -m pipelines.try bundle "how do I pay?" "where can I pay?"'
 
 def run(argv: Sequence[str] | None = None) -> int:
     """Scores, and returns how many pairs."""
-    parser = options.parser("try", (__doc__ or "").splitlines()[0], EXAMPLE)
+    parser = command_line.parser("try", (__doc__ or "").splitlines()[0], EXAMPLE)
     parser.epilog = f"Example:\n  {EXAMPLE}\n\nWithout sentences: a pair a line, parted by a tab."
     parser.add_argument("bundle", help="folder of the bundle, local or gs://")
     parser.add_argument("sentences", nargs="*", help="the two sentences")
     args = parser.parse_args(argv)
     if len(args.sentences) not in (0, 2):
         raise UserError(f"expected two sentences or none, received {len(args.sentences)}")
-    from model.bundle import load
+    from model.bundle.loading import load
 
     bundle = load(args.bundle.rstrip("/"))
     pairs = [tuple(args.sentences)] if args.sentences else read_pairs(sys.stdin)
@@ -71,4 +71,4 @@ def read_pairs(lines: Any) -> Iterator[tuple[str, str]]:
 
 def main() -> int:
     """The command line."""
-    return options.run_main(run)
+    return command_line.run_main(run)

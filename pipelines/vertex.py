@@ -16,9 +16,9 @@ from dataclasses import dataclass
 from importlib.util import find_spec
 from typing import Any
 
-from pipelines import options, train
-from transforms import buckets
+from pipelines.options import command_line, train_options
 from transforms.errors import RunError, UserError
+from transforms.storage import gcs
 
 EXAMPLE = (
     "python -m pipelines.vertex --project my-project --region europe-west4 \\\n"
@@ -84,7 +84,7 @@ def read_job(args: argparse.Namespace, rest: Sequence[str]) -> VertexJob:
                 f"received {folder!r}"
             )
     flags = [f"--{flag}={folder}" for flag, folder in folders.items()] + list(rest)
-    train.parse(flags)
+    train_options.parse(flags)
     wanted = None if args.accelerator == "none" else args.accelerator
     return VertexJob(
         image=args.image,
@@ -152,7 +152,7 @@ def submit(job: VertexJob, *, endpoint: str | None = None) -> str:
             "submitting to Vertex AI needs the package google-cloud-aiplatform; install it with "
             "pip install 'twinbeam[vertex]', or take --dry_run and send the request yourself"
         )
-    credentials = buckets.find_credentials()  # before the client, which takes seconds to import
+    credentials = gcs.find_credentials()  # before the client, which takes seconds to import
     import google.cloud.aiplatform_v1 as aiplatform_v1
     from google.api_core.exceptions import GoogleAPICallError
     from google.auth.exceptions import GoogleAuthError
@@ -185,7 +185,7 @@ def submit(job: VertexJob, *, endpoint: str | None = None) -> str:
 
 
 def _parser() -> argparse.ArgumentParser:
-    parser = options.parser("vertex", __doc__ or "", EXAMPLE)
+    parser = command_line.parser("vertex", __doc__ or "", EXAMPLE)
     parser.epilog = f"Flags that are not listed go to pipelines.train.\n\nExample:\n  {EXAMPLE}"
     parser.add_argument("--examples", required=True, help="gs:// --output of pipelines.preprocess")
     parser.add_argument("--output", required=True, help="gs:// folder of the bundle")
@@ -198,20 +198,29 @@ def _parser() -> argparse.ArgumentParser:
     job.add_argument("--image", required=True, help="the scoring worker's image, with CUDA")
     job.add_argument("--name", default=VertexJob.name, help="what the job is called")
     job.add_argument(
-        "--workers", type=options.positive, default=1, help="machines: the chief and the others"
+        "--workers",
+        type=command_line.positive,
+        default=1,
+        help="machines: the chief and the others",
     )
     job.add_argument("--machine", default=VertexJob.machine, help="machine type of each")
     job.add_argument(
         "--accelerator", default=VertexJob.accelerator, help="GPUs of each machine, or none"
     )
     job.add_argument(
-        "--accelerators", type=options.positive, default=1, help="how many of them in each machine"
+        "--accelerators",
+        type=command_line.positive,
+        default=1,
+        help="how many of them in each machine",
     )
     job.add_argument(
-        "--boot_disk_gb", type=options.positive, default=100, help="holds image and examples"
+        "--boot_disk_gb", type=command_line.positive, default=100, help="holds image and examples"
     )
     job.add_argument(
-        "--max_hours", type=options.positive, default=24, help="the job is cancelled after them"
+        "--max_hours",
+        type=command_line.positive,
+        default=24,
+        help="the job is cancelled after them",
     )
     job.add_argument("--spot", action="store_true", help="cheaper machines that may be taken away")
     job.add_argument("--service_account", help="as whom the job reads and writes the buckets")
@@ -222,7 +231,7 @@ def _parser() -> argparse.ArgumentParser:
 
 def main() -> int:
     """Exit code 0 submitted, 2 wrong use, 1 refused."""
-    return options.run_main(run)
+    return command_line.run_main(run)
 
 
 if __name__ == "__main__":

@@ -10,8 +10,9 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
-from model.handler import ScoreOptions
-from pipelines import options, score
+from model.scoring.bundle_scorer import ScoreOptions
+from pipelines import score
+from pipelines.options import command_line
 
 FIELDS = (pa.field("similarity", pa.float32()), pa.field("similarity_label", pa.int64()))
 
@@ -29,10 +30,10 @@ class EqualScorer:
 
 @dataclass(frozen=True)
 class EqualBundle:
-    """In place of `model.handler.BundleScorer`; the bundle's path is its fingerprint."""
+    """In place of `BundleScorer`; the bundle's path is its fingerprint."""
 
     bundle: str
-    options: ScoreOptions = field(default_factory=ScoreOptions)
+    command_line: ScoreOptions = field(default_factory=ScoreOptions)
 
     def verify(self) -> dict[str, object]:
         return {"fingerprint": self.bundle, "dimensions": 2}
@@ -54,7 +55,7 @@ def run_score(inputs: str | Path, output: str | Path, *flags: str, model: str = 
 
 def exit_code(inputs: str | Path, output: str | Path, *flags: str, model: str = "bundle") -> int:
     """The exit code of the command; its one line goes to stderr."""
-    return options.run_main(lambda: run_score(inputs, output, *flags, model=model))
+    return command_line.run_main(lambda: run_score(inputs, output, *flags, model=model))
 
 
 def pairs(count: int, **more: Sequence) -> pa.Table:

@@ -7,7 +7,7 @@ import pytest
 
 from benchmarks.quality import baseline, held_out, measure, pairs, recipe_of, rows_of
 from benchmarks.quality_jobs import GAIN, JOBS, Job
-from model.recipe import load_recipe, read_recipe
+from model.recipe.reading import load_recipe, read_recipe
 
 
 def table(*rows: tuple) -> pd.DataFrame:

@@ -16,10 +16,11 @@ from requests.adapters import HTTPAdapter
 from pipelines import convert, score
 from tests.cloud.fakes import FakeCloud
 from tests.scoring_kit import EqualBundle, EqualScorer, exit_code, pairs, run_score, write
-from transforms import buckets, files, ledger
+from transforms.accounts import commit, shard_account
+from transforms.accounts.shard_writer import ShardWriter
 from transforms.errors import RunError, UserError
-from transforms.publishing import publish_folder
-from transforms.writing import ShardWriter
+from transforms.storage import files, gcs
+from transforms.storage.publishing import publish_folder
 
 ROWS = 3000
 MANY_GROUPS = {"row_group_size": 250, "compression": "none"}
@@ -108,8 +109,8 @@ def test_the_footer_is_all_that_planning_reads(cloud: FakeCloud, bucket: str, tm
     path = write(tmp_path / "big.parquet", big, row_group_size=4000, compression="none")
     cloud.write(f"{bucket}/big.parquet", path.read_bytes())
     cloud.storage.calls.clear()
+    from transforms.input.shards import plan_shards, read_shard
     from transforms.pairs import PairColumns
-    from transforms.shards import plan_shards, read_shard
 
     shards = plan_shards([f"{bucket}/big.parquet"], PairColumns(), shard_rows=4000)
     sent = sum(call.sent for call in cloud.calls("GET", "big.parquet"))
@@ -126,7 +127,7 @@ def test_the_footer_is_all_that_planning_reads(cloud: FakeCloud, bucket: str, tm
 def test_a_large_file_goes_up_in_chunks_that_can_be_resumed(
     cloud: FakeCloud, bucket: str, monkeypatch: pytest.MonkeyPatch
 ):
-    monkeypatch.setattr(buckets, "_CHUNK", 1 << 18)
+    monkeypatch.setattr(gcs, "_CHUNK", 1 << 18)
     content = bytes(range(256)) * 4096
     with cloud.storage.failing(0.3):
         hidden, file = files.create_hidden(bucket, "large")
@@ -144,7 +145,7 @@ def test_a_large_file_goes_up_in_chunks_that_can_be_resumed(
 def test_a_half_written_shard_is_seen_under_no_name(
     cloud: FakeCloud, bucket: str, monkeypatch: pytest.MonkeyPatch
 ):
-    monkeypatch.setattr(buckets, "_CHUNK", 1 << 18)
+    monkeypatch.setattr(gcs, "_CHUNK", 1 << 18)
     table = pairs(40_000)
     with (
         pytest.raises(KeyError),
@@ -220,10 +221,10 @@ def test_of_two_runs_on_one_folder_the_later_commits(
     assert json.loads(cloud.read(f"{uploaded}/out/manifest.json")) == later
 
 
-def accounts_in(cloud: FakeCloud, output: str) -> dict[str, ledger.ShardAccount]:
+def accounts_in(cloud: FakeCloud, output: str) -> dict[str, shard_account.ShardAccount]:
     ending = ".parquet.json"
     names = [name for name in cloud.names(f"{output}/_shards") if name.endswith(ending)]
-    found = [ledger.read_account(output, name.removesuffix(".json")) for name in names]
+    found = [shard_account.read_account(output, name.removesuffix(".json")) for name in names]
     return {account.shard["name"]: account for account in found}
 
 
@@ -232,10 +233,10 @@ def test_a_step_that_a_runner_does_twice_commits_once(cloud: FakeCloud, uploaded
     accounts = accounts_in(cloud, f"{uploaded}/out")
     how = {"expected": list(accounts), "header": {"seconds": 1e9}, "max_reject_fraction": 1.0}
 
-    again = ledger.commit(f"{uploaded}/out", accounts.values(), **how, run=manifest["run"])
+    again = commit.commit(f"{uploaded}/out", accounts.values(), **how, run=manifest["run"])
     assert again == manifest
     with pytest.raises(RunError, match="taken over"):
-        ledger.commit(f"{uploaded}/out", accounts.values(), **how, run="another")
+        commit.commit(f"{uploaded}/out", accounts.values(), **how, run="another")
 
 
 def test_of_two_runs_that_pass_every_check_at_once_one_commits(
@@ -245,13 +246,13 @@ def test_of_two_runs_that_pass_every_check_at_once_one_commits(
     score_in(uploaded)
     output = f"{uploaded}/out"
     accounts = accounts_in(cloud, output)
-    files.delete([f"{output}/{name}" for name in (ledger.MANIFEST, ledger.SUCCESS)])
+    files.delete([f"{output}/{name}" for name in (shard_account.MANIFEST, shard_account.SUCCESS)])
     cloud.storage.calls.clear()
-    monkeypatch.setattr(ledger, "_begun", lambda _: threading.current_thread().name)
+    monkeypatch.setattr(shard_account, "_begun", lambda _: threading.current_thread().name)
     create, start = files.create_bytes, threading.Barrier(2)
 
     def together(path: str, content: bytes) -> None:
-        if path.endswith(ledger.MANIFEST):
+        if path.endswith(shard_account.MANIFEST):
             start.wait(60)
         create(path, content)
 
@@ -262,7 +263,7 @@ def test_of_two_runs_that_pass_every_check_at_once_one_commits(
         run = threading.current_thread().name
         how = {"expected": list(accounts), "header": {}, "max_reject_fraction": 1.0, "run": run}
         try:
-            ends[run] = ledger.commit(output, accounts.values(), **how)
+            ends[run] = commit.commit(output, accounts.values(), **how)
         except RunError as error:
             ends[run] = str(error)
 
@@ -312,7 +313,7 @@ def test_text_in_a_bucket_becomes_parquet_there(cloud: FakeCloud, bucket: str):
 
 
 def test_patterns_match_as_on_a_disk(cloud: FakeCloud, bucket: str):
-    from transforms.finding import find
+    from transforms.input.input_files import find
 
     for name in ("b.parquet", "a.parquet", "deep/er/c.parquet", "a[1].parquet"):
         cloud.write(f"{bucket}/{name}", b"x")
@@ -349,7 +350,7 @@ def test_a_store_that_cannot_be_reached_is_told_with_the_cause(
     from google.cloud.storage.retry import DEFAULT_RETRY
 
     hurried = DEFAULT_RETRY.with_delay(initial=0.01).with_timeout(0.1)
-    monkeypatch.setattr(buckets, "_retry", lambda: hurried)
+    monkeypatch.setattr(gcs, "_retry", lambda: hurried)
     with cloud.storage.failing(1.0), pytest.raises(RunError) as told:
         files.write_bytes(f"{bucket}/never", b"x")
     assert "the bucket does not answer: " in str(told.value)

@@ -14,8 +14,8 @@ from pathlib import Path
 
 import pytest
 
-from transforms import buckets
 from transforms.errors import UserError
+from transforms.storage import gcs
 
 ROOT = Path(__file__).resolve().parent.parent.parent
 SECONDS = 5.0
@@ -61,15 +61,15 @@ def test_the_search_ends_soon_with_what_to_do(
     lose_credentials(monkeypatch, tmp_path, silence)
     started = time.monotonic()
     with pytest.raises(UserError, match="gcloud auth application-default login"):
-        buckets.find_credentials()
-    assert time.monotonic() - started < buckets.CREDENTIALS_SECONDS + 1
+        gcs.find_credentials()
+    assert time.monotonic() - started < gcs.CREDENTIALS_SECONDS + 1
 
 
 def test_a_file_that_holds_none_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     lose_credentials(monkeypatch, tmp_path, "127.0.0.1:1")
     monkeypatch.setenv("GOOGLE_APPLICATION_CREDENTIALS", str(tmp_path / "none.json"))
     with pytest.raises(UserError, match=r"none\.json"):
-        buckets.find_credentials()
+        gcs.find_credentials()
 
 
 def test_what_gcloud_left_is_taken_however_long_gcloud_thinks(
@@ -77,7 +77,7 @@ def test_what_gcloud_left_is_taken_however_long_gcloud_thinks(
 ):
     """The library asks gcloud for a project, which takes seconds when it starts cold."""
     lose_credentials(monkeypatch, tmp_path, silence)
-    monkeypatch.setattr(buckets, "CREDENTIALS_SECONDS", 0.01)
+    monkeypatch.setattr(gcs, "CREDENTIALS_SECONDS", 0.01)
     told = {"type": "authorized_user", "client_id": "i", "client_secret": "s", "refresh_token": "t"}
     left = tmp_path / "gcloud" / "application_default_credentials.json"
     left.parent.mkdir()
@@ -88,7 +88,7 @@ def test_what_gcloud_left_is_taken_however_long_gcloud_thinks(
     slow.chmod(0o755)
     monkeypatch.setenv("PATH", f"{slow.parent}:{os.environ['PATH']}")
 
-    assert buckets.find_credentials().refresh_token == "t"
+    assert gcs.find_credentials().refresh_token == "t"
 
 
 IN_BUCKETS = ["--input", "gs://bkt/in/*.parquet", "--output", "gs://bkt/out"]

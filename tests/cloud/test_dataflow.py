@@ -16,7 +16,10 @@ from apache_beam.options.pipeline_options_validator import PipelineOptionsValida
 from apache_beam.portability.api import beam_runner_api_pb2
 from apache_beam.runners.dataflow import dataflow_runner
 
-from pipelines import dataflow, dataflow_jobs, options, score
+from pipelines import score
+from pipelines.dataflow import jobs
+from pipelines.dataflow import settings as dataflow
+from pipelines.options import command_line
 from tests.cloud.dataflow_service import CANCELLED, DONE, FAILED, PENDING, RUNNING
 from tests.cloud.fakes import BUCKET, PROJECT, REGION, FakeCloud
 from tests.scoring_kit import EqualBundle, pairs, write
@@ -189,9 +192,9 @@ def test_a_job_submitted_elsewhere_at_the_same_moment_is_adopted(
 ):
     submit(cloud, inputs)
     cloud.dataflow.jobs[0].states = [RUNNING, RUNNING, RUNNING, DONE]
-    asked = dataflow_jobs._active_jobs
+    asked = jobs._active_jobs
     answers = iter([lambda _: [], asked])  # at the first look it is not there yet
-    monkeypatch.setattr(dataflow_jobs, "_active_jobs", lambda options: next(answers)(options))
+    monkeypatch.setattr(jobs, "_active_jobs", lambda options: next(answers)(options))
     with pytest.raises(UserError, match=r"has no manifest\.json"):
         score.run(flags(cloud, inputs))
 
@@ -218,7 +221,7 @@ def test_a_job_that_does_not_end_well_ends_the_command_with_one_line(
 ):
     cloud.dataflow.states, cloud.dataflow.error = states, message
 
-    assert options.run_main(lambda: score.run(flags(cloud, inputs))) == 1
+    assert command_line.run_main(lambda: score.run(flags(cloud, inputs))) == 1
     lines = capsys.readouterr().err.strip().splitlines()
     assert told in lines[-1] and lines[-1].startswith("twinbeam: ")
 
@@ -251,7 +254,7 @@ BASE = ["--runner=DataflowRunner", "--project=my-project", "--region=europe-west
 
 
 def configured(*more: str, paths=("gs://bkt/x",), accelerator=None, base=BASE) -> PipelineOptions:
-    found = options.beam_options([*base, *more])
+    found = command_line.beam_options([*base, *more])
     dataflow.configure(found, step="score", paths=paths, accelerator=accelerator)
     return found
 
@@ -296,7 +299,7 @@ def test_what_cannot_work_is_told_before_anything_is_read(emulated, more, how, t
 
 def test_beams_own_checks_pass_on_what_we_fill_in(emulated):
     found = configured("--temp_location=gs://bkt/t", accelerator="nvidia-l4:1")
-    dataflow_jobs.name_job(found, step="score", output="gs://bkt/out", decides=["key"])
+    jobs.name_job(found, step="score", output="gs://bkt/out", decides=["key"])
 
     # A runner of its own, and no endpoint on localhost, which would turn the checks off.
     validator = PipelineOptionsValidator(found, dataflow_runner.DataflowRunner())
@@ -307,7 +310,7 @@ def test_beams_own_checks_pass_on_what_we_fill_in(emulated):
 def test_a_name_follows_from_the_work_and_is_valid(emulated):
     def name(output: str, decides: object, *more: str) -> str:
         found = configured("--temp_location=gs://bkt/t", *more)
-        return dataflow_jobs.name_job(found, step="preprocess", output=output, decides=decides)
+        return jobs.name_job(found, step="preprocess", output=output, decides=decides)
 
     one = name("gs://bkt/out", ["key", 1])
     assert one == name("gs://bkt/out", ["key", 1])

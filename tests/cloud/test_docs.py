@@ -9,7 +9,9 @@ from pathlib import Path
 
 import pytest
 
-from pipelines import dataflow, options, preprocess, score
+from pipelines import preprocess, score
+from pipelines.dataflow import settings as dataflow
+from pipelines.options import command_line
 
 ROOT = Path(__file__).resolve().parent.parent.parent
 DOC = (ROOT / "docs" / "gcp.md").read_text(encoding="utf-8")
@@ -43,7 +45,7 @@ def test_the_flags_are_what_the_commands_take(number: str, module):
     asked = module.parse(words)
 
     assert asked.inputs[0].startswith("gs://my-bucket/") and asked.output.startswith("gs://")
-    found = options.beam_options(asked.beam_flags).get_all_options()
+    found = command_line.beam_options(asked.beam_flags).get_all_options()
     assert found["runner"] == dataflow.RUNNER and found["max_num_workers"] == 10
     assert found["service_account_email"].startswith("twinbeam-worker@my-project.")
 

@@ -12,16 +12,9 @@ from pathlib import Path
 import pyarrow.parquet as pq
 import pytest
 
-from model.examples import open_examples
-from pipelines import (
-    calibrate,
-    evaluate,
-    inspect,
-    options,
-    preprocess,
-    score,
-    train,
-)
+from model.dataset.examples import open_examples
+from pipelines import calibrate, evaluate, inspect, preprocess, score, train
+from pipelines.options import command_line
 from tests.cloud.fakes import BUCKET, PROJECT, REGION, FakeCloud
 from tests.cloud.tls import tls_proxy
 from tests.e2e.conftest import RECIPE, pairs
@@ -235,7 +228,7 @@ def test_an_error_of_a_worker_comes_back_as_its_one_line(
     cloud.dataflow.execute = True
     flags = [*dataflow_flags(cloud, "scores-refused"), "--max_drift=-1"]
 
-    assert options.run_main(lambda: score.run(flags)) == 1
+    assert command_line.run_main(lambda: score.run(flags)) == 1
     error = capsys.readouterr().err
     assert "more than --max_drift -1" in error.splitlines()[-1]
     assert "_SUCCESS" not in cloud.names(f"{BASE}/scores-refused")

@@ -14,7 +14,7 @@ from pathlib import Path
 
 import pytest
 
-from model import bundle
+from model.bundle import export
 from pipelines import template
 from tests.cloud.fakes import PROJECT, REGION, FakeCloud
 from tests.scoring_kit import pairs, write
@@ -127,7 +127,7 @@ def test_the_defaults_pass_their_own_regexes():
 
 
 def test_parameters_become_the_commands_flags():
-    step, words = template.command_line(
+    step, words = template.command_words(
         ["--step=score", "--input=gs://b/1 gs://b/2", "--overwrite=true", "--redact=false",
          "--model=gs://b/m", "--runner=DataflowRunner", "--job_name=x"]
     )  # fmt: skip
@@ -136,9 +136,9 @@ def test_parameters_become_the_commands_flags():
         "--input", "gs://b/1", "gs://b/2", "--overwrite", "--no-redact", "--model=gs://b/m",
         "--runner=DataflowRunner", "--job_name=x",
     ]  # fmt: skip
-    assert template.command_line(["--step=score", "--overwrite=false"])[1] == []
+    assert template.command_words(["--step=score", "--overwrite=false"])[1] == []
     with pytest.raises(UserError, match="none of score, preprocess"):
-        template.command_line(["--step=train"])
+        template.command_words(["--step=train"])
 
 
 def test_the_template_file_is_what_the_service_reads(cloud: FakeCloud, bucket: str):
@@ -170,7 +170,7 @@ def test_what_the_image_holds_launches_a_job_as_the_launcher_would(
     cloud.write(f"{bucket}/in/a.parquet", local.read_bytes())
     (tmp_path / "model").mkdir()
     (tmp_path / "model" / "weights").write_bytes(b"not opened by a launcher")
-    bundle.publish(tmp_path / "model", f"{bucket}/bundle", {"dimensions": 2, "versions": {}})
+    export.publish(tmp_path / "model", f"{bucket}/bundle", {"dimensions": 2, "versions": {}})
     image = "europe-docker.pkg.dev/p/twinbeam/worker:1"
     done = subprocess.run(
         [sys.executable, str(started), "--step=score", f"--input={bucket}/in/*.parquet",

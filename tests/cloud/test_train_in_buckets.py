@@ -9,13 +9,13 @@ import signal
 import numpy as np
 import pytest
 
-from model.checkpoint_folder import LATEST
-from model.checkpoints import Progress
-from model.examples import open_examples
+from model.dataset.examples import open_examples
+from model.training.checkpoints import LATEST, Progress
+from model.training.train import TrainRun
 from pipelines import train as command
-from tests.model.test_checkpoints import checkpoints, trained, values
-from tests.model.test_fitting import Silent, recipe, train
 from tests.model.tiny_examples import write_examples
+from tests.model.training.test_checkpoints import checkpoints, trained, values
+from tests.model.training.test_fitting import Silent, recipe, train
 from transforms.errors import RunError, UserError
 
 
@@ -82,7 +82,7 @@ def half_a_bundle(cloud, bucket):
 
 
 def asked(output, **more):
-    return command.TrainRun(examples="gs://none/e", output=output, **more)
+    return TrainRun(examples="gs://none/e", output=output, **more)
 
 
 def test_a_run_that_died_while_it_published_may_publish_again(half_a_bundle, bucket):
@@ -98,7 +98,7 @@ def test_what_else_lies_there_is_never_replaced(cloud, half_a_bundle, bucket):
 
 
 def test_a_json_line_an_epoch_in_a_bucket(cloud, bucket, folder):
-    from model.reporter import Reporter
+    from model.training.reporter import Reporter
 
     for first in (1, 3):  # two runs: the second goes on with the file of the first
         with Reporter(log_json=f"{bucket}/log.jsonl") as reporter:

@@ -11,7 +11,8 @@ from pathlib import Path
 
 import pytest
 
-from pipelines import train, vertex
+from pipelines import vertex
+from pipelines.options import train_options
 
 FLAGS = (
     "--project", "my-project", "--region", "europe-west4", "--image", "registry/worker:gpu",
@@ -101,7 +102,7 @@ def test_the_containers_flags_are_those_of_training(main):
     _, out, _ = main(*FLAGS, "--epochs", "4", "--tensorboard", "gs://b/logs", "--dry_run")
     job = as_proto(json.loads(out)["customJob"])
     (pool,) = job.job_spec.worker_pool_specs  # one machine: the chief alone
-    asked = train.parse(list(pool.container_spec.args))
+    asked = train_options.parse(list(pool.container_spec.args))
     assert asked.examples == "gs://b/examples" and asked.output == "gs://b/bundle"
     assert asked.checkpoints == "gs://b/bundle-checkpoints"  # so that a restart goes on
     assert (asked.epochs, asked.tensorboard) == (4, "gs://b/logs")

@@ -10,8 +10,8 @@ import kubernetes_validate
 import pytest
 import yaml
 
-from model.strategy import read_cluster
-from pipelines import train
+from model.training.strategy import read_cluster
+from pipelines.options import train_options
 
 MANIFEST = Path(__file__).resolve().parents[2] / "deploy/kubernetes/train.yaml"
 
@@ -106,7 +106,7 @@ def test_a_gpu_is_asked_for(pod):
 def test_the_arguments_are_those_of_training(started):
     _, _, arguments = started(1)
     assert arguments[:2] == ["-m", "pipelines.train"]
-    asked = train.parse(arguments[2:])
+    asked = train_options.parse(arguments[2:])
     assert asked.checkpoints and asked.checkpoint_minutes == 5
 
 

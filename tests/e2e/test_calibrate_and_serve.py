@@ -14,7 +14,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from model import bundle
+from model.bundle import loading
 from pipelines import calibrate, evaluate, inspect, score, try_pairs
 from transforms.errors import UserError
 
@@ -52,7 +52,7 @@ def test_a_calibrated_bundle_scores_calibrated_and_keeps_its_labels(
     pairs = str(tiny.folder / "labelled.parquet")
     score.run(["--input", pairs, "--model", fresh, "--output", str(tmp_path / "scores")])
     old, new = scored(scores), scored(str(tmp_path / "scores"))
-    told = bundle.verify(fresh)["calibration"]
+    told = loading.verify(fresh)["calibration"]
     before = old["similarity"].to_numpy().astype(float).clip(1e-6, 1 - 1e-6)
     odds = np.log(before / (1 - before))
     expected = 1 / (1 + np.exp(-(told["slope"] * odds + told["offset"])))
@@ -63,7 +63,7 @@ def test_a_calibrated_bundle_scores_calibrated_and_keeps_its_labels(
 
 
 def test_a_calibrated_bundle_is_symmetric(fresh: str):
-    opened = bundle.load(fresh)
+    opened = loading.load(fresh)
     left = np.array(["refund please", "快递在哪里"], object)
     right = np.array(["where is my invoice?", "help"], object)
     there, back = opened.score(left, right), opened.score(right, left)
@@ -145,7 +145,7 @@ def test_tensorflow_serving_can_take_it_as_it_is(tiny: SimpleNamespace, fresh: s
     assert told.count("shape: (-1)") == 4
     similarity = re.search(r"similarity:\s*\[([^\]]*)\]", answered)[1].split()
     label = re.search(r"label:\s*\[([^\]]*)\]", answered)[1].split()
-    opened = bundle.load(folder)
+    opened = loading.load(folder)
     expected = opened.score(
         np.array(["where is my refund?", "help"], object), np.array(["refund!", "help"], object)
     )
@@ -157,4 +157,4 @@ def test_metrics_of_a_calibrated_bundle_tell_both(fresh: str):
     metrics = json.loads(Path(fresh, "metrics.json").read_text())
 
     assert metrics["calibration"]["method"] == "platt"
-    assert metrics["threshold"] == bundle.verify(fresh)["threshold"]
+    assert metrics["threshold"] == loading.verify(fresh)["threshold"]

@@ -10,7 +10,7 @@ import pytest
 import tensorflow as tf
 import yaml
 
-from model.recipe import RECIPES, load_recipe, recipe_names
+from model.recipe.reading import RECIPES, load_recipe, recipe_names
 from pipelines import preprocess, score, train
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(900)]

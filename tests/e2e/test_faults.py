@@ -26,8 +26,10 @@ from tests.scoring_kit import (
     run_score,
     write,
 )
-from transforms import ledger, lock, shards
+from transforms.accounts import output_folder, shard_account
 from transforms.errors import RunError
+from transforms.input import shards
+from transforms.storage import lock
 
 ROOT = Path(__file__).parents[2]
 KILLS, BLOCKS = 100, 10
@@ -249,8 +251,8 @@ def test_input_that_changes_between_planning_and_reading(
     tmp_path, with_model, monkeypatch, capsys, happens, message
 ):
     source = write(tmp_path / "in.parquet", pairs(300), write_page_checksum=True)
-    begin = ledger.begin
-    monkeypatch.setattr(ledger, "begin", lambda *given: (begin(*given), happens(source)))
+    begin = output_folder.begin
+    monkeypatch.setattr(shard_account, "begin", lambda *given: (begin(*given), happens(source)))
     assert exit_code(source, tmp_path / "out") == 1
     line = capsys.readouterr().err
     assert line.startswith(f"twinbeam: {source}") and message in line and line.count("\n") == 1
@@ -327,10 +329,10 @@ def test_two_runs_at_once(tmp_path, with_model, capsys):
 
 def test_a_lock_file_of_a_dead_run_does_not_hold_the_next_one_up(tmp_path, with_model):
     (tmp_path / "out").mkdir()
-    (tmp_path / "out" / ledger.LOCK).touch()
+    (tmp_path / "out" / output_folder.LOCK).touch()
     source = write(tmp_path / "in.parquet", pairs(3))
     assert run_score(source, tmp_path / "out")["rows_scored"] == 3
-    assert not (tmp_path / "out" / ledger.LOCK).exists()
+    assert not (tmp_path / "out" / output_folder.LOCK).exists()
 
 
 def test_the_lock_is_not_fooled_by_a_file_that_its_last_holder_deletes(tmp_path, monkeypatch):

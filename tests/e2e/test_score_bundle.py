@@ -16,9 +16,9 @@ import tensorflow as tf
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from model.bundle import load
-from model.recipe import load_recipe
-from model.siamese import build_siamese
+from model.bundle.loading import load
+from model.network.siamese import build_siamese
+from model.recipe.reading import load_recipe
 from pipelines import score
 
 

@@ -19,19 +19,20 @@ import yaml
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from model import bundle, recipe
+from model.bundle import export, loading
+from model.recipe import reading
 from pipelines import score
 from tests.scoring_kit import EqualBundle, pairs, run_score, write
-from transforms import ledger
+from transforms.accounts import output_folder
 from transforms.errors import UserError
-from transforms.footers import checked_footer
+from transforms.input.footers import checked_footer
 from transforms.pairs import PairColumns
 
 ROOT = Path(__file__).parents[2]
 OURS = [
     path for name in ("pipelines", "transforms", "model") for path in (ROOT / name).glob("*.py")
 ]
-RECIPE = (ROOT / "recipes" / "char-bilstm-manhattan.yaml").read_text()
+RECIPE = (ROOT / "model/recipe/builtin" / "char-bilstm-manhattan.yaml").read_text()
 FUZZ_SECONDS = float(os.environ.get("TWINBEAM_FUZZ_SECONDS", "0"))
 
 pytestmark = pytest.mark.timeout(120 + 2 * FUZZ_SECONDS)
@@ -45,7 +46,7 @@ def sealed(tmp_path) -> Path:
     (local / "saved_model" / "saved_model.pb").write_bytes(bytes(range(256)))
     (local / "saved_model" / "variables" / "variables.index").write_bytes(b"noise")
     (local / "recipe.yaml").write_text(RECIPE)
-    bundle.publish(local, str(tmp_path / "bundle"), {"dimensions": 2, "versions": {}})
+    export.publish(local, str(tmp_path / "bundle"), {"dimensions": 2, "versions": {}})
     return tmp_path / "bundle"
 
 
@@ -74,7 +75,7 @@ def test_a_changed_bundle_is_refused_before_tensorflow_is_imported(sealed, tmp_p
 
 def test_one_byte_anywhere_is_noticed(sealed):
     """Every byte of the manifest, and bytes all over the other files, each flipped in turn."""
-    bundle.verify(str(sealed))
+    loading.verify(str(sealed))
     tried = 0
     for path in sorted(p for p in sealed.rglob("*") if p.is_file()):
         content = path.read_bytes()
@@ -84,10 +85,10 @@ def test_one_byte_anywhere_is_noticed(sealed):
             changed[place] ^= 0x01
             path.write_bytes(changed)
             with pytest.raises(UserError):
-                bundle.verify(str(sealed))
+                loading.verify(str(sealed))
             tried += 1
         path.write_bytes(content)
-    bundle.verify(str(sealed))
+    loading.verify(str(sealed))
     assert tried > 400
 
 
@@ -98,7 +99,7 @@ def test_a_file_that_does_not_belong_to_the_bundle_is_refused(sealed, name):
     (sealed / name).parent.mkdir(exist_ok=True)
     (sealed / name).write_bytes(pickle.dumps(print))
     with pytest.raises(UserError, match="does not belong to it"):
-        bundle.verify(str(sealed))
+        loading.verify(str(sealed))
 
 
 @pytest.mark.parametrize("name", ["../outside", "/etc/hostname", "saved_model/../../outside"])
@@ -112,7 +113,7 @@ def test_a_path_out_of_the_folder_is_refused(sealed, name):
     whole = {"fingerprint": sealed_again, **content}
     path.write_text(json.dumps(whole, indent=2, ensure_ascii=False) + "\n")
     with pytest.raises(UserError, match="is missing"):
-        bundle.verify(str(sealed))
+        loading.verify(str(sealed))
 
 
 def test_a_pinned_bundle(sealed, tmp_path, monkeypatch):
@@ -126,7 +127,7 @@ def test_a_pinned_bundle(sealed, tmp_path, monkeypatch):
 
 def test_the_pin_is_the_manifests_fingerprint_and_checked_on_a_real_folder(sealed, tmp_path):
     ended = score_command(sealed, tmp_path, "--model_sha256", "0" * 64)
-    fingerprint = bundle.verify(str(sealed))["fingerprint"]
+    fingerprint = loading.verify(str(sealed))["fingerprint"]
     assert ended.returncode == 2 and f"has the fingerprint {fingerprint}" in ended.stderr
 
 
@@ -144,7 +145,7 @@ def test_the_pin_is_the_manifests_fingerprint_and_checked_on_a_real_folder(seale
 def test_a_recipe_runs_no_code(tmp_path, monkeypatch, text):
     monkeypatch.chdir(tmp_path)
     with pytest.raises(UserError):
-        recipe.read_recipe(text, where="recipe.yaml")
+        reading.read_recipe(text, where="recipe.yaml")
     assert list(tmp_path.iterdir()) == []
 
 
@@ -160,7 +161,7 @@ def test_a_real_bundle_is_opened_without_pickle_or_a_keras_config(tiny, monkeypa
     monkeypatch.setattr(keras.saving, "load_model", never)
     monkeypatch.setattr(keras.saving, "deserialize_keras_object", never)
     monkeypatch.setattr(keras.layers.Lambda, "from_config", never)
-    assert bundle.load(tiny.bundle).dimensions == 8
+    assert loading.load(tiny.bundle).dimensions == 8
 
 
 def test_nothing_of_ours_reads_objects_or_code_from_files():
@@ -269,7 +270,7 @@ def test_fuzz_recipes():
     texts = damaged(RECIPE.encode()) | trees.map(lambda t: yaml.safe_dump(t).encode()) | st.binary()
 
     def check(content):
-        only_our_errors(lambda: recipe.read_recipe(content, where="recipe.yaml"))
+        only_our_errors(lambda: reading.read_recipe(content, where="recipe.yaml"))
 
     for_seconds(texts, check, 150)
 
@@ -282,7 +283,7 @@ def test_fuzz_manifests_of_bundles(sealed):
         path.write_bytes(content)
         if content != whole:
             with pytest.raises(UserError):
-                bundle.verify(str(sealed))
+                loading.verify(str(sealed))
 
     for_seconds(damaged(whole) | st.binary(), check, 100)
 
@@ -309,7 +310,9 @@ def test_fuzz_accounts_and_plans(tmp_path, monkeypatch):
         path.write_bytes(
             data.draw(damaged(whole[path]) | json_values.map(lambda v: json.dumps(v).encode()))
         )
-        only_our_errors(lambda: ledger.open_output(str(output), planned, "key", overwrite=False))
+        only_our_errors(
+            lambda: output_folder.open_output(str(output), planned, "key", overwrite=False)
+        )
 
     for_seconds(st.data(), check, 80)
 

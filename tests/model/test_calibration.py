@@ -6,9 +6,9 @@ from sklearn.isotonic import IsotonicRegression
 from sklearn.linear_model import LogisticRegression
 
 from model.calibration import Calibration, calibrated, fit
-from transforms import binary_metrics
 from transforms.errors import UserError
-from transforms.histograms import ScoreHistogram
+from transforms.evaluation import binary_metrics
+from transforms.evaluation.histograms import ScoreHistogram
 
 
 def miscalibrated(rows: int = 8_000) -> tuple[np.ndarray, np.ndarray, np.ndarray]:

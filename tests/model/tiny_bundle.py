@@ -12,10 +12,10 @@ import tensorflow_transform as tft
 from tensorflow_transform import beam as tft_beam
 from tensorflow_transform.tf_metadata import dataset_metadata, schema_utils
 
-from model.bundle import export_bundle
-from model.recipe import Recipe
-from model.siamese import Siamese, build_siamese
-from transforms.text import TextFeatures
+from model.bundle.export import export_bundle
+from model.network.siamese import Siamese, build_siamese
+from model.recipe.recipe import Recipe
+from transforms.text.features import TextFeatures
 
 SENTENCES = ["如何还款", "怎么还款？", "借不到", "How do I pay", "你好", "借"]
 VOCABULARY_SIZE = 200  # more than the graph's: ids in use never reach it

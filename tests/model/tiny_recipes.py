@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
-from model.recipe import Recipe, parse_recipe
+from model.recipe.reading import parse_recipe
+from model.recipe.recipe import Recipe
 
 BASE: dict[str, Any] = {
     "name": "tiny",

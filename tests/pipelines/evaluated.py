@@ -6,8 +6,8 @@ from typing import Any
 
 import pyarrow as pa
 
-from transforms.evaluating import EvaluationSettings, add_up, evaluate_batch
-from transforms.results import results
+from transforms.evaluation.evaluate_shards import EvaluationSettings, add_up, evaluate_batch
+from transforms.evaluation.metrics_json import results
 
 
 def evaluated(table: pa.Table, settings: EvaluationSettings | None = None) -> dict[str, Any]:

@@ -8,8 +8,8 @@ import pyarrow.parquet as pq
 import pytest
 
 from pipelines import convert
-from transforms import text_tables
 from transforms.errors import RunError, UserError
+from transforms.input import text_tables
 
 
 def converted(tmp_path: Path, name: str, content: str | bytes, *flags: str) -> list[tuple]:

@@ -84,7 +84,7 @@ def test_a_pair_in_a_line():
 
 
 def test_a_loop_from_standard_input(monkeypatch, capsys):
-    monkeypatch.setattr("model.bundle.load", lambda folder: FakeBundle())
+    monkeypatch.setattr("model.bundle.loading.load", lambda folder: FakeBundle())
     monkeypatch.setattr("sys.stdin", io.StringIO("a\ta\nno tab\n\na\tb\n"))
 
     assert try_pairs.run(["bundle"]) == 2

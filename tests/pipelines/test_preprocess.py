@@ -13,12 +13,13 @@ import tensorflow as tf
 import tensorflow_transform as tft
 
 from pipelines import preprocess
-from pipelines.options import run_main
+from pipelines.options.command_line import run_main
 from transforms.errors import UserError
+from transforms.examples.read_pairs import PairReading, ReadPairs
+from transforms.examples.split import EvalSplit
+from transforms.examples.store_examples import EncodeExamples, StoreExamples
 from transforms.labels import LabelRule
 from transforms.pairs import PairColumns
-from transforms.preprocessing import EncodeExamples, PairReading, ReadPairs, StoreExamples
-from transforms.split import EvalSplit
 
 RECIPE = """
 name: tiny

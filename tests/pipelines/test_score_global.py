@@ -8,8 +8,8 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from model.engine import Engine
-from model.handler import LoadedScorer, ScoreOptions
+from model.scoring.bundle_scorer import LoadedScorer, ScoreOptions
+from model.scoring.engine import Engine
 from pipelines import score
 
 FIELDS = (pa.field("similarity", pa.float32()), pa.field("similarity_label", pa.int64()))

@@ -9,11 +9,11 @@ import pytest
 import tensorflow as tf
 from sklearn.metrics import accuracy_score, roc_auc_score
 
-from model import bundle
-from model.recipe import parse_recipe
+from model.bundle import loading
+from model.recipe.reading import parse_recipe
 from pipelines import train
-from tests.model.test_fitting import TINY, recipe
 from tests.model.tiny_examples import make_pairs, write_examples
+from tests.model.training.test_fitting import TINY, recipe
 
 
 @pytest.fixture(scope="module")
@@ -32,7 +32,7 @@ def exported(monkeypatch):
         Path(folder).mkdir(parents=True, exist_ok=True)
         (Path(folder) / "manifest.json").write_text("{}")
 
-    monkeypatch.setattr(bundle, "export_bundle", export)
+    monkeypatch.setattr(loading, "export_bundle", export)
     return kept
 
 
@@ -85,7 +85,7 @@ def test_metrics_are_those_of_the_kept_similarities(examples, exported, tmp_path
 
 
 def test_accuracy_and_area_are_scikit_learns(examples, exported, tmp_path, monkeypatch):
-    from model import fitting
+    from model.training import fitting
 
     seen = {}
 
@@ -150,7 +150,7 @@ def test_recipes_are_listed_with_a_line_each(main):
 
 
 def test_pretraining_and_word_vectors_see_the_training_part_alone(tmp_path, exported, monkeypatch):
-    from model import pretraining, vectors
+    from model.training import pretraining, start_vectors
 
     parts = {
         "encoder": {"kind": "bilstm", "units": [4]},
@@ -169,7 +169,7 @@ def test_pretraining_and_word_vectors_see_the_training_part_alone(tmp_path, expo
         return {}
 
     monkeypatch.setattr(pretraining, "pretrain", pretrain)
-    monkeypatch.setattr(vectors, "corpus_vectors", corpus_vectors)
+    monkeypatch.setattr(start_vectors, "corpus_vectors", corpus_vectors)
     train.run(["--examples", str(examples), "--output", str(tmp_path / "bundle")])
     pairs = make_pairs(rows=230, seed=len("train"))
     trained_on = {tuple(side) for first, second, _ in pairs for side in (first, second)}

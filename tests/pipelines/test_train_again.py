@@ -6,15 +6,16 @@ import json
 
 import pytest
 
-from model import bundle
-from pipelines.train import TrainRun, check_output, finished
+from model.bundle import loading
+from model.training.train import TrainRun
+from pipelines.train import check_output, finished
 from transforms.errors import UserError
 
 
 @pytest.fixture
 def asked(tmp_path, monkeypatch):
     """A run whose bundle lies there whole; `verify` has tests of its own."""
-    monkeypatch.setattr(bundle, "verify", lambda folder: {})
+    monkeypatch.setattr(loading, "verify", lambda folder: {})
     (tmp_path / "manifest.json").write_text("{}")
     (tmp_path / "metrics.json").write_text(json.dumps({"run": "abc", "epochs": 3}))
     return TrainRun(examples="e", output=str(tmp_path), checkpoints="c")

@@ -11,8 +11,8 @@ from pathlib import Path
 import pandas as pd
 import pytest
 
-from model import bundle
-from tests.model.test_fit_processes import clusters
+from model.bundle import loading
+from tests.model.training.test_fit_processes import clusters
 
 ROOT = Path(__file__).resolve().parents[2]
 LIMIT = 400
@@ -89,7 +89,7 @@ def test_two_workers_give_the_bundle_of_one_and_the_chief_alone_writes(examples,
     assert [json.loads(line)["epoch"] for line in log.read_text().splitlines()] == [1, 2, 3]
     measured = []
     for name in ("one", "two"):
-        bundle.verify(str(tmp_path / name))
+        loading.verify(str(tmp_path / name))
         measured.append(json.loads((tmp_path / name / "metrics.json").read_text()))
     alone, shared = measured
     assert shared["replicas"] == 2 and shared["rows_eval"] == alone["rows_eval"]

@@ -1,0 +1,1 @@
+"""The bundle: export, signatures, model card, and loading with its checksums."""

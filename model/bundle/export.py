@@ -1,0 +1,125 @@
+"""Writes a bundle: the network, its recipe and its threshold, with the sha256 of every file."""
+
+from __future__ import annotations
+
+import shutil
+import tempfile
+from collections.abc import Sequence
+from datetime import UTC, datetime
+from importlib.metadata import version
+from importlib.util import find_spec
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from model.bundle.loading import (
+    MANIFEST,
+    METRICS,
+    PACKAGES,
+    PARTS,
+    RECIPE,
+    SAVED_MODEL,
+    WEIGHTS,
+    fingerprint,
+    sha256,
+    write_json,
+)
+from model.bundle.model_card import model_card
+from transforms.storage import files
+from transforms.storage.publishing import publish_folder
+
+if TYPE_CHECKING:
+    from model.network.siamese import Siamese
+    from model.recipe.recipe import Recipe
+
+
+def half_written(names: Sequence[str]) -> bool:
+    """Whether these are files of a bundle in a bucket that a run was killed in the midst of."""
+    parts = {name.partition("/")[0] for name in names}
+    return bool(parts) and parts <= set(PARTS)
+
+
+def export_bundle(
+    folder: str,
+    *,
+    siamese: Siamese,
+    recipe: Recipe,
+    examples_dir: str,
+    threshold: float,
+    metrics: dict[str, Any],
+    overwrite: bool = False,
+) -> dict[str, Any]:
+    """Writes a bundle; it appears whole or not at all.
+
+    Args:
+        folder: where it goes, local or `gs://`.
+        siamese: the trained parts.
+        recipe: what they were made from.
+        examples_dir: the examples folder, local; its transform graph goes into the bundle.
+        threshold: similarity from which the label is 1.
+        metrics: what training measured.
+        overwrite: whether it may take the place of one in a bucket; on this machine it always does.
+
+    Returns:
+        The manifest.
+    """
+    import tensorflow as tf
+
+    from model.bundle.signatures import Twins
+
+    with _room_beside(folder) as temporary:
+        local = Path(temporary) / "bundle"
+        twins = Twins(siamese, recipe, examples_dir, threshold)
+        tf.saved_model.save(twins, str(local / SAVED_MODEL), signatures=twins.signatures())
+        siamese.network.save_weights(local / WEIGHTS)
+        (local / RECIPE).write_text(recipe.to_yaml(), encoding="utf-8")
+        write_json(local / METRICS, metrics | {"threshold": threshold})
+        _draw(siamese, local / "model.png")
+        about = {
+            "recipe": recipe.name,
+            "task": recipe.task,
+            "classes": list(recipe.labels.classes or ()) if recipe.task == "classes" else None,
+            "symmetric": recipe.symmetric,
+            "dimensions": siamese.dimensions,
+            "vocabulary_size": metrics.get("vocabulary_size"),
+            "threshold": threshold,
+            "created": datetime.now(UTC).isoformat(timespec="seconds"),
+            "versions": {package: version(package) for package in PACKAGES},
+        }
+        card = model_card(recipe, about, metrics)
+        (local / "README.md").write_text(card, encoding="utf-8")
+        return publish(local, folder, about, overwrite=overwrite)
+
+
+def _room_beside(folder: str) -> tempfile.TemporaryDirectory:
+    """A temporary folder: beside a local target, so that the bundle only has to be renamed."""
+    beside = None
+    if files.is_local(folder):
+        beside = Path(folder).absolute().parent
+        beside.mkdir(parents=True, exist_ok=True)
+    return tempfile.TemporaryDirectory(prefix=".bundle-", dir=beside)
+
+
+def publish(
+    local: Path, folder: str, about: dict[str, Any], *, overwrite: bool = False
+) -> dict[str, Any]:
+    """Adds the manifest with the sums of all files, and makes the folder appear."""
+    sums = {
+        str(path.relative_to(local)): sha256(path)
+        for path in sorted(local.rglob("*"))
+        if path.is_file() and path.name != MANIFEST
+    }
+    content = {**about, "files": sums}
+    manifest = {"fingerprint": fingerprint(content), **content}
+    write_json(local / MANIFEST, manifest)
+    publish_folder(str(local), folder, last=[MANIFEST], overwrite=overwrite)
+    return manifest
+
+
+def _draw(siamese: Siamese, path: Path) -> None:
+    """Draws the network, where Graphviz is installed."""
+    import keras
+
+    if shutil.which("dot") is None or find_spec("pydot") is None:
+        print("model.png is left out of the bundle: it needs Graphviz and pydot", flush=True)
+        return
+    keras.utils.plot_model(siamese.network, str(path), show_shapes=True, expand_nested=True)

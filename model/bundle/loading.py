@@ -1,0 +1,150 @@
+"""The bundle: a folder that stands alone, with the model, its preprocessing and its papers.
+
+`verify` reads sums and needs no TensorFlow; `load` opens the model once they agree.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from transforms.errors import UserError
+from transforms.storage import files
+
+if TYPE_CHECKING:
+    from model.recipe.recipe import Recipe
+
+MANIFEST = "manifest.json"
+SAVED_MODEL = "saved_model"
+RECIPE = "recipe.yaml"
+METRICS = "metrics.json"
+WEIGHTS = "network.weights.h5"
+PARTS = (SAVED_MODEL, RECIPE, METRICS, WEIGHTS, "README.md", "model.png")  # the manifest comes last
+PACKAGES = ("tensorflow", "keras", "tensorflow-transform", "tensorflow-text")
+
+
+def verify(folder: str, *, name: str | None = None) -> dict[str, Any]:
+    """Checks that every file of a bundle is what its manifest says, and that there is no other.
+
+    Only files that are in the folder are opened, whatever paths the manifest may hold.
+
+    Args:
+        folder: where the bundle lies.
+        name: what errors call it, where that is not the folder.
+
+    Returns:
+        The manifest.
+
+    Raises:
+        UserError: no bundle, or one that was changed; names the file.
+    """
+    name = name or folder
+    path = files.join(folder, MANIFEST)
+    if not files.exists(path):
+        raise UserError(
+            f"--model {name} is no bundle: it has no {MANIFEST}; "
+            "expected the --output of python -m pipelines.train"
+        )
+    manifest = files.read_json(path)
+    sums = manifest.get("files") if isinstance(manifest, dict) else None
+    if not isinstance(sums, dict) or not isinstance(manifest.get("fingerprint"), str):
+        raise UserError(f"bundle {name}: {MANIFEST} is not the manifest of a bundle")
+    there = set(files.list_folder(folder)) - {MANIFEST}
+    for file in sorted(set(sums) | there):
+        if file not in there:
+            raise UserError(f"bundle {name}: {file} is missing; take a whole copy")
+        if file not in sums:
+            raise UserError(f"bundle {name}: {file} does not belong to it; take a fresh copy")
+        if files.sha256_of(files.join(folder, *file.split("/"))) != sums[file]:
+            raise UserError(f"bundle {name}: {file} was changed; take a fresh copy")
+    content = {key: value for key, value in manifest.items() if key != "fingerprint"}
+    if (
+        fingerprint(content) != manifest["fingerprint"]
+        or files.read_bytes(path) != _as_json(manifest).encode()
+    ):
+        raise UserError(f"bundle {name}: {MANIFEST} was changed; take a fresh copy")
+    return manifest
+
+
+class Bundle:
+    """An opened bundle: its functions on NumPy arrays (see `model.bundle.signatures.Twins`)."""
+
+    def __init__(self, manifest: dict[str, Any], recipe: Recipe, functions: Any, keep: Any):
+        """Takes the manifest, the recipe, the signatures, and the object that owns them."""
+        self.manifest = manifest
+        self.recipe = recipe
+        self.dimensions: int = manifest["dimensions"]
+        self.reads_text = recipe.reads_text
+        self.padding_shows = recipe.padding_shows
+        self._functions: dict[str, Callable] = functions
+        self._keep = keep
+
+    def tokenize(self, sentences: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """Sentences [n] → ids of all of them in a row [m], and how many each has [n]."""
+        found = self._call("tokenize", sentences=sentences)
+        return found["values"], found["row_lengths"]
+
+    def encode_ids(self, ids: np.ndarray) -> np.ndarray:
+        """Ids, int32 [b, t] with 0 as padding on the right → vectors [b, d]."""
+        return self._call("encode_ids", ids=ids)["vectors"]
+
+    def encode(self, sentences: np.ndarray) -> np.ndarray:
+        """Sentences [n] → vectors [n, d]."""
+        return self._call("encode", sentences=sentences)["vectors"]
+
+    def compare(self, u: np.ndarray, v: np.ndarray) -> dict[str, np.ndarray]:
+        """Vectors [n, d] of both sides → similarity [n], label [n], maybe probabilities."""
+        return self._call("compare", u=u, v=v)
+
+    def score(self, sentence1: np.ndarray, sentence2: np.ndarray) -> dict[str, np.ndarray]:
+        """Sentences [n] of both sides → similarity [n], label [n], maybe probabilities."""
+        return self._call("score", sentence1=sentence1, sentence2=sentence2)
+
+    def _call(self, name: str, **inputs: np.ndarray) -> dict[str, np.ndarray]:
+        import tensorflow as tf
+
+        tensors = {key: tf.constant(value) for key, value in inputs.items()}
+        return {key: value.numpy() for key, value in self._functions[name](**tensors).items()}
+
+
+def load(folder: str) -> Bundle:
+    """Verifies a bundle and opens it.
+
+    Raises:
+        UserError: the bundle is not whole; names the file.
+    """
+    with files.local_copy(folder) as local:
+        manifest = verify(local, name=folder)  # the copy that is opened, not what it came from
+        import tensorflow as tf
+        import tensorflow_text  # noqa: F401 (registers operations of the transform graph)
+
+        from model.recipe.reading import read_recipe
+
+        recipe = read_recipe((Path(local) / RECIPE).read_bytes(), where=f"{folder}/{RECIPE}")
+        model = tf.saved_model.load(str(Path(local) / SAVED_MODEL))
+    return Bundle(manifest, recipe, model.signatures, model)
+
+
+def fingerprint(content: dict[str, Any]) -> str:
+    """The sha256 of a manifest's content, which names the bundle."""
+    return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()
+
+
+def sha256(path: Path) -> str:
+    """The sha256 of a local file."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def write_json(path: Path, content: Any) -> None:
+    """Writes a JSON file as bundles have them."""
+    path.write_text(_as_json(content), encoding="utf-8")
+
+
+def _as_json(content: Any) -> str:
+    return json.dumps(content, indent=2, ensure_ascii=False) + "\n"

@@ -1,0 +1,1 @@
+"""Examples → batches of pairs for training."""

@@ -1,0 +1,93 @@
+"""The examples folder that preprocessing leaves behind, as training sees it."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from transforms.errors import UserError
+from transforms.storage import files
+
+if TYPE_CHECKING:
+    from model.recipe.recipe import Recipe
+
+SUCCESS = "_SUCCESS"
+MANIFEST = "manifest.json"
+RECIPE = "recipe.yaml"
+
+
+@dataclass(frozen=True)
+class Part:
+    """The shards of the training or of the eval part: paths, and the examples in each."""
+
+    files: tuple[str, ...]
+    rows: tuple[int, ...]
+
+    @property
+    def total(self) -> int:
+        """Examples in all shards."""
+        return sum(self.rows)
+
+
+@dataclass(frozen=True)
+class Examples:
+    """Both parts, and what the manifest says of them."""
+
+    folder: str
+    train: Part
+    eval: Part
+    manifest: dict[str, Any]
+
+    @property
+    def vocabulary_size(self) -> int:
+        """Ids in use, padding and out-of-vocabulary included; 0 where text goes in raw."""
+        return int(self.manifest.get("vocabulary_size") or 0)
+
+    @property
+    def recipe_path(self) -> str:
+        """The recipe that the examples were made for."""
+        return files.join(self.folder, RECIPE)
+
+    @property
+    def fingerprint(self) -> str:
+        """Names the training examples by their content."""
+        told = json.dumps([self.manifest["train_files"], self.vocabulary_size], sort_keys=True)
+        return hashlib.sha256(told.encode()).hexdigest()
+
+
+def run_fingerprint(recipe: Recipe, examples: Examples) -> str:
+    """Names a training run by its recipe, seed and batch size included, and its examples."""
+    return hashlib.sha256((recipe.to_yaml() + examples.fingerprint).encode()).hexdigest()
+
+
+def open_examples(folder: str) -> Examples:
+    """The shards of a finished examples folder.
+
+    Raises:
+        UserError: it is not there, was not finished, or a shard is missing.
+    """
+    if not files.exists(files.join(folder, SUCCESS)):
+        raise UserError(
+            f"--examples {folder} is not a finished examples folder (it has no {SUCCESS}); "
+            "expected the --output of python -m pipelines.preprocess"
+        )
+    manifest = files.read_json(files.join(folder, MANIFEST))
+    there = set(files.list_folder(folder))
+    train, held_out = (_part(folder, manifest, name, there) for name in ("train", "eval"))
+    return Examples(folder, train, held_out, manifest)
+
+
+def _part(folder: str, manifest: dict[str, Any], name: str, there: set[str]) -> Part:
+    shards = manifest.get(f"{name}_files") or []
+    for shard in shards:
+        if shard["name"] not in there:
+            raise UserError(f"--examples {folder}: {shard['name']} is missing; preprocess again")
+    if not sum(shard["rows"] for shard in shards):
+        raise UserError(
+            f"--examples {folder} has no {name} examples; preprocess more pairs, or change "
+            "text.eval_fraction in the recipe"
+        )
+    paths = tuple(files.join(folder, shard["name"]) for shard in shards)
+    return Part(paths, tuple(shard["rows"] for shard in shards))

@@ -1,0 +1,110 @@
+"""Comparisons: from the vectors of two sentences to one output. No weights, or a dense head.
+
+A comparison's output is what its loss computes best with, and `siamese.similarity` makes a
+similarity of it:
+
+| kind | features | output | symmetric |
+| --- | --- | --- | --- |
+| manhattan | Σ|u−v| | −distance, the log of the similarity exp(−distance) | yes |
+| euclidean | √Σ(u−v)² | −distance, the log of the similarity exp(−distance) | yes |
+| cosine | u·v / |u||v| | the cosine, −1…1 | yes |
+| l1 | 1−|u−v| | logit of a dense head, or one for each class | yes |
+| absdiff_product | [|u−v|, u·v] | the same | yes |
+| concat | [u, v] | the same | no |
+| concat_absdiff | [u, v, |u−v|] | the same | no |
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import keras
+from keras import ops
+
+from model.network.dropout import StepDropout
+from model.network.pooling import PACKAGE
+from model.recipe import parts
+from model.recipe.recipe import Recipe
+
+_SMALL = 1e-12
+
+
+def manhattan(u: Any, v: Any) -> Any:
+    """Vectors […, d] → distances […]."""
+    return ops.sum(ops.abs(u - v), axis=-1)
+
+
+def euclidean(u: Any, v: Any) -> Any:
+    """Vectors […, d] → distances […], at least 1e-6: the root has no gradient at zero."""
+    return ops.sqrt(ops.maximum(ops.sum(ops.square(u - v), axis=-1), _SMALL))
+
+
+def cosine(u: Any, v: Any) -> Any:
+    """Vectors […, d] → cosines […] within −1…1; 0 where a vector is zero."""
+    norms = ops.sum(ops.square(u), axis=-1) * ops.sum(ops.square(v), axis=-1)
+    return ops.clip(ops.sum(u * v, axis=-1) / ops.sqrt(ops.maximum(norms, _SMALL**2)), -1, 1)
+
+
+def cosine_distance(u: Any, v: Any) -> Any:
+    """Vectors […, d] → 1 − cosine […], 0…2."""
+    return 1 - cosine(u, v)
+
+
+DISTANCES = {"manhattan": manhattan, "euclidean": euclidean, "cosine": cosine_distance}
+
+
+def measure(kind: str, u: Any, v: Any) -> Any:
+    """The output of a comparison without weights: vectors […, d] → […]."""
+    return cosine(u, v) if kind == "cosine" else -DISTANCES[kind](u, v)
+
+
+def features(kind: str, u: Any, v: Any) -> Any:
+    """What a dense head sees: vectors [b, d] → [b, d], [b, 2 d] or [b, 3 d]."""
+    difference = ops.abs(u - v)
+    if kind == "l1":
+        return 1 - difference
+    joined = {
+        "absdiff_product": [difference, u * v],
+        "concat": [u, v],
+        "concat_absdiff": [u, v, difference],
+    }
+    return ops.concatenate(joined[kind], axis=-1)
+
+
+@keras.saving.register_keras_serializable(package=PACKAGE)
+class Compare(keras.layers.Layer):
+    """`measure` or `features` of a kind of comparison, as a layer."""
+
+    def __init__(self, kind: str, **kwargs: Any):
+        """`kind` as in the module's table."""
+        super().__init__(**kwargs)
+        self.kind = kind
+
+    def call(self, u, v):
+        """Vectors [b, d] of both sides → [b], or features [b, n]."""
+        function = measure if self.kind in DISTANCES else features
+        return function(self.kind, u, v)
+
+    def get_config(self):
+        """What rebuilds the layer."""
+        return {**super().get_config(), "kind": self.kind}
+
+
+def build_comparison(recipe: Recipe, dimensions: int) -> keras.Model:
+    """A model (u [b, d], v [b, d]) → output [b], or [b, classes] for several classes."""
+    spec = recipe.comparison
+    u, v = (keras.Input((dimensions,), name=side) for side in "uv")
+    output = Compare(spec.kind, name=spec.kind)(u, v)
+    if isinstance(spec, parts.Head):
+        for number, units in enumerate(spec.hidden, start=1):
+            output = keras.layers.Dense(units, "relu", name=f"hidden_{number}")(output)
+            if spec.dropout:
+                output = StepDropout(spec.dropout)(output)
+        output = _logits(recipe, output)
+    return keras.Model([u, v], output, name="comparison")
+
+
+def _logits(recipe: Recipe, hidden: Any) -> Any:
+    if recipe.task == "classes":
+        return keras.layers.Dense(len(recipe.labels.classes or ()), name="logits")(hidden)
+    return ops.squeeze(keras.layers.Dense(1, name="logit")(hidden), -1)

@@ -1,0 +1,195 @@
+"""Encoders: from a sentence's ids to its vector. One function builds each kind.
+
+All are functional Keras models from ids, int32 [b, t] with 0 as padding on the right, to float32
+[b, d]; `saved_model` reads the sentences themselves, strings [b]. A row has at least one id.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import keras
+import numpy as np
+from keras import ops
+
+from model.network.dropout import StepDropout
+from model.network.pooling import PACKAGE, pool
+from model.network.saved_model_vectors import SavedModelVectors
+from model.recipe import parts
+from model.recipe.paths import resolve_path
+from model.recipe.recipe import Recipe
+from transforms.errors import UserError
+
+EMBEDDING = "embedding"
+
+
+def build_encoder(
+    recipe: Recipe, *, vocabulary_size: int, vectors: np.ndarray | None = None
+) -> keras.Model:
+    """The encoder of a recipe, with fresh weights where they do not come from files.
+
+    Args:
+        recipe: says which kind and how large.
+        vocabulary_size: ids in use, padding (0) and out-of-vocabulary (1) included.
+        vectors: start values of the embedding, [vocabulary_size, dimensions].
+
+    Raises:
+        UserError: vectors of another shape; files of a pre-trained model that are not there.
+    """
+    spec = recipe.encoder
+    if isinstance(spec, parts.SavedModel):
+        return _saved_model(spec)
+    ids = keras.Input((None,), dtype="int32", name="ids")
+    if isinstance(spec, parts.Bert):
+        return keras.Model(ids, _exact(_bert(spec, ids)), name="encoder")
+    assert recipe.embedding is not None
+    masked = isinstance(spec, parts.BiLstm)
+    tokens = _embed(recipe.embedding, ids, vocabulary_size, vectors, masked=masked)
+    if isinstance(spec, parts.BiLstm):
+        encoded = _bilstm(spec, ids, tokens)
+    elif isinstance(spec, parts.Cnn):
+        encoded = _cnn(spec, ids, tokens)
+    else:
+        encoded = _transformer(spec, ids, tokens, recipe.text.max_tokens)
+    return keras.Model(ids, _exact(encoded), name="encoder")
+
+
+def _exact(vectors: Any) -> Any:
+    """What follows the encoder computes in float32, whatever its layers do."""
+    return vectors if vectors.dtype == "float32" else ops.cast(vectors, "float32")
+
+
+def _embed(
+    spec: parts.Embedding, ids: Any, size: int, vectors: np.ndarray | None, *, masked: bool
+) -> Any:
+    start: Any = "uniform"
+    if vectors is not None:
+        if vectors.shape != (size, spec.dimensions):
+            raise UserError(
+                f"word vectors have the shape {list(vectors.shape)}; the recipe and the "
+                f"vocabulary need {[size, spec.dimensions]}; set embedding.dimensions to fit"
+            )
+        start = keras.initializers.Constant(0.0)
+    layer = keras.layers.Embedding(
+        size,
+        spec.dimensions,
+        embeddings_initializer=start,
+        mask_zero=masked,
+        trainable=spec.trainable,
+        name=EMBEDDING,
+    )
+    tokens = layer(ids)
+    if vectors is not None:
+        layer.set_weights([vectors])  # not as an initialiser: the config would hold the matrix
+    return StepDropout(spec.dropout)(tokens) if spec.dropout else tokens
+
+
+def _bilstm(spec: parts.BiLstm, ids: Any, tokens: Any) -> Any:
+    for number, units in enumerate(spec.units, start=1):
+        sequences = number < len(spec.units) or spec.pooling != "last"
+        lstm = keras.layers.LSTM(units, return_sequences=sequences)
+        tokens = keras.layers.Bidirectional(lstm, name=f"bilstm_{number}")(tokens)
+        if spec.dropout:
+            tokens = StepDropout(spec.dropout)(tokens)
+    return tokens if spec.pooling == "last" else pool(spec.pooling, tokens, ops.not_equal(ids, 0))
+
+
+def _cnn(spec: parts.Cnn, ids: Any, tokens: Any) -> Any:
+    keep = ops.not_equal(ids, 0)
+    tokens = ops.multiply(tokens, ops.cast(ops.expand_dims(keep, -1), "float32"))
+    tokens = ops.concatenate(
+        [
+            keras.layers.Conv1D(
+                spec.filters, width, padding="same", activation="relu", name=f"conv_{width}"
+            )(tokens)
+            for width in spec.widths
+        ],
+        axis=-1,
+    )
+    encoded = pool(spec.pooling, tokens, keep)
+    return StepDropout(spec.dropout)(encoded) if spec.dropout else encoded
+
+
+def _transformer(spec: parts.Transformer, ids: Any, tokens: Any, longest: int) -> Any:
+    keep = ops.not_equal(ids, 0)
+    size = tokens.shape[-1]
+    tokens = AddPositions(longest, name="positions")(tokens)
+    for number in range(1, spec.layers + 1):
+        tokens = _transformer_block(spec, tokens, keep, size, f"block_{number}")
+    tokens = keras.layers.LayerNormalization(name="norm")(tokens)
+    return pool(spec.pooling, tokens, keep)
+
+
+def _transformer_block(
+    spec: parts.Transformer, tokens: Any, keep: Any, size: int, name: str
+) -> Any:
+    """Pre-norm (Xiong et al. 2020): it trains without warm-up tricks."""
+    attention = keras.layers.MultiHeadAttention(
+        spec.heads, size // spec.heads, dropout=spec.dropout, name=f"{name}_attention"
+    )
+    normed = keras.layers.LayerNormalization(name=f"{name}_norm_1")(tokens)
+    attended = attention(normed, normed, attention_mask=ops.expand_dims(keep, 1))
+    tokens = tokens + StepDropout(spec.dropout)(attended)
+    normed = keras.layers.LayerNormalization(name=f"{name}_norm_2")(tokens)
+    wide = keras.layers.Dense(spec.feed_forward, "gelu", name=f"{name}_wide")(normed)
+    narrow = keras.layers.Dense(size, name=f"{name}_narrow")(wide)
+    return tokens + StepDropout(spec.dropout)(narrow)
+
+
+@keras.saving.register_keras_serializable(package=PACKAGE)
+class AddPositions(keras.layers.Layer):
+    """Adds a learned vector for each place in the sentence."""
+
+    def __init__(self, longest: int, **kwargs: Any):
+        """`longest` is the greatest number of tokens."""
+        super().__init__(**kwargs)
+        self.longest = longest
+        self.supports_masking = True
+
+    def build(self, shape):
+        """Makes the vectors, [longest, d]."""
+        self.vectors = self.add_weight(shape=(self.longest, shape[-1]), initializer="uniform")
+
+    def call(self, tokens):
+        """Tokens [b, t, d] with t ≤ longest → the same."""
+        return tokens + self.vectors[: ops.shape(tokens)[1]]
+
+    def get_config(self):
+        """What rebuilds the layer."""
+        return {**super().get_config(), "longest": self.longest}
+
+
+def _bert(spec: parts.Bert, ids: Any) -> Any:
+    try:
+        import keras_hub
+    except ImportError:
+        raise UserError(
+            "encoder bert needs the package keras-hub; install it with pip install 'twinbeam[bert]'"
+        ) from None
+    folder = resolve_path(spec.preset)
+    if not (Path(folder) / "config.json").is_file():
+        raise UserError(
+            f"encoder.preset {folder!r} holds no config.json; expected the folder of a BERT with "
+            "config.json, model.safetensors and vocab.txt"
+        )
+    backbone = keras_hub.models.BertBackbone.from_preset(folder)
+    backbone.trainable = spec.trainable
+    keep = ops.not_equal(ids, 0)
+    outputs = backbone(
+        {
+            "token_ids": ids,
+            "segment_ids": ops.zeros_like(ids),
+            "padding_mask": ops.cast(keep, "int32"),
+        }
+    )
+    tokens = outputs["sequence_output"]
+    return tokens[:, 0] if spec.pooling == "cls" else pool("mean", tokens, keep)
+
+
+def _saved_model(spec: parts.SavedModel) -> keras.Model:
+    text = keras.Input((), dtype="string", name="text")
+    layer = SavedModelVectors(
+        resolve_path(spec.path), spec.dimensions, spec.signature, spec.output, name="saved_model"
+    )
+    return keras.Model(text, layer(text), name="encoder")

@@ -1,0 +1,42 @@
+"""How training runs the network: through Keras, or for recurrent encoders on a CPU packed."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import tensorflow as tf
+
+from model.network.packed_lstm import encode_packed
+from model.network.siamese import Siamese, acts_on_vectors
+from model.recipe import parts
+from model.recipe.recipe import Recipe
+
+Forward = Callable[[tuple[Any, Any], bool], Any]
+
+
+def choose_forward(siamese: Siamese, recipe: Recipe) -> Forward:
+    """A function (both sides, training) → output of the network.
+
+    On a GPU, Keras runs LSTMs by cuDNN; the packed way is for CPUs, and for float32.
+    """
+    recurrent = isinstance(recipe.encoder, parts.BiLstm)
+    exact = siamese.encoder.compute_dtype == "float32"
+    if recurrent and exact and not tf.config.list_logical_devices("GPU"):
+        return packed_forward(siamese, recipe)
+    # GPU only, for recurrent encoders in float32: cuDNN's kernels (tests/model/training/test_gpu.py).
+    return lambda sides, training: siamese.network(sides, training=training)
+
+
+def packed_forward(siamese: Siamese, recipe: Recipe) -> Forward:
+    """The network with its encoder's recurrence packed; same weights, same result."""
+    layer = siamese.network.get_layer
+
+    def forward(sides: tuple[Any, Any], training: bool) -> Any:
+        together = layer("together")(*sides)
+        encoded = encode_packed(siamese.encoder, together, training=training)
+        if acts_on_vectors(recipe):
+            return layer("apart")(layer("mark")(encoded, together))
+        return siamese.comparison(layer("apart")(encoded), training=training)
+
+    return forward

@@ -1,0 +1,186 @@
+"""The two-sided network: both sentences through one encoder, then the comparison."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import keras
+import numpy as np
+import tensorflow as tf
+from keras import ops
+
+from model.network.comparisons import build_comparison, measure
+from model.network.encoders import build_encoder
+from model.network.pooling import PACKAGE
+from model.recipe import parts
+from model.recipe.recipe import Recipe
+
+
+@dataclass(frozen=True)
+class Siamese:
+    """The parts of a model; they share their weights.
+
+    Attributes:
+        encoder: ids, int32 [b, t] with 0 as padding on the right (or strings [b]) → vectors [b, d].
+        comparison: (u [b, d], v [b, d]) → output [b] or [b, classes], see `comparisons`.
+        network: (ids1, ids2) → what the loss reads: the comparison's output, or for losses on
+            vectors both of them and a fingerprint of the sentence, [b, 2, d + 1].
+    """
+
+    encoder: keras.Model
+    comparison: keras.Model
+    network: keras.Model
+
+    @property
+    def dimensions(self) -> int:
+        """Length of a sentence's vector."""
+        return self.encoder.output_shape[-1]
+
+
+def build_siamese(
+    recipe: Recipe,
+    *,
+    vocabulary_size: int,
+    vectors: np.ndarray | None = None,
+    precision: str = "float32",
+) -> Siamese:
+    """The network of a recipe.
+
+    Args:
+        recipe: which encoder, comparison and loss.
+        vocabulary_size: ids in use, padding (0) and out-of-vocabulary (1) included.
+        vectors: start values of the embedding, [vocabulary_size, dimensions].
+        precision: what the encoder computes in, a name of a Keras dtype policy. Its weights, its
+            pooling and all that follows are float32.
+
+    Raises:
+        UserError: vectors of another shape; files of a pre-trained model that are not there.
+    """
+    before = keras.config.dtype_policy()
+    keras.config.set_dtype_policy(precision)
+    try:
+        encoder = build_encoder(recipe, vocabulary_size=vocabulary_size, vectors=vectors)
+    finally:
+        keras.config.set_dtype_policy(before)
+    comparison = build_comparison(recipe, encoder.output_shape[-1])
+    sides = [
+        keras.Input(encoder.input_shape[1:], dtype=encoder.input.dtype, name=name)
+        for name in (("text1", "text2") if recipe.reads_text else ("ids1", "ids2"))
+    ]
+    together = Together(name="together")(*sides)
+    encoded = encoder(together)
+    if acts_on_vectors(recipe):
+        output = Apart(stack=True, name="apart")(MarkSentences(name="mark")(encoded, together))
+    else:
+        output = comparison(Apart(name="apart")(encoded))
+    return Siamese(encoder, comparison, keras.Model(sides, output, name="siamese"))
+
+
+def acts_on_vectors(recipe: Recipe) -> bool:
+    """Whether the loss reads both vectors and not the comparison's output."""
+    return isinstance(recipe.loss, parts.Contrastive | parts.Triplet)
+
+
+@keras.saving.register_keras_serializable(package=PACKAGE)
+class Together(keras.layers.Layer):
+    """Both sides in one batch, so that the encoder is called once."""
+
+    def call(self, side1, side2):
+        """Ids [b, t1] and [b, t2] → [2 b, max(t1, t2)]; strings [b] and [b] → [2 b]."""
+        if side1.shape.rank == 1:
+            return tf.concat([side1, side2], axis=0)
+        longest = tf.maximum(tf.shape(side1)[1], tf.shape(side2)[1])
+        padded = [tf.pad(s, [[0, 0], [0, longest - tf.shape(s)[1]]]) for s in (side1, side2)]
+        return tf.concat(padded, axis=0)
+
+    def compute_output_spec(self, side1, side2):
+        """Said outright: Keras cannot trace strings."""
+        return keras.KerasTensor((None,) * len(side1.shape), side1.dtype)
+
+
+@keras.saving.register_keras_serializable(package=PACKAGE)
+class Apart(keras.layers.Layer):
+    """The two halves of a batch: a pair of them, or one tensor that holds both."""
+
+    def __init__(self, stack: bool = False, **kwargs: Any):
+        """`stack` gives one tensor."""
+        super().__init__(**kwargs)
+        self.stack = stack
+
+    def call(self, encoded):
+        """[2 b, d] → ([b, d], [b, d]), or [b, 2, d]."""
+        halves = ops.split(encoded, 2, axis=0)
+        return ops.stack(halves, axis=1) if self.stack else halves
+
+    def compute_output_spec(self, encoded):
+        """The batch is unknown, so its half is too."""
+        size = encoded.shape[-1]
+        if self.stack:
+            return keras.KerasTensor((None, 2, size), encoded.dtype)
+        return [keras.KerasTensor((None, size), encoded.dtype) for _ in range(2)]
+
+    def get_config(self):
+        """What rebuilds the layer."""
+        return {**super().get_config(), "stack": self.stack}
+
+
+@keras.saving.register_keras_serializable(package=PACKAGE)
+class MarkSentences(keras.layers.Layer):
+    """Puts a fingerprint of the sentence behind its vector, for losses that must know repeats."""
+
+    def call(self, vectors, sentences):
+        """[n, d] with ids [n, t] or strings [n] → [n, d + 1]; padding does not matter."""
+        if sentences.dtype == tf.string:
+            marks = tf.strings.to_hash_bucket_fast(sentences, 1 << 24)
+        else:
+            places = tf.range(1, tf.shape(sentences)[1] + 1)
+            # Knuth's multiplier, mixed with the place; int32 overflow is meant.
+            factors = tf.bitwise.bitwise_xor(places * -1640531527, places * 97) | 1
+            mixed = tf.reduce_sum(sentences * factors, axis=1) * -1640531527
+            marks = tf.bitwise.bitwise_and(tf.bitwise.right_shift(mixed, 8), (1 << 24) - 1)
+        return tf.concat([vectors, tf.cast(marks, vectors.dtype)[:, None]], axis=1)
+
+    def compute_output_spec(self, vectors, sentences):
+        """Said outright: Keras cannot trace strings."""
+        return keras.KerasTensor((None, vectors.shape[-1] + 1), vectors.dtype)
+
+
+def similarity(recipe: Recipe, output: Any) -> Any:
+    """Outputs of the network or of the comparison → similarities [b].
+
+    0…1 for two classes; the probability of `recipe.similar_class` for several; the value on the
+    scale of the labels for regression.
+
+    Args:
+        recipe: says how the output is to be read.
+        output: [b], [b, classes], or [b, 2, d + 1] from losses on vectors.
+    """
+    output = ops.convert_to_tensor(output)
+    if recipe.task == "classes":
+        return ops.softmax(output, axis=-1)[:, recipe.similar_class]
+    if len(output.shape) == 3:
+        output = measure(recipe.comparison.kind, output[:, 0, :-1], output[:, 1, :-1])
+    alike = _unit(recipe, output)
+    if recipe.task == "binary":
+        return ops.clip(alike, 0, 1)
+    low, high = recipe.label_range
+    return low + alike * (high - low)
+
+
+def unit_similarity(recipe: Recipe, output: Any) -> Any:
+    """The comparison's output [b] → similarity [b] on the scale 0…1 (a cosine may lie outside)."""
+    return _unit(recipe, output)
+
+
+def _unit(recipe: Recipe, output: Any) -> Any:
+    if recipe.comparison.kind == "cosine":
+        scale = (
+            recipe.loss
+            if isinstance(recipe.loss, parts.CosineMse)
+            else parts.CosineMse(kind="cosine_mse")
+        )
+        return (output - scale.low) / (scale.high - scale.low)
+    if isinstance(recipe.comparison, parts.Distance):
+        return ops.exp(output)
+    return ops.sigmoid(output)

@@ -1,0 +1,109 @@
+"""Whether the parts of a recipe fit together. No TensorFlow here."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import TYPE_CHECKING
+
+from model.recipe import parts
+
+if TYPE_CHECKING:
+    from model.recipe.recipe import Recipe
+
+
+def misfits(recipe: Recipe) -> Iterator[str]:
+    """What does not fit: each with the key, what it needs and what was received."""
+    yield from _label_misfits(recipe)
+    yield from _text_misfits(recipe)
+    yield from _loss_misfits(recipe)
+    trains_bilstm = recipe.encoder.kind == "bilstm"
+    if recipe.training.pretrain_epochs and not trains_bilstm:
+        yield f"training.pretrain_epochs: only for encoder bilstm; it is {recipe.encoder.kind}"
+    if recipe.training.keep == "last" and recipe.training.patience:
+        yield "training.patience: stops after the best epoch, so training.keep cannot be last"
+    if recipe.training.xla and recipe.encoder.kind in ("bilstm", "saved_model"):
+        yield f"training.xla: cannot compile the encoder {recipe.encoder.kind}; leave it out"
+
+
+def _label_misfits(recipe: Recipe) -> Iterator[str]:
+    task, labels = recipe.task, recipe.labels
+    if labels.transitive and (task != "binary" or recipe.reads_triplets):
+        given = "triplets" if recipe.reads_triplets else f"task {task}"
+        yield f"labels.transitive: only for pairs of task binary; received {given}"
+    if task == "regression":
+        if labels.classes is not None or labels.similar is not None:
+            yield "labels.classes: task regression has numbers; give labels.minimum and maximum"
+        elif labels.minimum is None or labels.maximum is None or labels.minimum >= labels.maximum:
+            yield (
+                "labels: task regression needs labels.minimum below labels.maximum; received "
+                f"{labels.minimum} and {labels.maximum}"
+            )
+        return
+    if labels.minimum is not None or labels.maximum is not None:
+        yield f"labels.minimum, labels.maximum: only for task regression; task is {task}"
+    count = len(labels.classes or ())
+    if count == 0 or len(set(labels.classes or ())) < count:
+        yield f"labels.classes: task {task} needs different class names; received {labels.classes}"
+    if task == "binary" and count != 2:
+        yield f"labels.classes: task binary needs two, the similar one last; received {count}"
+    if labels.similar is not None and (
+        task == "binary" or labels.similar not in (labels.classes or ())
+    ):
+        yield (
+            "labels.similar: one of labels.classes, and only for task classes; received "
+            f"{labels.similar!r}"
+        )
+
+
+def _text_misfits(recipe: Recipe) -> Iterator[str]:
+    kind, tokenizer = recipe.encoder.kind, recipe.text.tokenizer
+    wanted = {"bert": ("wordpiece",), "saved_model": ("none",)}.get(kind, ("char", "word"))
+    if tokenizer not in wanted:
+        yield (
+            f"text.tokenizer: encoder {kind} needs {' or '.join(wanted)}; received {tokenizer!r}"
+        )
+    if recipe.text.vocabulary is not None and tokenizer != "wordpiece":
+        yield f"text.vocabulary: only for tokenizer wordpiece; tokenizer is {tokenizer!r}"
+    brings_vectors = kind in ("bert", "saved_model")
+    if brings_vectors and recipe.embedding is not None:
+        yield f"embedding: encoder {kind} brings its own vectors; leave it out"
+    if not brings_vectors and recipe.embedding is None:
+        yield f"embedding: encoder {kind} needs it, as in 'embedding: {{dimensions: 128}}'"
+    embedding = recipe.embedding
+    if embedding is not None and not embedding.trainable and embedding.vectors is None:
+        yield "embedding.vectors: vectors that are not trainable must come from somewhere"
+    heads = recipe.encoder.heads if isinstance(recipe.encoder, parts.Transformer) else 1
+    if embedding is not None and embedding.dimensions % heads:
+        yield (
+            f"encoder.heads: must divide embedding.dimensions ({embedding.dimensions}); "
+            f"received {heads}"
+        )
+
+
+# loss → (tasks, comparisons) that it can judge
+_HEADS = ("l1", "concat", "concat_absdiff", "absdiff_product")
+_LOSS_FITS = {
+    "binary_crossentropy": (("binary",), ("manhattan", "euclidean", *_HEADS)),
+    "softmax_crossentropy": (("classes",), _HEADS),
+    "mse": (("binary", "regression"), ("manhattan", "euclidean", *_HEADS)),
+    "cosine_mse": (("binary", "regression"), ("cosine",)),
+    "contrastive": (("binary",), ("manhattan", "euclidean", "cosine")),
+    "triplet": (("binary",), ("manhattan", "euclidean", "cosine")),
+}
+
+
+def _loss_misfits(recipe: Recipe) -> Iterator[str]:
+    loss = recipe.loss
+    tasks, comparisons = _LOSS_FITS[loss.kind]
+    if recipe.task not in tasks:
+        yield f"task: loss {loss.kind} needs {' or '.join(tasks)}; received {recipe.task!r}"
+    if recipe.comparison.kind not in comparisons:
+        yield (
+            f"comparison.kind: loss {loss.kind} needs {' or '.join(comparisons)}; "
+            f"received {recipe.comparison.kind!r}"
+        )
+    if recipe.training.mirror and recipe.symmetric:
+        kind = recipe.comparison.kind
+        yield f"training.mirror: comparison {kind} sees no difference; leave it out"
+    if isinstance(loss, parts.CosineMse) and loss.low >= loss.high:
+        yield f"loss.low: must be below loss.high ({loss.high}); received {loss.low}"

@@ -1,0 +1,223 @@
+"""The parts a recipe is put together from, and what each may say. No TensorFlow here.
+
+Every part is frozen and refuses keys it does not know. Parts that come in several kinds are told
+apart by their `kind`.
+"""
+
+from __future__ import annotations
+
+from typing import Annotated, Literal
+
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field
+
+from model.threshold import DEFAULT_RULE, check_rule
+
+Pooling = Literal["last", "mean", "max", "mean_max", "attention"]
+Rate = Annotated[float, Field(ge=0, lt=1)]
+Count = Annotated[int, Field(ge=1)]
+Positive = Annotated[float, Field(gt=0, allow_inf_nan=False)]
+Number = Annotated[float, Field(allow_inf_nan=False)]
+ClassName = Annotated[
+    str, BeforeValidator(lambda name: str(name) if type(name) is int else name), Field(min_length=1)
+]
+
+
+class Part(BaseModel):
+    """A piece of a recipe: frozen, and strict about its keys."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, protected_namespaces=())
+
+
+class Labels(Part):
+    """What labels may be: class names, or numbers from `minimum` to `maximum`.
+
+    `similar` is the class whose probability is the similarity where there are more than two
+    (the last one when not given). `transitive` adds pairs that follow from others to the training
+    part, where what is alike to one sentence is alike to each other: so many rounds, each of about
+    as many pairs as there are.
+    """
+
+    classes: Annotated[tuple[ClassName, ...], Field(min_length=2)] | None = None
+    similar: ClassName | None = None
+    minimum: Number | None = None
+    maximum: Number | None = None
+    transitive: Annotated[int, Field(ge=0, le=100)] = 0
+
+
+class Text(Part):
+    """How a sentence becomes ids.
+
+    `vocabulary` is the vocab.txt of `wordpiece`; where it is not given, the one in the folder of
+    the encoder's preset. `eval_split` says what the evaluation part holds out: pairs, or groups of
+    pairs that share sentences, which tells more of sentences that nobody has seen.
+    """
+
+    tokenizer: Literal["char", "word", "wordpiece", "none"]
+    lowercase: bool = True
+    nfkc: bool = True
+    max_vocabulary: Count = 50_000
+    min_count: Count = 1
+    max_tokens: Annotated[int, Field(ge=3)] = 256
+    eval_fraction: Annotated[float, Field(gt=0, lt=1)] = 0.1
+    eval_split: Literal["pairs", "groups"] = "pairs"
+    vocabulary: str | None = None
+
+
+class Embedding(Part):
+    """Vectors of ids.
+
+    `vectors`: nothing (random), `corpus` (word2vec trained on the training part) or the path of a
+    file of word vectors. `dropout` drops components in training, and `token_dropout`
+    shows a share of the tokens as unknown ones.
+    """
+
+    dimensions: Count = 128
+    trainable: bool = True
+    vectors: str | None = None
+    dropout: Rate = 0.0
+    token_dropout: Rate = 0.0
+
+
+class BiLstm(Part):
+    """Bidirectional LSTM layers, one on the other; `dropout` follows each of them."""
+
+    kind: Literal["bilstm"]
+    units: Annotated[tuple[Count, ...], Field(min_length=1)] = (128,)
+    dropout: Rate = 0.0
+    pooling: Pooling = "last"
+
+
+class Cnn(Part):
+    """Convolutions of several widths side by side, each with `filters` outputs."""
+
+    kind: Literal["cnn"]
+    filters: Count = 128
+    widths: Annotated[tuple[Count, ...], Field(min_length=1)] = (2, 3, 4)
+    dropout: Rate = 0.0
+    pooling: Literal["mean", "max", "mean_max", "attention"] = "max"
+
+
+class Transformer(Part):
+    """A small pre-norm Transformer encoder, from scratch, with learned positions."""
+
+    kind: Literal["transformer"]
+    layers: Count = 2
+    heads: Count = 4
+    feed_forward: Count = 512
+    dropout: Rate = 0.1
+    pooling: Literal["mean", "max", "mean_max", "attention"] = "mean"
+
+
+class Bert(Part):
+    """A pre-trained BERT: `preset` is a folder (`package:NAME/FOLDER` lies in a Python package)."""
+
+    kind: Literal["bert"]
+    preset: str
+    pooling: Literal["cls", "mean"] = "mean"
+    normalize: bool = False
+    trainable: bool = True
+
+
+class SavedModel(Part):
+    """Any TensorFlow SavedModel from strings [n] to vectors [n, dimensions]; it stays as it is.
+
+    `signature` names what to call; without it, the model itself is called. `output` names the
+    vectors among several outputs.
+    """
+
+    kind: Literal["saved_model"]
+    path: str
+    dimensions: Count
+    signature: str | None = None
+    output: str | None = None
+
+
+class Distance(Part):
+    """A comparison with nothing to learn: exp(−Manhattan), exp(−Euclidean) or the cosine."""
+
+    kind: Literal["manhattan", "euclidean", "cosine"]
+
+
+class Head(Part):
+    """Features of both vectors, then dense layers: `hidden` units with ReLU, and the output."""
+
+    kind: Literal["l1", "concat", "concat_absdiff", "absdiff_product"]
+    hidden: tuple[Count, ...] = ()
+    dropout: Rate = 0.0
+
+
+class PlainLoss(Part):
+    """Cross-entropy of two classes or of several, or the squared error of a 0…1 similarity."""
+
+    kind: Literal["binary_crossentropy", "softmax_crossentropy", "mse"]
+
+
+class CosineMse(Part):
+    """Squared error between the cosine and the label, scaled to `low`…`high`."""
+
+    kind: Literal["cosine_mse"]
+    low: Annotated[float, Field(ge=-1, le=1)] = -1.0
+    high: Annotated[float, Field(ge=-1, le=1)] = 1.0
+
+
+class Contrastive(Part):
+    """Pulls similar pairs together and pushes others apart, up to a distance of `margin`."""
+
+    kind: Literal["contrastive"]
+    margin: Positive = 1.0
+
+
+class Triplet(Part):
+    """Anchor nearer to its positive than to a negative by `margin`.
+
+    `mining`: where the negative comes from. `given`: each row of the data has its own, in a third
+    column; `semi_hard` and `batch_hard` find it in the batch of labelled pairs.
+    """
+
+    kind: Literal["triplet"]
+    margin: Positive = 1.0
+    mining: Literal["given", "semi_hard", "batch_hard"] = "semi_hard"
+
+
+class Training(Part):
+    """How long and by what steps to train.
+
+    `warmup` is a fraction of all steps; `patience` epochs without a better eval end the training
+    (never, when not given); `keep` says which epoch's weights the bundle gets: those of the best on
+    the evaluation part, or the last, where that part is too small to tell; `average` is the decay
+    of a moving average of the weights; `length_noise` lets lengths differ more in a batch, which is
+    slower and more like random batches (0: strictly by length); `mirror` shows each pair also
+    with its sides exchanged; `pretrain_epochs` of a language model over the training part's
+    sentences come first (for `bilstm`; see `training.pretraining`). `threshold_rule` chooses the
+    threshold on the evaluation part (see `model.threshold`). `precision` and `xla` are about speed
+    on GPUs: layers that compute in bfloat16 (Ampere and newer; weights stay float32, and so does
+    all that is evaluated and exported), and the step compiled, but for recurrent encoders, which
+    run as cuDNN kernels.
+    """
+
+    epochs: Count = 10
+    batch_size: Count = 512
+    optimizer: Literal["nadam", "adam", "adamw"] = "adam"
+    learning_rate: Positive = 0.001
+    epsilon: Positive = 1e-7
+    schedule: Literal["constant", "cosine"] = "constant"
+    warmup: Rate = 0.0
+    weight_decay: Annotated[float, Field(ge=0)] = 0.0
+    clip_norm: Positive | None = None
+    average: Annotated[float, Field(gt=0, lt=1)] | None = None
+    length_noise: Annotated[float, Field(ge=0, le=2)] = 0.0
+    mirror: bool = False
+    patience: Count | None = None
+    keep: Literal["best", "last"] = "best"
+    pretrain_epochs: Annotated[int, Field(ge=0)] = 0
+    threshold_rule: Annotated[str, AfterValidator(check_rule)] = DEFAULT_RULE
+    precision: Literal["float32", "mixed_bfloat16"] = "float32"
+    xla: bool = False
+    seed: Annotated[int, Field(ge=0)] = 42
+
+
+SYMMETRIC = frozenset({"manhattan", "euclidean", "cosine", "l1", "absdiff_product"})
+
+Encoder = Annotated[BiLstm | Cnn | Transformer | Bert | SavedModel, Field(discriminator="kind")]
+Comparison = Annotated[Distance | Head, Field(discriminator="kind")]
+Loss = Annotated[PlainLoss | CosineMse | Contrastive | Triplet, Field(discriminator="kind")]

@@ -1,0 +1,136 @@
+"""Reads a recipe from a name, a file or a text, and explains what is wrong with it."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any, get_args
+
+import yaml
+from pydantic import BaseModel, ValidationError
+from pydantic_core import ErrorDetails
+
+from model.recipe import parts
+from model.recipe.checks import misfits
+from model.recipe.recipe import Recipe
+from transforms.errors import UserError
+
+RECIPES = Path(__file__).resolve().parent / "builtin"
+
+
+def recipe_names() -> list[str]:
+    """Names of the recipes that come with the project."""
+    return sorted(path.stem for path in RECIPES.glob("*.yaml"))
+
+
+def describe_recipes() -> list[tuple[str, str]]:
+    """Name and a line about each recipe that comes with the project."""
+    recipes = [load_recipe(name) for name in recipe_names()]
+    return [(recipe.name, f"{recipe.description} ({recipe.source})") for recipe in recipes]
+
+
+def load_recipe(name_or_path: str) -> Recipe:
+    """Reads a recipe by the name of one that comes with the project, or from a file.
+
+    Raises:
+        UserError: there is none, it is no YAML, or it says something that is not allowed.
+    """
+    path = Path(name_or_path)
+    if path.suffix not in (".yaml", ".yml"):
+        path = RECIPES / f"{name_or_path}.yaml"
+    if not path.is_file():
+        raise UserError(
+            f"recipe {name_or_path!r} not found; expected a .yaml file or one of: "
+            + ", ".join(recipe_names())
+        )
+    return read_recipe(path.read_bytes(), where=str(path))
+
+
+def read_recipe(text: str | bytes, *, where: str) -> Recipe:
+    """The recipe in a YAML text; `where` is what errors call it.
+
+    Raises:
+        UserError: it is no YAML, or it says something that is not allowed.
+    """
+    try:
+        values = yaml.safe_load(text)
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        reason = " ".join(str(error).split())
+        raise UserError(f"recipe {where} is not valid YAML: {reason}") from None
+    return parse_recipe(values, where=where)
+
+
+def parse_recipe(values: Any, *, where: str) -> Recipe:
+    """The recipe that plain values (as YAML gives them) say.
+
+    Raises:
+        UserError: with the path of the first wrong key, what is allowed and what was received.
+    """
+    try:
+        recipe = Recipe.model_validate(values)
+    except ValidationError as error:
+        raise UserError(f"recipe {where}: {_explain(error.errors()[0])}") from None
+    for problem in misfits(recipe):
+        raise UserError(f"recipe {where}: {problem}")
+    return recipe
+
+
+def with_training(recipe: Recipe, **overrides: Any) -> Recipe:
+    """The same recipe with other training values; those that are None are left as they are.
+
+    Raises:
+        UserError: a value is not allowed.
+    """
+    values = recipe.model_dump()
+    values["training"] |= {key: value for key, value in overrides.items() if value is not None}
+    return parse_recipe(values, where=f"{recipe.name} (with changed training values)")
+
+
+def _explain(error: ErrorDetails) -> str:
+    location, received = error["loc"], error["input"]
+    key = ".".join(str(step) for step in _without_kinds(location))
+    match error["type"]:
+        case "extra_forbidden":
+            allowed = ", ".join(_part_at(location[:-1]).model_fields)
+            return f"{key}: unknown key; allowed here: {allowed}; received {received!r}"
+        case "missing":
+            return f"{key}: missing; received keys: {', '.join(map(str, received))}"
+        case "union_tag_invalid":
+            allowed = error["ctx"]["expected_tags"]
+            return f"{key}.kind: allowed are {allowed}; received {error['ctx']['tag']!r}"
+        case "union_tag_not_found":
+            return f"{key}.kind: missing; received {received!r}"
+        case "model_type":
+            return f"{key or 'the file'}: expected keys and values; received {received!r}"
+        case "value_error" if not location:
+            return str(error["ctx"]["error"])
+        case _:
+            return f"{key or 'the file'}: {error['msg']}; received {received!r}"
+
+
+_KINDED = ("encoder", "comparison", "loss")
+
+_KINDS: dict[str, type[BaseModel]] = {
+    kind: part
+    for union in (parts.Encoder, parts.Comparison, parts.Loss)
+    for part in get_args(get_args(union)[0])
+    for kind in get_args(part.model_fields["kind"].annotation)
+}
+
+_PLAIN: dict[str, type[BaseModel]] = {
+    "labels": parts.Labels,
+    "text": parts.Text,
+    "embedding": parts.Embedding,
+    "training": parts.Training,
+}
+
+
+def _without_kinds(location: tuple[int | str, ...]) -> list[int | str]:
+    """A location without the kind that pydantic puts behind the name of a kinded part."""
+    return [s for i, s in enumerate(location) if not (i == 1 and location[0] in _KINDED)]
+
+
+def _part_at(location: tuple[int | str, ...]) -> type[BaseModel]:
+    """The part whose keys a location lies among."""
+    if not location:
+        return Recipe
+    return _KINDS[str(location[1])] if location[0] in _KINDED else _PLAIN[str(location[0])]

@@ -1,0 +1,95 @@
+"""Recipes: YAML files that say which encoder, comparison and loss make a model. No TensorFlow here.
+
+`reading` reads one from YAML and checks it: every key and value, and that its parts fit together.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Literal
+
+import yaml
+
+from model.recipe import parts
+from model.recipe.paths import resolve_path
+from transforms.labels import LabelRule
+
+
+class Recipe(parts.Part):
+    """Everything that decides a model but its data."""
+
+    name: str
+    description: str
+    source: str
+    task: Literal["binary", "regression", "classes"]
+    labels: parts.Labels
+    text: parts.Text
+    embedding: parts.Embedding | None = None
+    encoder: parts.Encoder
+    comparison: parts.Comparison
+    loss: parts.Loss
+    training: parts.Training = parts.Training()
+
+    @property
+    def label_rule(self) -> LabelRule:
+        """How labels of the data are read."""
+        return LabelRule(self.labels.classes, self.labels.minimum, self.labels.maximum)
+
+    @property
+    def label_range(self) -> tuple[float, float]:
+        """Least and greatest label: 0 and 1 for two classes, else the range of the numbers."""
+        if self.task == "regression":
+            return float(self.labels.minimum or 0.0), float(self.labels.maximum or 0.0)
+        return 0.0, float(len(self.labels.classes or ()) - 1)
+
+    @property
+    def similar_class(self) -> int:
+        """Index of the class whose probability is the similarity."""
+        classes = self.labels.classes or ()
+        return classes.index(self.labels.similar) if self.labels.similar else len(classes) - 1
+
+    @property
+    def reads_text(self) -> bool:
+        """Whether the encoder takes raw sentences instead of ids."""
+        return self.text.tokenizer == "none"
+
+    @property
+    def reads_triplets(self) -> bool:
+        """Whether the data are triplets: an anchor, a positive and a negative a row."""
+        return isinstance(self.loss, parts.Triplet) and self.loss.mining == "given"
+
+    @property
+    def symmetric(self) -> bool:
+        """Whether the similarity of (a, b) is that of (b, a)."""
+        return self.comparison.kind in parts.SYMMETRIC
+
+    @property
+    def padding_shows(self) -> bool:
+        """Whether the last bits of a vector depend on how far its sentence is padded.
+
+        A state and a maximum pass over padding, and a recurrent encoder's mean is added up in
+        order; the sums of attention round another way when there are more zeros in them.
+        """
+        pooling = {"bilstm": ("last", "max", "mean", "mean_max"), "cnn": ("max",)}
+        return getattr(self.encoder, "pooling", None) not in pooling.get(self.encoder.kind, ())
+
+    @property
+    def vocabulary_path(self) -> str | None:
+        """The vocab.txt of a WordPiece tokeniser; nothing where the vocabulary is learned."""
+        if self.text.tokenizer != "wordpiece":
+            return None
+        if self.text.vocabulary:
+            return resolve_path(self.text.vocabulary)
+        assert isinstance(self.encoder, parts.Bert)
+        return str(Path(resolve_path(self.encoder.preset)) / "vocab.txt")
+
+    def to_yaml(self) -> str:
+        """The recipe as YAML, with its defaults written out."""
+        return yaml.safe_dump(
+            self.model_dump(mode="json", exclude_none=True), sort_keys=False, allow_unicode=True
+        )
+
+
+def similarity_range(recipe: Recipe) -> tuple[float, float]:
+    """Least and greatest similarity: 0 and 1, but for number labels."""
+    return recipe.label_range if recipe.task == "regression" else (0.0, 1.0)

@@ -1,0 +1,1 @@
+"""Scoring with a bundle: batches by length, remembered vectors, drift profiles."""

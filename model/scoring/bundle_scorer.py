@@ -1,0 +1,164 @@
+"""The scoring handler: what a pipeline carries to its workers to turn pairs into columns.
+
+It is small and picklable; the bundle is opened by `load`, in the worker. Only there is TensorFlow
+imported.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import copy
+import os
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+
+from model.scoring.drift_profile import Profiler
+from model.scoring.engine import Engine, KnownVectors
+from transforms.quiet_tensorflow import import_tensorflow
+from transforms.scoring.encode_once import Vectors
+
+
+@dataclass(frozen=True)
+class ScoreOptions:
+    """How scores are named and made.
+
+    Attributes:
+        similarity_column: name of the similarity.
+        label_column: name of the label.
+        threshold: the label is 1 from this similarity on; None takes the bundle's.
+        embedding_cache_mb: memory of each process for vectors met before.
+        threads: batches that a process encodes at the same time; None takes one for each core.
+    """
+
+    similarity_column: str = "similarity"
+    label_column: str = "similarity_label"
+    threshold: float | None = None
+    embedding_cache_mb: int = 256
+    threads: int | None = None
+
+    def decides(self) -> dict[str, Any]:
+        """The options that decide the bytes of the output; the cache is not among them."""
+        return {
+            "similarity_column": self.similarity_column,
+            "similarity_label_column": self.label_column,
+            "threshold": self.threshold,
+        }
+
+
+@dataclass(frozen=True)
+class BundleScorer:
+    """A bundle and how to score with it, not yet opened."""
+
+    bundle: str
+    options: ScoreOptions = ScoreOptions()
+
+    def verify(self) -> dict[str, Any]:
+        """Checks the sums of the bundle's files, without TensorFlow; returns its manifest.
+
+        Raises:
+            UserError: the bundle is not whole; names the file.
+        """
+        from model.bundle.loading import verify
+
+        return verify(self.bundle)
+
+    def fields(self, manifest: dict[str, Any]) -> tuple[pa.Field, ...]:
+        """The columns that scoring adds."""
+        classes = manifest.get("classes")
+        label = pa.string() if classes else pa.int64()
+        return (
+            pa.field(self.options.similarity_column, pa.float32()),
+            pa.field(self.options.label_column, label),
+            *(pa.field(f"probability_{name}", pa.float32()) for name in classes or ()),
+        )
+
+    def load(self) -> LoadedScorer:
+        """Opens the bundle."""
+        import_tensorflow()
+        from model.bundle.loading import load
+
+        threads = self.options.threads or len(os.sched_getaffinity(0))
+        _one_core_a_batch(threads)  # before the bundle: TensorFlow takes it only at its start
+        bundle = load(self.bundle)
+        engine = Engine(bundle, cache_mb=self.options.embedding_cache_mb, threads=threads)
+        engine.warm_up()
+        scorer = LoadedScorer(engine, self.fields(bundle.manifest), bundle.manifest, self.options)
+        scorer.profile = Profiler(bundle)
+        return scorer
+
+
+def _one_core_a_batch(threads: int) -> None:
+    """Lets each batch run on one core, and as many batches at once as there are cores.
+
+    The matrices of a recurrent step are too small to share: two batches side by side ran at 477k
+    tokens/s on two cores, one batch on both at 232k. It also fixes the order of additions.
+    """
+    import tensorflow as tf
+
+    # TensorFlow runs already where something else of this process has used it.
+    with contextlib.suppress(RuntimeError):
+        tf.config.threading.set_intra_op_parallelism_threads(1)
+        tf.config.threading.set_inter_op_parallelism_threads(threads)
+
+
+class LoadedScorer:
+    """A `transforms.scoring.score_shards.Scorer` over the engine.
+
+    Attributes:
+        fields: the columns it fills.
+        profile: counts what drift is told from; None where nobody asks.
+    """
+
+    profile: Profiler | None = None
+
+    def __init__(
+        self,
+        engine: Engine,
+        fields: tuple[pa.Field, ...],
+        manifest: dict[str, Any],
+        options: ScoreOptions,
+    ):
+        """Takes the engine, the columns it fills, and the bundle's manifest."""
+        self.fields = fields
+        self._engine = engine
+        self._classes = manifest.get("classes")
+        self._threshold = options.threshold
+        self._counts: tuple[str, ...] = ("sentences", "sentences_encoded", "cache_hits")
+
+    def score(self, side1: pa.Array, side2: pa.Array) -> tuple[list[pa.Array], dict[str, int]]:
+        """Scores pairs into the columns of `fields`."""
+        compared, counts = self._engine.score(side1, side2)
+        similarity = compared["similarity"].astype(np.float32)
+        labels = compared["label"]
+        if self._threshold is not None and not self._classes:
+            labels = similarity >= np.float32(self._threshold)
+        counted = {name: counts[name] for name in self._counts}
+        return [pa.array(similarity), *self._labels(labels, compared)], counted
+
+    @property
+    def dimensions(self) -> int:
+        """Length of a vector."""
+        return self._engine.dimensions
+
+    def encode(self, sentences: list[str]) -> np.ndarray:
+        """Distinct sentences [n] → vectors, float32 [n, d]."""
+        return self._engine.encode(sentences)
+
+    def knowing(self, vectors: Sequence[Vectors]) -> LoadedScorer:
+        """The same scorer, with vectors of sentences it need not encode."""
+        scorer = copy.copy(self)
+        sentences = [text for part in vectors for text in part.sentences.to_pylist()]
+        known = KnownVectors(sentences, np.concatenate([part.vectors for part in vectors]))
+        scorer._engine = self._engine.knowing(known)
+        scorer._counts = ("sentences_encoded",)  # who made the vectors has counted the sentences
+        return scorer
+
+    def _labels(self, labels: np.ndarray, compared: dict[str, np.ndarray]) -> list[pa.Array]:
+        if not self._classes:
+            return [pa.array(labels.astype(np.int64))]
+        names = pa.array(self._classes, pa.string()).take(pa.array(labels))
+        return [names, *(pa.array(column) for column in compared["probabilities"].T)]

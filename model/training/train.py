@@ -1,0 +1,182 @@
+"""Trains a recipe's network on an examples folder, and has the chief write the bundle."""
+
+from __future__ import annotations
+
+import resource
+import time
+from dataclasses import dataclass
+from importlib.metadata import version
+from typing import TYPE_CHECKING, Any
+
+from model.bundle import export
+from model.bundle.export import half_written
+from model.recipe.recipe import Recipe
+from transforms.drift import training_profile
+from transforms.errors import RunError
+from transforms.quiet_tensorflow import import_tensorflow
+from transforms.storage import files
+
+if TYPE_CHECKING:
+    from model.dataset.examples import Examples
+    from model.training.fitting import FitResult
+    from model.training.strategy import Placement
+
+PACKAGES = ("tensorflow", "keras", "numpy")
+
+
+@dataclass(frozen=True)
+class TrainRun:
+    """All that a training run was asked for; what is None the recipe decides."""
+
+    examples: str
+    output: str
+    epochs: int | None = None
+    seed: int | None = None
+    global_batch_size: int | None = None
+    strategy: str = "auto"
+    threshold_rule: str | None = None
+    checkpoints: str | None = None
+    checkpoint_steps: int | None = None
+    checkpoint_minutes: float = 10
+    log_json: str | None = None
+    tensorboard: str | None = None
+    overwrite: bool = False
+
+
+def train_recipe(
+    asked: TrainRun, examples: Examples, recipe: Recipe, started: float
+) -> tuple[dict[str, Any], bool]:
+    """Trains under the strategy that fits this place; the chief writes the bundle.
+
+    Returns:
+        The metrics, and whether this process is the chief.
+    """
+    import_tensorflow()
+    import keras
+
+    from model.dataset.examples import run_fingerprint
+    from model.network.siamese import build_siamese
+    from model.recipe.recipe import similarity_range
+    from model.training.evaluation import measure
+    from model.training.fitting import CheckpointOptions, fit
+    from model.training.reporter import Reporter
+    from model.training.strategy import choose_strategy
+
+    placement = choose_strategy(asked.strategy)
+    chief = placement.cluster.is_chief
+    print(placement.why, flush=True)
+    keras.utils.set_random_seed(recipe.training.seed)
+    vectors, coverage = start_vectors(recipe, examples)
+    pretrained = pretrained_weights(recipe, examples, vectors)
+    with placement.strategy.scope():
+        siamese = build_siamese(recipe, vocabulary_size=examples.vocabulary_size, vectors=vectors)
+    if pretrained:
+        siamese.encoder.set_weights(pretrained)
+    fitted = fit(
+        siamese,
+        recipe,
+        examples,
+        placement=placement,
+        reporter=Reporter(silent=not chief, log_json=asked.log_json, tensorboard=asked.tensorboard),
+        checkpoints=CheckpointOptions(
+            asked.checkpoints, asked.checkpoint_steps, asked.checkpoint_minutes
+        )
+        if asked.checkpoints
+        else None,
+    )
+    rule = asked.threshold_rule or recipe.training.threshold_rule
+    threshold, measures = measure(recipe, fitted.evaluation, rule)
+    metrics = {
+        "run": run_fingerprint(recipe, examples),
+        **describe_run(recipe, examples, placement, fitted),
+        "threshold_rule": rule,
+        **measures,
+        **coverage,
+        "profile": training_profile(
+            examples.manifest, fitted.evaluation.similarity, similarity_range(recipe)
+        ),
+        "threshold": threshold,
+        "seconds": round(time.time() - started, 3),
+        "peak_memory_mb": round(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024, 1),
+    }
+    if chief:
+        export.export_bundle(
+            asked.output,
+            siamese=siamese,
+            recipe=recipe,
+            examples_dir=examples.folder,
+            threshold=threshold,
+            metrics=metrics,
+            overwrite=asked.overwrite or half_written(files.list_folder(asked.output)),
+        )
+    wait_for_bundle(placement)
+    return metrics, chief
+
+
+def wait_for_bundle(placement: Placement) -> None:
+    """Nobody leaves before the bundle is there: workers that are gone cannot be started again.
+
+    Raises:
+        RunError: the chief was lost; all workers must be started again.
+    """
+    if placement.cluster.workers == 1:
+        return
+    try:
+        with placement.lost_workers():
+            placement.gather(0)
+    except RunError:
+        if not placement.cluster.is_chief:  # for the chief all is done
+            raise
+
+
+def start_vectors(recipe: Recipe, examples: Examples) -> tuple[Any, dict[str, float]]:
+    """Start values of the embedding, as the recipe says, and how many ids they cover."""
+    if recipe.embedding is None or recipe.embedding.vectors is None:
+        return None, {}
+    from model.training.start_vectors import load_vectors
+
+    return load_vectors(recipe, examples)
+
+
+def pretrained_weights(recipe: Recipe, examples: Examples, vectors: Any) -> list[Any]:
+    """Weights of the encoder after pretraining, where the recipe asks for it."""
+    epochs, seed = recipe.training.pretrain_epochs, recipe.training.seed
+    if not epochs:
+        return []
+    from model.network.encoders import build_encoder
+    from model.training.pretraining import pretrain
+    from model.training.start_vectors import distinct_sentences
+
+    size = examples.vocabulary_size
+    encoder = build_encoder(recipe, vocabulary_size=size, vectors=vectors)
+    pretrain(encoder, distinct_sentences(examples.train.files), epochs=epochs, seed=seed)
+    return encoder.get_weights()
+
+
+def describe_run(
+    recipe: Recipe, examples: Examples, placement: Placement, fitted: FitResult
+) -> dict[str, Any]:
+    """What was trained where, and how it went, epoch by epoch."""
+    history = fitted.history
+    spent = sum(record["seconds"] for record in history)
+    return {
+        "recipe": recipe.name,
+        "task": recipe.task,
+        "vocabulary_size": examples.vocabulary_size,
+        "rows_train": examples.manifest.get("rows_train"),
+        "rows_eval": len(fitted.evaluation.labels),
+        "strategy": placement.why.removeprefix("strategy: "),
+        "replicas": placement.replicas,
+        "global_batch_size": recipe.training.batch_size,
+        "seed": recipe.training.seed,
+        "epochs": len(history),
+        "best_epoch": fitted.best_epoch,
+        "training_seconds": round(spent, 3),
+        "pairs_per_second": round(
+            sum(record["seconds"] * record["pairs_per_second"] for record in history)
+            / max(spent, 1e-9),
+            1,
+        ),
+        "history": history,
+        "versions": {name: version(name) for name in PACKAGES},
+    }

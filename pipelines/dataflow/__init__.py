@@ -1,0 +1,1 @@
+"""What Google Cloud Dataflow needs besides: settings, jobs, prices."""

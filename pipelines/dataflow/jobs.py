@@ -1,0 +1,158 @@
+"""Jobs on Dataflow: what one is called, whether it runs already, and what becomes of it."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import re
+import sys
+from typing import Any
+
+import apache_beam as beam
+from apache_beam.options.pipeline_options import GoogleCloudOptions, PipelineOptions
+
+from pipelines.dataflow.settings import is_used, only_staged
+from transforms.errors import RunError, UserError
+
+
+def name_job(options: PipelineOptions, *, step: str, output: str, decides: Any) -> str:
+    """Names the job after what it does: the same command gives the same name, anywhere, any day.
+
+    A name that was given with --job_name is kept.
+
+    Returns:
+        The name: letters, digits and hyphens, at most 63.
+    """
+    cloud = options.view_as(GoogleCloudOptions)
+    if not cloud.job_name:
+        cloud.job_name = f"twinbeam-{step}-{_short(output)}-{_short(decides)}"
+    return cloud.job_name
+
+
+def _short(told: Any) -> str:
+    return hashlib.sha256(json.dumps(told, sort_keys=True).encode()).hexdigest()[:10]
+
+
+def adopt(options: PipelineOptions, *, step: str, output: str, decides: Any) -> bool:
+    """Names the job, and waits for it where it runs already.
+
+    Args:
+        options: the run's Beam options; they get the job's name.
+        step: which of our commands it is.
+        output: the folder that is written.
+        decides: all that decides what is written there.
+
+    Returns:
+        Whether there was such a job; it is done then.
+
+    Raises:
+        UserError: another job is writing to the same folder.
+        RunError: the job that was found failed.
+    """
+    if not is_used(options) or only_staged(options):
+        return False
+    name = name_job(options, step=step, output=output, decides=decides)
+    same_output = name.rpartition("-")[0]
+    for job in _active_jobs(options):
+        if job.name == name:
+            print(f"The job {name} runs already; waiting for it instead of starting another")
+            follow(_result(options, job), options)
+            return True
+        if name.startswith("twinbeam-") and job.name.rpartition("-")[0] == same_output:
+            raise UserError(
+                f"{output} is being written by the job {job.name} ({job.id}), with other inputs "
+                "or options; wait for it, cancel it, or choose another folder"
+            )
+    return False
+
+
+def _client(options: PipelineOptions) -> Any:
+    from apache_beam.runners.dataflow.internal.apiclient import DataflowApplicationClient
+
+    return DataflowApplicationClient(options)
+
+
+def _active_jobs(options: PipelineOptions) -> list[Any]:
+    from google.api_core.exceptions import GoogleAPICallError
+    from google.cloud import dataflow_v1beta3 as dataflow
+
+    cloud = options.view_as(GoogleCloudOptions)
+    request = dataflow.ListJobsRequest(
+        project_id=cloud.project,
+        location=cloud.region,
+        filter=dataflow.ListJobsRequest.Filter.ACTIVE,
+    )
+    try:
+        return list(_client(options)._jobs_client.list_jobs(request=request))
+    except GoogleAPICallError as error:
+        raise UserError(
+            f"Dataflow does not answer for project {cloud.project} in {cloud.region}: "
+            f"{error.message}; check both, and that the Dataflow API is enabled"
+        ) from None
+
+
+def _result(options: PipelineOptions, job: Any) -> Any:
+    from apache_beam.runners.dataflow.dataflow_runner import DataflowPipelineResult, DataflowRunner
+
+    runner = DataflowRunner()
+    runner.dataflow_client = _client(options)
+    return DataflowPipelineResult(job, runner, options)
+
+
+def submit(pipeline: beam.Pipeline, options: PipelineOptions) -> None:
+    """Submits a job and waits for its end; of a template, only stages it.
+
+    Raises:
+        RunError: the job failed or was cancelled.
+    """
+    from apache_beam.runners.dataflow.internal.apiclient import DataflowJobAlreadyExistsError
+
+    try:
+        result = pipeline.run()
+    except DataflowJobAlreadyExistsError:  # somebody submitted it a moment ago
+        name = options.view_as(GoogleCloudOptions).job_name
+        job = next((job for job in _active_jobs(options) if job.name == name), None)
+        if job is None:
+            raise RunError(
+                f"the job {name} was started elsewhere and has ended; run again"
+            ) from None
+        print(f"The job {name} was submitted elsewhere just now; waiting for it")
+        result = _result(options, job)
+    if not getattr(result, "has_job", False):
+        place = options.view_as(GoogleCloudOptions).template_location
+        print(f"Staged, nothing runs yet; template: {place}" if place else "Dry run: nothing runs")
+        return
+    follow(result, options)
+
+
+def follow(result: Any, options: PipelineOptions) -> None:
+    """Says which job it is at once, and waits for its end.
+
+    Raises:
+        RunError: it failed or was cancelled.
+    """
+    from apache_beam.runners.dataflow.dataflow_runner import DataflowRuntimeException
+
+    cloud = options.view_as(GoogleCloudOptions)
+    job = result.job_id()
+    print(f"Created job with id: [{job}]", flush=True)  # Airflow looks for this line
+    where = (
+        f"https://console.cloud.google.com/dataflow/jobs/{cloud.region}/{job}"
+        f"?project={cloud.project}"
+    )
+    print(f"{where}", flush=True)
+    try:
+        state = result.wait_until_finish()
+    except DataflowRuntimeException as error:
+        said = str(error).partition("Error:\n")[2].strip()
+        if re.search(r"\b(UserError|RunError): ", said):  # a worker's own line says it best
+            print(where, file=sys.stderr)
+            raise
+        last = said.splitlines()[-1] if said and said != "None" else "it gave no reason"
+        raise RunError(f"the Dataflow job {job} {_ended(result)}: {last}; see {where}") from None
+    if state != "DONE":
+        raise RunError(f"the Dataflow job {job} {state.lower()}; see {where}")
+
+
+def _ended(result: Any) -> str:
+    return "was cancelled" if result.state == "CANCELLED" else "failed"

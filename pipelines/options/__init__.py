@@ -1,0 +1,1 @@
+"""Flags → frozen options, a file for each command."""

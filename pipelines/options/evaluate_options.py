@@ -1,0 +1,116 @@
+"""Options of `pipelines.evaluate`, from its flags."""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass, field
+from typing import Any
+
+from pipelines.options import command_line
+from pipelines.options.scored_inputs import find_bundle, find_columns
+from transforms.evaluation.bootstrap import RESAMPLES
+from transforms.evaluation.scored_rows import ScoredColumns
+from transforms.pairs import PairColumns
+
+EXAMPLE = "python -m pipelines.evaluate --input scores --label_column label --output report"
+
+
+@dataclass(frozen=True)
+class EvaluateRun:
+    """All that an evaluation was asked for."""
+
+    inputs: tuple[str, ...]
+    output: str
+    columns: ScoredColumns = field(default_factory=ScoredColumns)
+    bundle: str | None = None
+    examples: str | None = None
+    train_inputs: tuple[str, ...] = ()
+    train_columns: PairColumns = field(default_factory=lambda: PairColumns(label="label"))
+    worst: int = 20
+    resamples: int = RESAMPLES
+    shard_rows: int = command_line.DEFAULT_SHARD_ROWS
+    overwrite: bool = False
+    beam_flags: tuple[str, ...] = ()
+
+    def paths(self) -> list[str]:
+        """Every path that workers use."""
+        named = filter(None, [self.bundle, self.examples])
+        return [*self.inputs, *self.train_inputs, self.output, *named]
+
+    def decides(self) -> dict[str, Any]:
+        """The options that decide what the report says."""
+        return {key: one for key, one in asdict(self).items() if key != "beam_flags"}
+
+
+def parse(argv: Sequence[str]) -> EvaluateRun:
+    """Flags → what the run was asked for.
+
+    Raises:
+        UserError: the flags contradict one another.
+    """
+    parser = command_line.parser("evaluate", (__doc__ or "").splitlines()[0], EXAMPLE)
+    add_flags(parser)
+    args, beam_flags = parser.parse_known_args(argv)
+    pairs = command_line.columns(args)
+    bundle = find_bundle(args.model, args.input)
+    return EvaluateRun(
+        inputs=tuple(args.input),
+        output=args.output.rstrip("/"),
+        columns=find_columns(args, pairs, bundle),
+        bundle=bundle,
+        examples=args.examples.rstrip("/") if args.examples else None,
+        train_inputs=tuple(args.train_input or ()),
+        train_columns=PairColumns(*pairs.sides, args.train_label_column or args.label_column),
+        worst=0 if args.redact else args.worst,
+        resamples=args.resamples,
+        shard_rows=args.shard_rows,
+        overwrite=args.overwrite,
+        beam_flags=tuple(beam_flags),
+    )
+
+
+def add_flags(parser: argparse.ArgumentParser) -> None:
+    """Adds the flags of evaluation."""
+    reading = parser.add_argument_group("input")
+    reading.add_argument(
+        "--input",
+        nargs="+",
+        action="extend",
+        required=True,
+        metavar="DIR",
+        help="--output of pipelines.score, or Parquet files of scores; patterns in quotes",
+    )
+    for name, default, what in (
+        ("sentence1_column", "sentence1", "first sentence"),
+        ("sentence2_column", "sentence2", "second sentence"),
+        ("label_column", "label", "the true label"),
+        ("similarity_column", "similarity", "similarity"),
+        ("similarity_label_column", "similarity_label", "label that scoring gave"),
+    ):
+        reading.add_argument(f"--{name}", default=default, help=what)
+    reading.add_argument(
+        "--threshold", type=float, help="label 1 from this similarity on, not as scoring said"
+    )
+    reading.add_argument(
+        "--shard_rows", type=command_line.positive, default=command_line.DEFAULT_SHARD_ROWS
+    )
+    meaning = parser.add_argument_group(
+        "meaning", "what is not given, the bundle of the scores says"
+    )
+    meaning.add_argument("--model", metavar="BUNDLE", help="the bundle that scored")
+    meaning.add_argument("--task", choices=("binary", "regression", "classes"))
+    meaning.add_argument("--classes", nargs="+", help="class names, the similar one last")
+    meaning.add_argument("--label_range", nargs=2, type=float, metavar=("MIN", "MAX"))
+    more = parser.add_argument_group("what to tell")
+    more.add_argument("--output", required=True, metavar="DIR", help="folder to write to")
+    more.add_argument(
+        "--slice_column", nargs="+", action="extend", default=[], help="measure each value apart"
+    )
+    more.add_argument("--train_input", nargs="+", metavar="GLOB", help="pairs it was trained on")
+    more.add_argument("--train_label_column", help="their label (default: --label_column)")
+    more.add_argument("--examples", metavar="DIR", help="examples: tells unknown tokens")
+    more.add_argument("--worst", type=int, default=20, help="mistakes of each kind to show")
+    more.add_argument("--redact", action="store_true", help="show no sentence")
+    more.add_argument("--resamples", type=int, default=RESAMPLES, help="for the intervals")
+    more.add_argument("--overwrite", action="store_true", help="replace a report in --output")

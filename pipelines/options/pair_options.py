@@ -1,0 +1,63 @@
+"""What preprocessing and scoring are asked for alike: pairs in, a folder out, on any runner."""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from typing import Any, Literal
+
+from pipelines.dataflow import estimate
+from pipelines.dataflow import settings as dataflow
+from pipelines.options import command_line
+from transforms.pairs import PairColumns
+
+
+@dataclass(frozen=True, kw_only=True)
+class PairsRun:
+    """What a run over pairs is asked for, whatever it makes of them."""
+
+    inputs: tuple[str, ...]
+    output: str
+    columns: PairColumns = field(default_factory=PairColumns)
+    max_chars: int = command_line.DEFAULT_MAX_CHARS
+    shard_rows: int = command_line.DEFAULT_SHARD_ROWS
+    on_bad_file: Literal["fail", "reject"] = "fail"
+    max_reject_fraction: float = 0.05
+    overwrite: bool = False
+    accelerator: str | None = None
+    estimating: estimate.Asked = field(default_factory=estimate.Asked)
+    beam_flags: tuple[str, ...] = ()
+
+
+def flags_around(
+    add_flags: Callable[[argparse.ArgumentParser], None],
+    *,
+    module: str,
+    description: str,
+    example: str,
+    label: str | None,
+) -> argparse.ArgumentParser:
+    """A command's parser: the input's flags, its own, Dataflow's and an estimate's."""
+    parser = command_line.parser(module, description, example)
+    command_line.add_input_flags(parser, label=label)
+    add_flags(parser)
+    dataflow.add_flags(parser)
+    estimate.add_flags(parser)
+    return parser
+
+
+def asked_alike(args: argparse.Namespace, beam_flags: Sequence[str]) -> dict[str, Any]:
+    """The fields of a `PairsRun` from its flags, but the columns."""
+    return {
+        "inputs": tuple(args.input),
+        "output": args.output.rstrip("/"),
+        "max_chars": args.max_sentence_chars,
+        "shard_rows": args.shard_rows,
+        "on_bad_file": args.on_bad_file,
+        "max_reject_fraction": args.max_reject_fraction,
+        "overwrite": args.overwrite,
+        "accelerator": args.accelerator,
+        "estimating": estimate.Asked.of(args),
+        "beam_flags": tuple(beam_flags),
+    }

@@ -1,0 +1,108 @@
+"""What a preprocessing run may be asked for, and the flags that say it."""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from model.recipe.reading import load_recipe
+from model.recipe.recipe import Recipe
+from pipelines.options import command_line
+from pipelines.options.pair_options import PairsRun, asked_alike, flags_around
+from transforms.examples.read_pairs import PairReading
+from transforms.examples.split import EvalSplit
+from transforms.pairs import PairColumns
+
+DESCRIPTION = "Turns labelled Parquet of sentence pairs into examples to train on."
+EXAMPLE = (
+    "python -m pipelines.preprocess --input 'pairs/*.parquet' "
+    "--recipe char-bilstm-manhattan --output examples"
+)
+
+
+@dataclass(frozen=True, kw_only=True)
+class PreprocessRun(PairsRun):
+    """All that a preprocessing run was asked for."""
+
+    recipe: Recipe
+    train_shards: int = 16
+    eval_shards: int = 1
+    split: EvalSplit = field(default_factory=lambda: EvalSplit(0.1))
+
+    @property
+    def reading(self) -> PairReading:
+        """How rows become raw features."""
+        return PairReading(self.columns, self.recipe.label_rule, self.split, self.max_chars)
+
+    def told(self) -> dict[str, Any]:
+        """The options as the manifest keeps them."""
+        return {
+            "inputs": list(self.inputs),
+            "columns": [*self.columns.texts, self.columns.label],
+            "eval_fraction": self.split.fraction,
+            "eval_split": self.split.by,
+            "max_sentence_chars": self.max_chars,
+            "shard_rows": self.shard_rows,
+        }
+
+
+def flags() -> argparse.ArgumentParser:
+    """All flags that are ours."""
+    return flags_around(
+        add_flags, module="preprocess", description=DESCRIPTION, example=EXAMPLE, label="label"
+    )
+
+
+def parse(argv: Sequence[str]) -> PreprocessRun:
+    """Flags → what the run was asked for."""
+    args, beam_flags = flags().parse_known_args(argv)
+    recipe = load_recipe(args.recipe)
+    fraction = recipe.text.eval_fraction if args.eval_fraction is None else args.eval_fraction
+    return PreprocessRun(
+        **asked_alike(args, beam_flags),
+        recipe=recipe,
+        columns=example_columns(args, recipe),
+        train_shards=args.train_shards,
+        eval_shards=args.eval_shards,
+        split=EvalSplit(fraction, recipe.text.eval_split),
+    )
+
+
+def example_columns(args: argparse.Namespace, recipe: Recipe) -> PairColumns:
+    """The columns that the flags name; triplets have a negative where pairs have a label."""
+    pairs = command_line.columns(args)
+    if not recipe.reads_triplets:
+        return pairs
+    return PairColumns(*pairs.sides, label=None, negative=args.negative_column)
+
+
+def add_flags(parser: argparse.ArgumentParser) -> None:
+    """Adds the flags of preprocessing."""
+    group = parser.add_argument_group("preprocessing")
+    group.add_argument("--recipe", required=True, metavar="NAME", help="a recipe, or its file")
+    group.add_argument("--output", required=True, metavar="DIR", help="folder to write to")
+    group.add_argument(
+        "--negative_column",
+        default="negative",
+        help="for recipes with given triplets: the sentence that is unlike the first one",
+    )
+    group.add_argument(
+        "--train_shards", type=command_line.positive, default=16, help="files to train on"
+    )
+    group.add_argument(
+        "--eval_shards", type=command_line.positive, default=1, help="files to evaluate on"
+    )
+    group.add_argument(
+        "--eval_fraction",
+        type=command_line.fraction,
+        help="share of the pairs to evaluate on (default: the recipe's)",
+    )
+    group.add_argument(
+        "--max_reject_fraction",
+        type=command_line.fraction,
+        default=0.05,
+        help="with more rejected rows than this the run fails",
+    )
+    group.add_argument("--overwrite", action="store_true", help="replace examples in --output")

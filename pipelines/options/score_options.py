@@ -1,0 +1,147 @@
+"""What a scoring run may be asked for, and the flags that say it."""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Any, Literal
+
+from model.scoring.bundle_scorer import ScoreOptions
+from pipelines.options import command_line
+from pipelines.options.pair_options import PairsRun, asked_alike, flags_around
+from transforms import drift
+
+DESCRIPTION = (
+    "Scores Parquet of sentence pairs with a bundle: the same rows, a similarity and a label."
+)
+EXAMPLE = "python -m pipelines.score --input 'pairs/*.parquet' --model bundle --output scores"
+
+
+@dataclass(frozen=True, kw_only=True)
+class ScoreRun(PairsRun):
+    """All that a scoring run was asked for."""
+
+    model: str
+    scoring: ScoreOptions = field(default_factory=ScoreOptions)
+    compression: str = "zstd"
+    max_drift: float | None = None
+    on_long_sentence: Literal["reject", "truncate"] = "reject"
+    redact: bool = True
+    model_sha256: str | None = None
+    encode_once: Literal["shard", "global"] = "shard"
+    embedding_store: str | None = None
+
+    def paths(self) -> list[str]:
+        """Every path that workers use."""
+        return [*self.inputs, self.model, self.output, *filter(None, [self.embedding_store])]
+
+    def decides(self) -> dict[str, Any]:
+        """The options that decide the bytes of the output."""
+        return {
+            "columns": [*self.columns.sides],
+            "scoring": self.scoring.decides(),
+            "max_sentence_chars": self.max_chars,
+            "on_long_sentence": self.on_long_sentence,
+            "redact": self.redact,
+            "shard_rows": self.shard_rows,
+            "compression": self.compression,
+        }
+
+
+def flags() -> argparse.ArgumentParser:
+    """All flags that are ours."""
+    return flags_around(
+        add_flags, module="score", description=DESCRIPTION, example=EXAMPLE, label=None
+    )
+
+
+def parse(argv: Sequence[str]) -> ScoreRun:
+    """Flags → what the run was asked for."""
+    args, beam_flags = flags().parse_known_args(argv)
+    return ScoreRun(
+        **asked_alike(args, beam_flags),
+        model=args.model.rstrip("/"),
+        columns=command_line.columns(args),
+        scoring=ScoreOptions(
+            similarity_column=args.similarity_column,
+            label_column=args.similarity_label_column,
+            threshold=args.threshold,
+            embedding_cache_mb=args.embedding_cache_mb,
+        ),
+        compression=args.compression,
+        max_drift=args.max_drift,
+        on_long_sentence=args.on_long_sentence,
+        redact=args.redact,
+        model_sha256=args.model_sha256,
+        encode_once=args.encode_once or ("global" if args.embedding_store else "shard"),
+        embedding_store=args.embedding_store,
+    )
+
+
+def add_flags(parser: argparse.ArgumentParser) -> None:
+    """Adds the flags of scoring."""
+    group = parser.add_argument_group("scoring")
+    group.add_argument("--model", required=True, metavar="BUNDLE", help="folder of the bundle")
+    group.add_argument(
+        "--model_sha256", metavar="HEX", help="the fingerprint that the bundle has to have"
+    )
+    group.add_argument("--output", required=True, metavar="DIR", help="folder to write to")
+    group.add_argument("--similarity_column", default="similarity", help="name of the similarity")
+    group.add_argument(
+        "--similarity_label_column", default="similarity_label", help="name of the label"
+    )
+    group.add_argument(
+        "--threshold", type=float, help="label 1 from this similarity on (default: the bundle's)"
+    )
+    group.add_argument(
+        "--embedding_cache_mb",
+        type=int,
+        default=256,
+        help="memory of each worker process for vectors of sentences met before; 0 for none",
+    )
+    group.add_argument(
+        "--encode_once",
+        choices=("shard", "global"),
+        help="encode each distinct sentence once a shard and cache, or once in the whole input "
+        "(for heavy encoders); shard, but with --embedding_store global",
+    )
+    group.add_argument(
+        "--embedding_store",
+        metavar="DIR",
+        help="keep vectors here and take them from here: a nightly run encodes only new sentences",
+    )
+    group.add_argument(
+        "--max_reject_fraction",
+        type=command_line.fraction,
+        default=0.05,
+        help="with more rejected rows than this the run fails and does not commit",
+    )
+    group.add_argument(
+        "--max_drift",
+        type=float,
+        help="with a greater drift from the training data the run fails and does not commit; "
+        f"{drift.LITTLE} is little, {drift.MUCH} much",
+    )
+    group.add_argument(
+        "--on_long_sentence",
+        choices=("reject", "truncate"),
+        default="reject",
+        help="whether the row of a longer sentence is rejected, or its beginning scored",
+    )
+    group.add_argument(
+        "--redact",
+        action=argparse.BooleanOptionalAction,
+        default=True,
+        help="keep what the model says of rows it fails on, which may quote them, out of "
+        "reject details and errors",
+    )
+    group.add_argument(
+        "--compression",
+        choices=("zstd", "snappy", "gzip", "lz4", "none"),
+        default="zstd",
+        help="codec of the Parquet that is written",
+    )
+    group.add_argument(
+        "--overwrite", action="store_true", help="replace scores of another run in --output"
+    )

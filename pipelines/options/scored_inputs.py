@@ -1,0 +1,169 @@
+"""Finds out what scores mean: their files, bundle, task, labels and lineage."""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Iterable, Sequence
+from typing import Any
+
+import pyarrow.parquet as pq
+
+from model.recipe.reading import read_recipe
+from model.recipe.recipe import Recipe
+from transforms.accounts.output_folder import manifest_files, read_manifest
+from transforms.accounts.shard_account import MANIFEST, SUCCESS
+from transforms.errors import UserError
+from transforms.evaluation.scored_rows import ScoredColumns, Task
+from transforms.input.shards import Shard, shard_schema
+from transforms.labels import LabelRule
+from transforms.pairs import PairColumns
+from transforms.storage import files
+
+RECIPE = "recipe.yaml"
+_TOLD_OF_EXAMPLES = (
+    "rows_in",
+    "rows_train",
+    "rows_eval",
+    "rows_rejected",
+    "rejected_by_reason",
+    "vocabulary_size",
+    "out_of_vocabulary_rate",
+    "label_counts",
+)
+
+
+def is_folder(pattern: str) -> bool:
+    """Whether an input is the folder of a scoring run, not files."""
+    return files.exists(files.join(pattern.rstrip("/"), MANIFEST))
+
+
+def score_patterns(inputs: Iterable[str]) -> list[str]:
+    """The Parquet files of scores; of a scoring run's folder only the scores, not its rejects.
+
+    Raises:
+        UserError: a scoring run has not finished.
+    """
+    patterns = []
+    for pattern in inputs:
+        if not is_folder(pattern):
+            patterns.append(pattern)
+            continue
+        folder = pattern.rstrip("/")
+        if not files.exists(files.join(folder, SUCCESS)):
+            raise UserError(f"{folder} has no {SUCCESS}: its scoring has not finished; score again")
+        scored = manifest_files(folder, read_manifest(folder))
+        names = [file["name"] for file in scored if "/" not in file["name"]]
+        patterns += [files.join(folder, name) for name in names]
+    if not patterns:
+        raise UserError(f"--input {', '.join(inputs)}: no scores in it")
+    return patterns
+
+
+def find_bundle(named: str | None, inputs: Iterable[str]) -> str | None:
+    """The bundle that was named, or the one that the scores came from, if it still is the same."""
+    if named:
+        if not files.exists(files.join(named.rstrip("/"), RECIPE)):
+            raise UserError(f"--model {named} is no bundle: it has no {RECIPE}")
+        return named.rstrip("/")
+    for folder in (pattern.rstrip("/") for pattern in inputs if is_folder(pattern)):
+        made_by = files.read_json(files.join(folder, MANIFEST)).get("bundle", {})
+        path = made_by.get("path")
+        if path and files.exists(files.join(path, MANIFEST)):
+            now = files.read_json(files.join(path, MANIFEST))
+            if now.get("fingerprint") == made_by.get("fingerprint"):
+                return path
+    return None
+
+
+def bundle_recipe(bundle: str) -> Recipe:
+    """The recipe in a bundle."""
+    path = files.join(bundle, RECIPE)
+    return read_recipe(files.read_bytes(path), where=path)
+
+
+def find_columns(args: argparse.Namespace, pairs: PairColumns, bundle: str | None) -> ScoredColumns:
+    """What the flags, and where they say nothing the bundle, tell of the scores.
+
+    Raises:
+        UserError: what they tell does not go together.
+    """
+    recipe = bundle_recipe(bundle) if bundle else None
+    task: Task = args.task or (recipe.task if recipe else "binary")
+    rule = recipe.label_rule if recipe and recipe.task == task else None
+    if args.classes:
+        rule = LabelRule(tuple(args.classes))
+    if args.label_range:
+        rule = LabelRule(None, *args.label_range)
+    rule = rule or (LabelRule(("0", "1")) if task == "binary" else LabelRule())
+    if (task == "regression") != (rule.classes is None):
+        wanted = "--label_range MIN MAX" if task == "regression" else "--classes NAME NAME …"
+        raise UserError(f"--task {task} needs {wanted}, or --model BUNDLE that tells")
+    if task == "regression" and (rule.minimum is None or rule.maximum is None):
+        raise UserError("--task regression needs --label_range MIN MAX, or --model BUNDLE")
+    if task == "binary" and len(rule.classes or ()) != 2:
+        raise UserError(f"--classes: two classes have two names; received {rule.classes}")
+    if args.threshold is not None and task != "binary":
+        raise UserError(f"--threshold is for two classes; the task is {task}")
+    return ScoredColumns(
+        pairs=pairs,
+        task=task,
+        labels=rule,
+        similarity=args.similarity_column,
+        predicted=None if args.threshold is not None else args.similarity_label_column,
+        threshold=args.threshold,
+        slices=tuple(dict.fromkeys(args.slice_column)),
+    )
+
+
+def check_columns(shards: Sequence[Shard], columns: ScoredColumns) -> None:
+    """Checks that every file has what an evaluation reads.
+
+    Raises:
+        UserError: names the file, the column and what to do.
+    """
+    for shard in {shard.source: shard for shard in shards}.values():
+        names = shard_schema(shard).names
+        for name in columns.needed():
+            if name not in names:
+                raise UserError(
+                    f"{shard.source}: no column {name!r}; it has {', '.join(names[:12])}; "
+                    "expected scores of pipelines.score, or name yours with a flag (see --help)"
+                )
+
+
+def score_range(shards: Sequence[Shard], columns: ScoredColumns) -> tuple[float, float]:
+    """Least and greatest similarity: 0 and 1, or for number labels what the footers say."""
+    if columns.task != "regression":
+        return 0.0, 1.0
+    low, high = columns.labels.minimum or 0.0, columns.labels.maximum or 1.0
+    for source in {shard.source for shard in shards}:
+        with files.open_input(source) as file:
+            metadata = pq.ParquetFile(file).metadata
+            place = metadata.schema.to_arrow_schema().names.index(columns.similarity)
+            for group in range(metadata.num_row_groups):
+                found = metadata.row_group(group).column(place).statistics
+                if found is not None and found.has_min_max:
+                    low, high = min(low, found.min), max(high, found.max)
+    return float(low), float(high)
+
+
+def lineage(inputs: Sequence[str], bundle: str | None, examples: str | None) -> dict[str, Any]:
+    """Where the scores come from: files, bundle, recipe, examples."""
+    told: dict[str, Any] = {"inputs": list(inputs)}
+    folders = [pattern.rstrip("/") for pattern in inputs if is_folder(pattern)]
+    if folders:
+        manifest = files.read_json(files.join(folders[0], MANIFEST))
+        kept = ("bundle", "options", "rows_in", "rows_scored", "rows_rejected", "drift")
+        told["scores"] = {key: manifest[key] for key in kept if key in manifest}
+    if bundle:
+        manifest = files.read_json(files.join(bundle, MANIFEST))
+        of_bundle = ("recipe", "task", "threshold", "fingerprint", "created", "versions")
+        told["bundle"] = {"path": bundle} | {
+            key: manifest[key] for key in of_bundle if key in manifest
+        }
+    if examples:
+        manifest = files.read_json(files.join(examples, MANIFEST))
+        told["examples"] = {"path": examples} | {
+            key: manifest[key] for key in _TOLD_OF_EXAMPLES if key in manifest
+        }
+    return told

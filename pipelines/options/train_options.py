@@ -1,0 +1,62 @@
+"""Options of `pipelines.train`, from its flags."""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Sequence
+
+from model.threshold import EXPECTED, check_rule
+from model.training.train import TrainRun
+from pipelines.options import command_line
+
+EXAMPLE = "python -m pipelines.train --examples examples --output bundle --epochs 5"
+
+STRATEGIES = ("auto", "one", "mirrored", "multi_worker")
+
+
+def threshold_rule(text: str) -> str:
+    """A flag's rule for the threshold."""
+    try:
+        return check_rule(text)
+    except ValueError as error:
+        raise argparse.ArgumentTypeError(str(error)) from None
+
+
+def parse(argv: Sequence[str]) -> TrainRun:
+    """The run that the flags ask for."""
+    parser = command_line.parser("train", __doc__ or "", EXAMPLE)
+    parser.epilog = f"Example:\n  {EXAMPLE}"
+    parser.add_argument("--examples", required=True, help="--output of pipelines.preprocess")
+    parser.add_argument("--output", required=True, help="folder of the bundle, local or gs://")
+    parser.add_argument("--overwrite", action="store_true", help="replace a bundle that is there")
+    parser.add_argument("--list_recipes", action="store_true", help="list recipes and end")
+    told = parser.add_argument_group("training", "what is not given the recipe decides")
+    told.add_argument(
+        "--epochs", type=command_line.positive, help="times that all examples are seen"
+    )
+    told.add_argument("--seed", type=int, help="of weights, order and dropout")
+    told.add_argument(
+        "--global_batch_size", type=command_line.positive, help="pairs of a step, over all replicas"
+    )
+    told.add_argument("--strategy", choices=STRATEGIES, default="auto", help="where to train")
+    told.add_argument(
+        "--threshold_rule",
+        type=threshold_rule,
+        metavar="RULE",
+        help=f"chooses the label threshold on the eval part (default: the recipe's): {EXPECTED}",
+    )
+    kept = parser.add_argument_group("checkpoints and logs")
+    kept.add_argument(
+        "--checkpoints", metavar="DIR", help="keep checkpoints here, and go on from the last one"
+    )
+    kept.add_argument(
+        "--checkpoint_steps", type=command_line.positive, help="save every so many steps"
+    )
+    kept.add_argument(
+        "--checkpoint_minutes", type=float, default=10, help="save after so many minutes; 0: never"
+    )
+    kept.add_argument("--log_json", metavar="FILE", help="add a JSON line after each epoch")
+    kept.add_argument("--tensorboard", metavar="DIR", help="write TensorBoard logs")
+    given = vars(parser.parse_args(argv))
+    given.pop("list_recipes")
+    return TrainRun(**given)

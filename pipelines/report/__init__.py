@@ -1,0 +1,1 @@
+"""The HTML pages and pictures of evaluation and drift."""

@@ -1,0 +1,1 @@
+"""Running a graph: its runner, its progress and its commit."""

@@ -1,0 +1,98 @@
+"""The last step of a scoring run: adds up the accounts, judges drift and writes the manifest."""
+
+from __future__ import annotations
+
+import time
+from dataclasses import dataclass, field
+from typing import Any
+
+from pipelines.report.drift_page import drift_page
+from transforms import drift
+from transforms.accounts import blocks, commit, output_folder
+from transforms.errors import RunError
+from transforms.storage import files
+
+
+@dataclass(frozen=True)
+class Commit:
+    """Commits the run in a worker, so it happens even where the launcher has gone.
+
+    Attributes:
+        output: the output folder.
+        shards: how many shards the plan has.
+        names: their names, where the manifest itself lists the files.
+        header: what the manifest says besides the accounts.
+        max_reject_fraction: of rows; with more the run fails.
+        started: when the run began.
+        trained: what drift is told against.
+        max_drift: with more the run fails.
+        run: the name that `ledger.begin` gave.
+    """
+
+    output: str
+    shards: int
+    names: tuple[str, ...]
+    header: dict[str, Any]
+    max_reject_fraction: float
+    started: float
+    trained: drift.Profile = field(default_factory=dict)
+    max_drift: float | None = None
+    run: str | None = None
+
+    def __call__(self, _: None, parts: Any, encoded: Any) -> dict[str, Any]:
+        """Commits the accounts of earlier runs and of this one.
+
+        Args:
+            _: nothing.
+            parts: blocks of all shards of the plan.
+            encoded: counts of sentences that were encoded for all shards together.
+        """
+        whole = blocks.merge(parts)
+        missing = 0 if self.names else self.shards - whole.shards
+        commit.check_complete(self.names, whole.names, missing)
+        drifted = self._drift(whole.profile)
+        return commit.publish(
+            self.output,
+            whole.summary,
+            header={
+                **self.header,
+                "drift": drifted,
+                "rows_this_run": whole.fresh_rows,
+                "shards_this_run": whole.fresh_shards,
+                **_times(whole, self.started),
+            },
+            more_counts=list(encoded),
+            max_reject_fraction=self.max_reject_fraction,
+            run=self.run,
+        )
+
+    def _drift(self, scored: drift.Profile) -> dict[str, float]:
+        found = drift.drift(self.trained, scored)
+        if found:
+            page = drift_page(self.trained, scored, found)
+            files.write_bytes(files.join(self.output, output_folder.DRIFT_PAGE), page.encode())
+        if self.max_drift is not None and found.get("drift", 0.0) > self.max_drift:
+            raise RunError(
+                f"{drift.told(found)}, more than --max_drift {self.max_drift} allows; not "
+                f"committed, see {output_folder.DRIFT_PAGE}: train on pairs like these, or raise "
+                "--max_drift and run again"
+            )
+        return found
+
+
+def trained_profile(bundle: str) -> drift.Profile:
+    """What the bundle's metrics keep of its training data; nothing in bundles without it."""
+    path = files.join(bundle, "metrics.json")
+    return files.read_json(path).get("profile", {}) if files.exists(path) else {}
+
+
+def _times(whole: blocks.Block, started: float) -> dict[str, float]:
+    """How long the run took, and how much of it was start-up and how much scoring."""
+    seconds = time.time() - started
+    first, last = (whole.first, whole.last) if whole.fresh_shards else (started, started)
+    return {
+        "seconds": round(seconds, 3),
+        "seconds_startup": round(first - started, 3),
+        "seconds_scoring": round(last - first, 3),
+        "pairs_per_second": round(whole.fresh_rows / seconds, 1),
+    }

@@ -1,0 +1,147 @@
+"""Shows how a run gets on: a live bar on a terminal, a line now and then in a log.
+
+It reads the accounts in the output folder, so it works alike on every runner.
+"""
+
+from __future__ import annotations
+
+import sys
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass, field
+
+from rich.console import Console
+
+from transforms.accounts import output_folder, shard_account
+from transforms.examples.folder import count_done
+from transforms.examples.read_pairs import LEARNED, TRANSFORMED
+from transforms.storage import files
+
+LOG_EVERY_SECONDS = 30.0
+LOOK_EVERY_SECONDS = {"local": 0.5, "remote": 10.0}  # listing a bucket costs time and money
+
+
+@dataclass
+class Done:
+    """What the accounts of the finished shards say, each read once.
+
+    Attributes:
+        output: the folder of scores.
+        planned: rows of each shard of this run.
+        seen: shards whose accounts were read.
+        rows: rows read.
+        rejected: rows rejected.
+        sentences: distinct sentences of the shards, added up.
+        cache_hits: those of them whose vector was remembered from before.
+    """
+
+    output: str
+    planned: dict[str, int]
+    seen: set[str] = field(default_factory=set)
+    rows: int = 0
+    rejected: int = 0
+    sentences: int = 0
+    cache_hits: int = 0
+
+    def look(self) -> None:
+        """Reads the accounts that are new."""
+        folder = files.join(self.output, shard_account.SHARDS_FOLDER)
+        names = {name.removesuffix(".json") for name in files.list_folder(folder)}
+        for name in (names & self.planned.keys()) - self.seen:
+            account = shard_account.read_account(self.output, name)
+            self.seen.add(name)
+            self.rows += account.rows_in
+            self.rejected += account.rows_rejected
+            self.sentences += account.counts.get("sentences", 0)
+            self.cache_hits += account.counts.get("cache_hits", 0)
+
+    @property
+    def total(self) -> int:
+        """Rows of this run."""
+        return sum(self.planned.values())
+
+    def told(self) -> str:
+        """Shards, rejects and cache hits in a few words."""
+        words = [f"{len(self.seen)}/{len(self.planned)} shards", f"{self.rejected:,} rejected"]
+        if self.sentences:
+            words.append(f"{self.cache_hits / self.sentences:.0%} cache hits")
+        return ", ".join(words)
+
+
+@contextmanager
+def show_progress(output: str, work: output_folder.Work) -> Iterator[None]:
+    """Shows what is done, how fast and what is left, until the block ends."""
+    done = Done(output, {shard.name: shard.rows for shard in work.todo})
+    ended = threading.Event()
+    show = show_live if sys.stderr.isatty() else show_lines
+    console = Console(stderr=True, soft_wrap=True, highlight=False)
+    thread = threading.Thread(target=show, args=(done, ended, console), daemon=True)
+    thread.start()
+    try:
+        yield
+    finally:
+        ended.set()
+        thread.join()
+
+
+def show_lines(done: Done, ended: threading.Event, console: Console) -> None:
+    """A line every half minute."""
+    started = time.monotonic()
+    while not ended.wait(LOG_EVERY_SECONDS):
+        done.look()
+        speed = done.rows / (time.monotonic() - started)
+        left = f"{(done.total - done.rows) / speed:.0f} s left" if speed else "none done yet"
+        console.print(
+            f"{done.rows:,}/{done.total:,} rows, {done.told()}, {speed:,.0f} rows/s, {left}"
+        )
+
+
+def show_live(done: Done, ended: threading.Event, console: Console) -> None:
+    """A bar that goes away when the run ends."""
+    from rich.progress import Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+
+    columns = (
+        *Progress.get_default_columns()[:2],
+        TextColumn("{task.completed:,.0f}/{task.total:,.0f} rows"),
+        TextColumn("{task.fields[told]}"),
+        TextColumn("{task.fields[speed]:,.0f} rows/s"),
+        TimeElapsedColumn(),
+        TimeRemainingColumn(),
+    )
+    started = time.monotonic()
+    wait = LOOK_EVERY_SECONDS["local" if files.is_local(done.output) else "remote"]
+    with Progress(*columns, console=console, transient=True) as progress:
+        task = progress.add_task("scoring", total=done.total or 1, speed=0.0, told="")
+        while not ended.wait(wait):
+            done.look()
+            speed = done.rows / (time.monotonic() - started)
+            progress.update(task, completed=done.rows, told=done.told(), speed=speed)
+
+
+STEPS_EVERY_SECONDS = 5.0
+
+
+@contextmanager
+def show_steps(staging: str, shards: int) -> Iterator[None]:
+    """Says every few seconds, until the block ends, which step is how far."""
+    started, ended = time.monotonic(), threading.Event()
+
+    def look() -> None:
+        learned = done = 0
+        while not ended.wait(STEPS_EVERY_SECONDS):
+            seconds = time.monotonic() - started
+            with suppress(OSError):  # the folder is renamed or emptied at the end
+                learned = max(learned, count_done(staging, LEARNED))
+                done = max(done, count_done(staging, TRANSFORMED))
+            step = f"learning the vocabulary: {learned}" if not done else f"transforming: {done}"
+            print(f"{step} of {shards} shards, {seconds:.0f} s", file=sys.stderr, flush=True)
+
+    thread = threading.Thread(target=look, daemon=True)
+    thread.start()
+    try:
+        yield
+    finally:
+        ended.set()
+        thread.join()

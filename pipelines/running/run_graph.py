@@ -1,0 +1,23 @@
+"""Runs a Beam graph where the options say, and waits for its end."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import apache_beam as beam
+from apache_beam.options.pipeline_options import PipelineOptions
+
+from pipelines.dataflow import jobs
+from pipelines.dataflow import settings as dataflow
+
+
+@contextmanager
+def running(options: PipelineOptions) -> Iterator[beam.Pipeline]:
+    """A pipeline to build the graph on; it runs when the block ends, to its end."""
+    pipeline = beam.Pipeline(options=options)
+    yield pipeline
+    if dataflow.is_used(options):
+        jobs.submit(pipeline, options)
+    else:
+        pipeline.run().wait_until_finish()

@@ -1,0 +1,123 @@
+"""Flags of our own and Beam's, and how an error reaches a person: one line and an exit code."""
+
+from __future__ import annotations
+
+import argparse
+import logging
+import threading
+
+import apache_beam as beam
+import pytest
+from apache_beam.options.pipeline_options import StandardOptions
+
+from pipelines.options import command_line
+from transforms.errors import RunError, UserError
+
+
+@pytest.fixture(autouse=True)
+def as_before(monkeypatch):
+    monkeypatch.setattr(threading, "excepthook", threading.excepthook)
+    names = [f"apache_beam.runners.{name}" for name in ("common", "worker", "portability")]
+    levels = {name: logging.getLogger(name).level for name in names}
+    yield
+    for name, level in levels.items():
+        logging.getLogger(name).setLevel(level)
+
+
+def fails_with(error):
+    def run():
+        raise error
+
+    return run
+
+
+def in_a_worker(error):
+    """The same error from a pipeline, where it comes back as the text of another one."""
+
+    def fail(_):
+        raise error
+
+    def run():
+        with beam.Pipeline("FnApiRunner") as pipeline:
+            pipeline | beam.Create([1]) | beam.Map(fail)
+
+    return run
+
+
+@pytest.mark.parametrize("where", [fails_with, in_a_worker])
+@pytest.mark.parametrize(
+    ("error", "code", "line"),
+    [
+        (UserError("no column 'a'; name yours"), 2, "no column 'a'; name yours"),
+        (RunError("the disk\nis full"), 1, "the disk"),
+    ],
+)
+def test_errors_of_ours_are_one_line(capsys, where, error, code, line):
+    assert command_line.run_main(where(error)) == code
+    told = capsys.readouterr().err
+    assert told.startswith(f"twinbeam: {line}") and told.count("\n") == 1
+
+
+def test_an_unforeseen_error_of_a_worker_does_not_quote_rows(capsys):
+    assert command_line.run_main(in_a_worker(KeyError("a secret row"))) == 1
+    told = capsys.readouterr().err
+    assert told == "twinbeam: a worker failed with KeyError; TWINBEAM_TRACEBACK=1 shows more\n"
+
+
+def test_an_unforeseen_error_of_the_launcher_says_what_it_is(capsys):
+    assert command_line.run_main(fails_with(OSError("no credentials\nand more"))) == 1
+    assert "twinbeam: OSError: no credentials; " in capsys.readouterr().err
+
+
+def test_the_traceback_is_there_on_demand(monkeypatch):
+    monkeypatch.setenv(command_line.TRACEBACK, "1")
+    with pytest.raises(KeyError):
+        command_line.run_main(fails_with(KeyError("x")))
+
+
+def test_done_and_stopped(capsys):
+    assert command_line.run_main(lambda: None) == 0
+    assert command_line.run_main(fails_with(KeyboardInterrupt())) == 1
+    assert capsys.readouterr().err == "twinbeam: stopped; run the same command again to go on\n"
+
+
+@pytest.mark.parametrize("name", [None, "DirectRunner", "PrismRunner", "BundleBasedDirectRunner"])
+def test_the_local_runner_is_pinned(name):
+    flags = [] if name is None else [f"--runner={name}"]
+    assert command_line.beam_options(flags).view_as(StandardOptions).runner == "FnApiRunner"
+
+
+def test_other_runners_are_left_alone():
+    found = command_line.beam_options(["--runner=FlinkRunner"]).view_as(StandardOptions).runner
+    assert found == "FlinkRunner"
+
+
+def test_an_unknown_flag_is_named():
+    with pytest.raises(UserError, match="--shard_row"):
+        command_line.beam_options(["--shard_row=3"])
+
+
+@pytest.mark.parametrize("text", ["0", "-1", "x", "1.5"])
+def test_positive_takes_whole_numbers_above_zero(text):
+    with pytest.raises((argparse.ArgumentTypeError, ValueError)):
+        command_line.positive(text)
+
+
+@pytest.mark.parametrize(
+    ("text", "good"), [("0", True), ("1", True), ("1.01", False), ("nan", False)]
+)
+def test_fraction_is_from_0_to_1(text, good):
+    if good:
+        assert command_line.fraction(text) == float(text)
+    else:
+        with pytest.raises(argparse.ArgumentTypeError):
+            command_line.fraction(text)
+
+
+def test_help_shows_defaults_and_an_example(capsys):
+    parser = command_line.parser("score", "Scores.", "python -m pipelines.score --input x")
+    command_line.add_input_flags(parser, label="label")
+    with pytest.raises(SystemExit):
+        parser.parse_args(["--help"])
+    told = capsys.readouterr().out
+    assert "(default: sentence1)" in told and "python -m pipelines.score --input x" in told

@@ -1,0 +1,1 @@
+"""What became of every row: accounts of shards, the output folder and the commit."""

@@ -1,0 +1,86 @@
+"""Writes a Parquet file that is seen whole under its final name or not at all."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from types import TracebackType
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from transforms.accounts.shard_account import WrittenFile
+from transforms.storage import files
+
+
+class ShardWriter:
+    """A Parquet file of a shard, written hidden and revealed by `finish`.
+
+    The file is opened with the first rows, or by `finish`, so one that gets none and is never
+    finished leaves nothing. Left without `finish`, what was written is deleted.
+    """
+
+    def __init__(self, folder: str, name: str, schema: pa.Schema, source: str, compression: str):
+        """Takes where to write, what, and from which input file it comes."""
+        self.schema = schema
+        self.rows = 0
+        self._folder = folder
+        self._name = name
+        self._source = source
+        self._compression = compression
+        self._opened: _Opened | None = None
+
+    def __enter__(self) -> ShardWriter:
+        """Itself."""
+        return self
+
+    def write(self, batch: pa.RecordBatch) -> None:
+        """Appends rows, as a row group of their own."""
+        if batch.num_rows:
+            self._open().writer.write_batch(batch)
+            self.rows += batch.num_rows
+
+    def finish(self) -> WrittenFile:
+        """Closes the file and gives it its final name."""
+        opened = self._open()
+        opened.close()
+        files.reveal(opened.hidden, files.join(self._folder, *self._name.split("/")))
+        self._opened = None
+        return WrittenFile(self._name, self.rows, opened.file.sha256, self._source)
+
+    def _open(self) -> _Opened:
+        if self._opened is None:
+            hidden, file = files.create_hidden(self._folder, self._name)
+            sink = pa.PythonFile(file, mode="w")
+            writer = pq.ParquetWriter(sink, self.schema, compression=self._compression)
+            self._opened = _Opened(hidden, file, writer)
+        return self._opened
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        """Deletes what was not finished."""
+        if self._opened is not None:
+            try:
+                self._opened.abandon()
+            finally:
+                files.delete([self._opened.hidden])
+
+
+@dataclass(frozen=True)
+class _Opened:
+    """The file as it is being written."""
+
+    hidden: str
+    file: files.HashingFile
+    writer: pq.ParquetWriter
+
+    def close(self) -> None:
+        self.writer.close()
+        self.file.close()
+
+    def abandon(self) -> None:
+        self.file.abandon()
+        self.close()

@@ -1,0 +1,1 @@
+"""Labelled scores → measures, intervals, slices and baselines."""

@@ -1,0 +1,1 @@
+"""Labelled pairs → training examples, split, counted and stored."""

@@ -1,0 +1,152 @@
+"""The folder of examples as a whole: made beside its final place, checked, and then renamed."""
+
+from __future__ import annotations
+
+import time
+import uuid
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import Any
+
+from transforms.accounts.shard_account import MANIFEST, REJECTS_FOLDER, SUCCESS, WrittenFile
+from transforms.errors import RunError, UserError
+from transforms.examples.counts import Counts, accounts
+from transforms.storage import files
+from transforms.storage.publishing import publish_folder
+
+RECIPE = "recipe.yaml"
+GRAPH_FOLDERS = ("transform_fn", "transformed_metadata")
+VOCABULARY_ASSET = "transform_fn/assets/vocabulary"
+_OURS = (MANIFEST, SUCCESS, RECIPE, REJECTS_FOLDER, *GRAPH_FOLDERS)
+_RESERVED_IDS = 2  # padding and out-of-vocabulary
+
+
+def check_free(output: str, *, overwrite: bool) -> None:
+    """Checks that the folder may be written: nothing there, or examples that may be replaced.
+
+    Raises:
+        UserError: it holds something else, or examples and no leave to replace them.
+    """
+    names = files.list_folder(output)
+    foreign = [name for name in names if not _is_ours(name)]
+    if foreign:
+        raise UserError(
+            f"{output} holds {foreign[0]!r}, which preprocessing did not write; "
+            "choose a new folder with --output"
+        )
+    if names and not overwrite:
+        raise UserError(
+            f"{output} holds examples already; choose another folder, or give --overwrite"
+        )
+
+
+def _is_ours(name: str) -> bool:
+    return name.split("/")[0] in _OURS or name.endswith(".tfrecord.gz")
+
+
+def staging_folder(output: str) -> str:
+    """Where to write before all is done; on object storage, without locks, each run has its own."""
+    return f"{output}.partial" if files.is_local(output) else f"{output}.partial-{uuid.uuid4().hex}"
+
+
+def vocabulary_size(folder: str) -> int:
+    """Ids in use, padding and out-of-vocabulary included; 0 where no vocabulary was learned."""
+    path = files.join(folder, *VOCABULARY_ASSET.split("/"))
+    if not files.exists(path):
+        return 0
+    return files.read_bytes(path).count(b"\n") + _RESERVED_IDS
+
+
+def mark_done(staging: str, step: str, shard: str) -> None:
+    """Notes that a step is through with a shard, for those who watch."""
+    files.write_bytes(files.join(staging, files.TEMPORARY_FOLDER, step, shard), b"")
+
+
+def count_done(staging: str, step: str) -> int:
+    """With how many shards a step is through."""
+    return len(files.list_folder(files.join(staging, files.TEMPORARY_FOLDER, step)))
+
+
+def publish(staging: str, output: str, *, overwrite: bool) -> None:
+    """Makes the finished folder appear under its final name, `_SUCCESS` last."""
+    files.delete_folder(files.join(staging, files.TEMPORARY_FOLDER))
+    publish_folder(staging, output, last=[MANIFEST, SUCCESS], overwrite=overwrite)
+    if not files.is_local(output):
+        files.delete_folder(staging)
+
+
+@dataclass(frozen=True)
+class CommitExamples:
+    """The last step: checks the accounts, writes the manifest, and makes the folder appear.
+
+    It runs in a worker, so it happens even where the launcher has gone.
+
+    Attributes:
+        staging: the folder that was written to.
+        graph: the folder that holds tf.Transform's graph; it may be another one.
+        output: the folder that is to appear.
+        planned: rows that the footers of the input promised.
+        recipe: as YAML, to lie beside the examples.
+        header: what the manifest says besides the accounts.
+        max_reject_fraction: with more rejected rows than this the run fails.
+        started: time.time() at the start of the run; tells it from other runs.
+        overwrite: whether examples that are there may be replaced.
+    """
+
+    staging: str
+    graph: str
+    output: str
+    planned: int
+    recipe: str
+    header: dict[str, Any]
+    max_reject_fraction: float
+    started: float
+    overwrite: bool = False
+
+    def __call__(
+        self, _: None, graph_written: Any, written: Iterable[WrittenFile], counts: Counts
+    ) -> None:
+        """Takes what has to be finished first, and commits.
+
+        Raises:
+            UserError: no pair is left to train on.
+            RunError: the accounts do not add up, or too many rows were rejected.
+        """
+        if self._is_published():
+            return  # a runner may do a step twice
+        summary = accounts(counts, list(written), planned=self.planned)
+        self._check_usable(summary)
+        if self.graph != self.staging:
+            for folder in GRAPH_FOLDERS:
+                files.copy_tree(files.join(self.graph, folder), files.join(self.staging, folder))
+        seconds = time.time() - self.started
+        manifest = summary | {
+            "vocabulary_size": vocabulary_size(self.staging),
+            **self.header,
+            "started": self.started,
+            "seconds": round(seconds, 3),
+            "pairs_per_second": round(summary["rows_in"] / seconds, 1),
+        }
+        files.write_bytes(files.join(self.staging, RECIPE), self.recipe.encode())
+        files.write_json(files.join(self.staging, MANIFEST), manifest)
+        files.write_bytes(files.join(self.staging, SUCCESS), b"")
+        publish(self.staging, self.output, overwrite=self.overwrite)
+
+    def _is_published(self) -> bool:
+        done, path = (files.join(self.output, name) for name in (SUCCESS, MANIFEST))
+        return files.exists(done) and files.read_json(path).get("started") == self.started
+
+    def _check_usable(self, summary: dict[str, Any]) -> None:
+        reasons = ", ".join(f"{n} {why}" for why, n in summary["rejected_by_reason"].items())
+        told = f"{summary['rows_rejected']} of {summary['rows_in']} rows were rejected"
+        told += f" ({reasons})" if reasons else ""
+        if not summary["rows_train"]:
+            raise UserError(
+                f"no pair is left to train on: {told}, {summary['rows_eval']} are for eval; "
+                "check --label_column and the labels of the recipe"
+            )
+        if summary["rows_rejected"] > self.max_reject_fraction * summary["rows_in"]:
+            raise RunError(
+                f"{told}, more than --max_reject_fraction {self.max_reject_fraction} allows; "
+                f"see {self.staging}/{REJECTS_FOLDER}/, mend the input or raise the fraction"
+            )

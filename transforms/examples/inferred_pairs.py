@@ -1,0 +1,212 @@
+"""Pairs that follow from others, where being alike is transitive.
+
+a ~ b and b ~ c make a ~ c; a ~ b and b ≁ c make a ≁ c. How many follow grows with the square of a
+sentence's pairs, so they are taken in rounds: around each sentence its pairs stand in a circle, in
+random order, and a round joins each with the next one. So a round adds about as many pairs as
+there are, or fewer where most of them are there already.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from typing import Any
+
+import apache_beam as beam
+import numpy as np
+import pandas as pd
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from transforms.examples.counts import COUNTS, count_inferred
+from transforms.examples.records import RAW_SCHEMA, one_each
+from transforms.examples.split import EvalSplit
+from transforms.hashing import buckets, pair_hash, text_hash, unordered_hash
+
+_VIEW = pa.schema(
+    [("middle", pa.large_binary()), ("other", pa.large_binary()), ("alike", pa.bool_())]
+)
+
+
+@dataclass(frozen=True, eq=False)
+class Said:
+    """Pairs by their hash, uint64 [n], and whether each is alike, bool [n]."""
+
+    hashes: np.ndarray
+    alike: np.ndarray
+
+    def rows(self, numbers: np.ndarray) -> Said:
+        """Some of them."""
+        return Said(self.hashes[numbers], self.alike[numbers])
+
+    @classmethod
+    def join(cls, parts: Iterable[Said]) -> Said:
+        """All of them as one."""
+        nothing = Said(np.zeros(0, np.uint64), np.zeros(0, bool))
+        hashes, alike = zip(*((each.hashes, each.alike) for each in (nothing, *parts)), strict=True)
+        return cls(np.concatenate(hashes), np.concatenate(alike))
+
+
+def views(pairs: pa.RecordBatch) -> pa.RecordBatch:
+    """Raw pairs [n] as seen from both of their sentences: [2 n] of `middle`, `other`, `alike`."""
+    first, second = sides(pairs)
+    alike = pc.greater(pairs.column("label").flatten(), 0.5)
+    twice = [(first, second), (second, first), (alike, alike)]
+    return pa.RecordBatch.from_arrays([pa.concat_arrays(each) for each in twice], schema=_VIEW)
+
+
+def pair_hashes(pairs: pa.RecordBatch) -> np.ndarray:
+    """A hash of each raw pair, the same for its mirror: uint64 [n]."""
+    return pair_hash(*sides(pairs))
+
+
+def said_of(pairs: pa.RecordBatch) -> Said:
+    """What raw pairs say."""
+    return Said(pair_hashes(pairs), pairs.column("label").flatten().to_numpy() > 0.5)
+
+
+def sides(pairs: pa.RecordBatch) -> tuple[pa.Array, pa.Array]:
+    """Both sentences of raw pairs, [n] each."""
+    return pairs.column("sentence1").flatten(), pairs.column("sentence2").flatten()
+
+
+def infer(seen: pa.RecordBatch, rounds: int) -> pa.RecordBatch:
+    """What follows around each middle sentence, in so many rounds.
+
+    Args:
+        seen: all views of some sentences, in any order.
+        rounds: how many neighbours in the circle each pair is joined with.
+
+    Returns:
+        Raw pairs, some of them twice, or there already. Their order depends on the set of `seen`.
+    """
+    middle, other = text_hash(seen.column("middle")), text_hash(seen.column("other"))
+    alike = seen.column("alike").to_numpy(zero_copy_only=False)
+    _, group = np.unique(middle, return_inverse=True)
+    circle = np.lexsort((other, unordered_hash(middle, other), group))
+    near, far = circle[alike[circle]], circle[~alike[circle]]
+    ones = [_joined(near, near, group, step) for step in range(1, rounds + 1)]
+    zeros = [_joined(far, near, group, step) for step in range(rounds)]
+    left, right = (np.concatenate(side) for side in zip(*ones, *zeros, strict=True))
+    counts = [sum(len(rows) for rows, _ in part) for part in (ones, zeros)]
+    label = np.repeat(np.array([1, 0], np.float32), counts)
+    swap = other[left] > other[right]
+    ordered = [np.where(swap, right, left), np.where(swap, left, right)]
+    first, second = (seen.column("other").take(pa.array(rows)) for rows in ordered)
+    return _raw(first, second, pa.array(label))
+
+
+def _joined(
+    rows: np.ndarray, partners: np.ndarray, group: np.ndarray, step: int
+) -> tuple[np.ndarray, np.ndarray]:
+    """Each of the rows with a partner of its group, so many places on in the circle of partners.
+
+    Rows and partners are numbers, ordered by group. Where a circle is too small for the step, its
+    rows are left out: another step has joined them.
+    """
+    sizes = np.bincount(group[partners], minlength=group.max(initial=-1) + 1)
+    starts = np.cumsum(sizes) - sizes
+    own = group[rows]
+    place = np.arange(len(rows)) - np.searchsorted(own, own)
+    fits = sizes[own] > step
+    rows, own, place = rows[fits], own[fits], place[fits]
+    return rows, partners[starts[own] + (place + step) % sizes[own]]
+
+
+def settle(known: Said, inferred: pa.RecordBatch) -> tuple[pa.RecordBatch, int, int]:
+    """The inferred pairs that are new: once each, and none that was inferred both ways.
+
+    Args:
+        known: what is said of the pairs that are there.
+        inferred: raw pairs; mirrors stand the same way round.
+
+    Returns:
+        The new pairs; of the others how many have the label that was inferred, and how many not.
+    """
+    first, second = sides(inferred)
+    label = inferred.column("label").flatten().to_numpy()
+    hashes, where, of = np.unique(pair_hash(first, second), return_index=True, return_inverse=True)
+    times, alike = np.bincount(of), np.bincount(of, weights=label)
+    agreed = (alike == 0) | (alike == times)
+    differ = ~pc.equal(first, second).to_numpy(zero_copy_only=False)[where]
+    there = np.isin(hashes, known.hashes)
+    new = inferred.take(pa.array(where[agreed & differ & ~there]))
+    tested = agreed & differ & there
+    said = pd.Series(known.alike, known.hashes).groupby(level=0).max()
+    same = int((said[hashes[tested]].to_numpy() == label[where[tested]]).sum())
+    return new, same, int(tested.sum()) - same
+
+
+def _raw(first: pa.Array, second: pa.Array, label: pa.Array) -> pa.RecordBatch:
+    columns = [one_each(column) for column in (first, second, label)]
+    return pa.RecordBatch.from_arrays(columns, schema=RAW_SCHEMA)
+
+
+_BATCH_ROWS = 8192  # of inferred pairs, for the same reason
+
+_BUCKET_ROWS, _MOST_BUCKETS = 1 << 15, 1 << 12
+
+
+@dataclass(eq=False)
+class InferPairs(beam.PTransform):
+    """Raw training pairs → raw pairs that follow from them and are new, and counts.
+
+    Views of a sentence meet in one bucket, then all that is said of a pair does.
+
+    Attributes:
+        rounds: see `transitive`.
+        split: pairs that it would keep for evaluation are left out.
+        rows: about how many pairs there are, to choose how many buckets they need.
+    """
+
+    rounds: int
+    split: EvalSplit
+    rows: int
+
+    def expand(self, pairs: beam.PCollection) -> tuple[beam.PCollection, beam.PCollection]:
+        """Wires the work."""
+        count = max(1, min(_MOST_BUCKETS, self.rows // _BUCKET_ROWS))
+        inferred = (
+            pairs
+            | "See from both sides" >> beam.FlatMap(_views_by_sentence, count)
+            | "Gather by sentence" >> beam.GroupByKey()
+            | "Infer" >> beam.FlatMap(_inferred_by_pair, self.rounds, self.split, count)
+        )
+        known = pairs | "Hash pairs" >> beam.FlatMap(_said_by_pair, count)
+        settled = (
+            {"known": known, "inferred": inferred}
+            | "Gather by pair" >> beam.CoGroupByKey()
+            | "Settle" >> beam.FlatMap(_settled).with_outputs(COUNTS, main="pairs")
+        )
+        return settled.pairs | "Spread inferred pairs" >> beam.Reshuffle(), settled[COUNTS]
+
+
+def _views_by_sentence(pairs: pa.RecordBatch, count: int) -> Iterator[tuple[int, Any]]:
+    seen = views(pairs)
+    for bucket, rows in buckets(text_hash(seen.column("middle")), count):
+        yield bucket, seen.take(pa.array(rows))
+
+
+def _inferred_by_pair(
+    gathered: tuple[int, Iterable[pa.RecordBatch]], rounds: int, split: EvalSplit, count: int
+) -> Iterator[tuple[int, Any]]:
+    found = infer(pa.concat_batches(gathered[1]), rounds)
+    found = found.filter(pa.array(~split.takes(*sides(found))))
+    for bucket, rows in buckets(pair_hashes(found), count):
+        yield bucket, found.take(pa.array(rows))
+
+
+def _said_by_pair(pairs: pa.RecordBatch, count: int) -> Iterator[tuple[int, Said]]:
+    said = said_of(pairs)
+    for bucket, rows in buckets(said.hashes, count):
+        yield bucket, said.rows(rows)
+
+
+def _settled(grouped: tuple[int, dict[str, Iterable[Any]]]) -> Iterator[Any]:
+    known, inferred = (list(grouped[1][name]) for name in ("known", "inferred"))
+    if not inferred:
+        return
+    new, same, other = settle(Said.join(known), pa.concat_batches(inferred))
+    yield beam.pvalue.TaggedOutput(COUNTS, count_inferred(new.num_rows, same, other))
+    for start in range(0, new.num_rows, _BATCH_ROWS):
+        yield new.slice(start, _BATCH_ROWS)

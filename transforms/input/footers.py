@@ -1,0 +1,87 @@
+"""Reads what a Parquet file says of itself, and refuses a file that cannot be used."""
+
+from __future__ import annotations
+
+import hashlib
+from dataclasses import dataclass
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from transforms.errors import UserError
+from transforms.pairs import PairColumns, check_schema
+from transforms.storage import files
+
+MAGIC = b"PAR1"
+ENCRYPTED_MAGIC = b"PARE"
+SIGNATURE_BYTES = 28  # behind the footer of a file with encrypted columns
+
+
+@dataclass(frozen=True)
+class Footer:
+    """What a Parquet file says of itself."""
+
+    fingerprint: str
+    schema: pa.Schema
+    rows: tuple[int, ...]
+
+
+def checked_footer(path: str, columns: PairColumns) -> Footer:
+    """A file's footer, once its columns are seen to be usable."""
+    footer = read_footer(path)
+    check_schema(footer.schema, columns, path)
+    return footer
+
+
+def read_footer(path: str) -> Footer:
+    """Reads the footer of a Parquet file and nothing else of it.
+
+    Raises:
+        UserError: the file cannot be read as Parquet; says why.
+    """
+    try:
+        with files.open_input(path) as file:
+            mark = fingerprint(path, file)
+            parquet = pq.ParquetFile(file)
+            # Not by the columns' metadata: to look at an encrypted one ends the process.
+            length = int.from_bytes(file.read_at(4, file.size() - 8), "little")
+            if length - parquet.metadata.serialized_size == SIGNATURE_BYTES:
+                raise UserError(f"{path} has encrypted columns; decrypt it first")
+            return _footer(mark, parquet)
+    except UserError:
+        raise
+    except PermissionError:
+        raise UserError(f"{path} may not be read: permission denied") from None
+    except FileNotFoundError:
+        raise UserError(f"{path} is not there") from None
+    except (OSError, pa.ArrowException, ValueError) as error:
+        raise UserError(f"{path} cannot be read as Parquet: {files.reason(error)}") from None
+
+
+def _footer(mark: str, parquet: pq.ParquetFile) -> Footer:
+    metadata, schema = parquet.metadata, parquet.schema_arrow
+    groups = [metadata.row_group(group) for group in range(metadata.num_row_groups)]
+    if any(group.num_rows < 0 for group in groups):
+        raise ValueError("a row group with fewer than 0 rows")
+    _ = schema.names  # raises where a name is not UTF-8
+    return Footer(mark, schema, tuple(group.num_rows for group in groups))
+
+
+def fingerprint(path: str, file: pa.NativeFile) -> str:
+    """A hash of an open file's size and footer, to notice when it changes.
+
+    Raises:
+        UserError: it does not end like a Parquet file.
+    """
+    size = file.size()
+    tail = file.read_at(min(8, size), max(size - 8, 0))
+    if tail[-4:] == ENCRYPTED_MAGIC:
+        raise UserError(f"{path} has an encrypted footer; decrypt it first")
+    length = int.from_bytes(tail[:4], "little")
+    if tail[-4:] != MAGIC or length + 12 > size:
+        raise UserError(
+            f"{path} is not a whole Parquet file ({size} bytes, no footer at its end); "
+            "it is of another kind, or was cut"
+        )
+    footer = file.read_at(length, size - 8 - length)
+    return hashlib.sha256(size.to_bytes(8, "little") + footer).hexdigest()[:32]

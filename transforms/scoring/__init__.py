@@ -1,0 +1,1 @@
+"""Shards of pairs → shards of scores, each distinct sentence encoded once."""

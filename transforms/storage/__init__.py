@@ -1,0 +1,1 @@
+"""Local folders and gs:// alike: reading, writing, listing, deleting, publishing and locking."""

@@ -1,0 +1,300 @@
+"""Paths and files, local or `gs://`: the one place that knows how they are found, read and written.
+
+What lies in a bucket goes through `buckets`, the rest through Beam's FileSystems, but for local
+reads, where Arrow opens the file itself. A file is written beside its final name and renamed, so a
+half-written one is never seen.
+"""
+
+from __future__ import annotations
+
+import errno
+import hashlib
+import io
+import json
+import tempfile
+import uuid
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing, contextmanager
+from pathlib import Path
+from typing import Any, BinaryIO, cast
+
+import pyarrow as pa
+from apache_beam.io.filesystem import CompressionTypes
+from apache_beam.io.filesystems import FileSystems
+
+from transforms.errors import RunError, UserError
+from transforms.storage import gcs
+
+TEMPORARY_FOLDER = "_tmp"
+_PIECE = 8 << 20
+_AT_ONCE = 8
+
+
+def is_local(path: str) -> bool:
+    """Whether the path is on this machine's file system."""
+    return "://" not in path
+
+
+def is_inside(path: str, folder: str) -> bool:
+    """Whether a file lies below a folder, however both are written."""
+    if is_local(path) and is_local(folder):
+        return Path(path).resolve().is_relative_to(Path(folder).resolve())
+    return path.startswith(folder.rstrip("/") + "/")
+
+
+def join(folder: str, *names: str) -> str:
+    """The path of `names` below `folder`."""
+    if gcs.is_object(folder):
+        return "/".join([folder.rstrip("/"), *names])
+    return FileSystems.join(folder, *names)
+
+
+def reason(error: BaseException) -> str:
+    """What an error says, in one line: the system's own words where it has any."""
+    told = getattr(error, "strerror", None) or str(error) or type(error).__name__
+    return told.strip().partition("\n")[0].rstrip(". ")
+
+
+@contextmanager
+def _writing(path: str) -> Iterator[None]:
+    try:
+        yield
+    except OSError as error:
+        raise RunError(f"{path} cannot be written: {reason(error)}") from None
+
+
+def exists(path: str) -> bool:
+    """Whether a file (or, locally, a folder) is there."""
+    if gcs.is_object(path):
+        return gcs.exists(path)
+    return FileSystems.exists(path)
+
+
+def list_folder(folder: str) -> list[str]:
+    """Names of all files below the folder, relative to it, sorted; empty where there is none."""
+    prefix = folder.rstrip("/") + "/"
+    if is_local(folder):
+        root = Path(folder)
+        return sorted(str(path.relative_to(root)) for path in root.rglob("*") if not path.is_dir())
+    if gcs.is_object(folder):
+        paths = [path for path, _ in gcs.list_objects(prefix)]
+    else:
+        paths = [match.path for match in FileSystems.match([prefix + "**"])[0].metadata_list]
+    return sorted(path.removeprefix(prefix) for path in paths)
+
+
+def open_input(path: str) -> pa.NativeFile:
+    """A seekable file for reading; on object storage it reads by range."""
+    if is_local(path):
+        return pa.OSFile(path)
+    if gcs.is_object(path):
+        return pa.PythonFile(gcs.open_reader(path))
+    return pa.PythonFile(FileSystems.open(path, compression_type=CompressionTypes.UNCOMPRESSED))
+
+
+def read_bytes(path: str) -> bytes:
+    """The whole content of a small file."""
+    with open_input(path) as file:
+        return file.read()
+
+
+def read_json(path: str) -> Any:
+    """The content of a small JSON file.
+
+    Raises:
+        UserError: it is not JSON.
+    """
+    try:
+        return json.loads(read_bytes(path))
+    except (ValueError, RecursionError) as error:
+        raise UserError(f"{path} is not valid JSON ({error}); it was changed or cut") from None
+
+
+class HashingFile:
+    """A file to write to that keeps the sha256 and the size of what went through it."""
+
+    def __init__(self, file: BinaryIO, path: str):
+        """Wraps a file opened for writing in binary mode, and what to call it in an error."""
+        self._file = file
+        self._path = path
+        self._hash = hashlib.sha256()
+        self.size = 0
+
+    def write(self, data: Any) -> int:
+        """Writes bytes and counts them in."""
+        self._hash.update(data)
+        self.size += len(data)
+        with _writing(self._path):
+            self._file.write(data)
+        return len(data)
+
+    def flush(self) -> None:
+        """Passes on to the file."""
+        with _writing(self._path):
+            self._file.flush()
+
+    def close(self) -> None:
+        """Passes on to the file."""
+        with _writing(self._path):
+            self._file.close()
+
+    def abandon(self) -> None:
+        """Forgets what was written, where the store can do that, and lets what follows be lost."""
+        if isinstance(self._file, gcs.ObjectWriter):
+            with _writing(self._path):
+                self._file.abandon()
+            self._file = io.BytesIO()
+
+    @property
+    def closed(self) -> bool:
+        """Whether the file is closed."""
+        return self._file.closed
+
+    @property
+    def sha256(self) -> str:
+        """Hex digest of all that was written."""
+        return self._hash.hexdigest()
+
+
+def create_hidden(folder: str, name: str) -> tuple[str, HashingFile]:
+    """Opens a new file under a name of its own in the folder's temporary folder.
+
+    Returns:
+        Its path, to be given to `reveal` once it is closed, and the open file.
+    """
+    path = join(folder, TEMPORARY_FOLDER, f"{name.replace('/', '__')}.{uuid.uuid4().hex}")
+    return path, HashingFile(_create(path), join(folder, *name.split("/")))
+
+
+def reveal(hidden: str, path: str) -> None:
+    """Gives a finished hidden file its final name, in place of any file that had it."""
+    with _writing(path):
+        if is_local(path):
+            Path(path).parent.mkdir(parents=True, exist_ok=True)
+            Path(hidden).replace(path)
+        elif gcs.is_object(path):
+            gcs.copy(hidden, path)
+            gcs.delete(hidden)
+        else:
+            FileSystems.rename([hidden], [path])
+
+
+def write_bytes(path: str, content: bytes) -> None:
+    """Writes a small file whole: beside, then renamed; an object appears whole by itself."""
+    if gcs.is_object(path):
+        with _writing(path):
+            gcs.write(path, content)
+        return
+    folder, _, name = path.rpartition("/")
+    hidden = f"{folder}/.{name}.{uuid.uuid4().hex}" if folder else f".{name}.{uuid.uuid4().hex}"
+    with _writing(path):
+        with _open(hidden) as file:
+            file.write(content)
+        reveal(hidden, path)
+
+
+def create_bytes(path: str, content: bytes) -> None:
+    """Writes a small file that must not be there yet; the very same content may be.
+
+    In a bucket the store itself sees to it: of two runs that write at once, one is refused. On
+    this machine a lock keeps the other run away (see `lock`).
+
+    Raises:
+        FileExistsError: another run has written it.
+    """
+    if not gcs.is_object(path):
+        if exists(path) and read_bytes(path) != content:
+            raise FileExistsError(errno.EEXIST, gcs.TAKEN, path)
+        write_bytes(path, content)
+        return
+    try:
+        gcs.create(path, content)
+    except FileExistsError:
+        raise
+    except OSError as error:
+        raise RunError(f"{path} cannot be written: {reason(error)}") from None
+
+
+def write_json(path: str, content: Any) -> None:
+    """Writes a small JSON file whole, with an indent, for people too."""
+    write_bytes(path, as_json(content))
+
+
+def as_json(content: Any) -> bytes:
+    """JSON as we write it."""
+    return (json.dumps(content, indent=2, ensure_ascii=False) + "\n").encode()
+
+
+def _create(path: str) -> BinaryIO:
+    with _writing(path):
+        return _open(path)
+
+
+def _open(path: str) -> BinaryIO:
+    if is_local(path):
+        Path(path).parent.mkdir(parents=True, exist_ok=True)
+    if gcs.is_object(path):
+        return cast(BinaryIO, gcs.ObjectWriter(path))
+    return FileSystems.create(path, compression_type=CompressionTypes.UNCOMPRESSED)
+
+
+def delete(paths: Sequence[str]) -> None:
+    """Deletes files; those that are not there are no error."""
+    for_each(gcs.delete, [path for path in paths if gcs.is_object(path)])
+    there = [path for path in paths if not gcs.is_object(path) and exists(path)]
+    if there:
+        FileSystems.delete(there)
+
+
+def delete_folder(folder: str) -> None:
+    """Deletes a folder with all that is below it; one that is not there is no error."""
+    if gcs.is_object(folder):
+        below = gcs.list_objects(folder.rstrip("/") + "/", folders=True)
+        delete([path for path, _ in below])
+    else:
+        delete([folder])
+
+
+def for_each(do: Callable[[str], Any], names: Sequence[str]) -> None:
+    """Many at once: a store answers slowly, not busily."""
+    if names:
+        with ThreadPoolExecutor(max_workers=min(_AT_ONCE, len(names))) as pool:
+            list(pool.map(do, names))
+
+
+def sha256_of(path: str) -> str:
+    """Hex digest of a file, read in pieces."""
+    digest = hashlib.sha256()
+    with open_input(path) as file:
+        while piece := file.read(_PIECE):
+            digest.update(piece)
+    return digest.hexdigest()
+
+
+def copy_tree(source: str, target: str) -> None:
+    """Copies all files below a folder to another folder."""
+
+    def copy(name: str) -> None:
+        path, goal = (join(folder, *name.split("/")) for folder in (source, target))
+        with open_input(path) as reading, closing(_create(goal)) as writing, _writing(goal):
+            while piece := reading.read(_PIECE):
+                writing.write(piece)
+
+    names = list_folder(source)
+    if is_local(source):
+        for name in names:
+            copy(name)
+    else:
+        for_each(copy, names)
+
+
+@contextmanager
+def local_copy(folder: str) -> Iterator[str]:
+    """The folder as a local one: itself where it is local, else a copy that goes at the end."""
+    if is_local(folder):
+        yield folder
+        return
+    with tempfile.TemporaryDirectory(prefix="twinbeam-") as copy:
+        copy_tree(folder, copy)
+        yield copy

@@ -1,0 +1,1 @@
+"""Sentences → token ids, in the TensorFlow graph."""
