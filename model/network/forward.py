@@ -24,7 +24,7 @@ def choose_forward(siamese: Siamese, recipe: Recipe) -> Forward:
     exact = siamese.encoder.compute_dtype == "float32"
     if recurrent and exact and not tf.config.list_logical_devices("GPU"):
         return packed_forward(siamese, recipe)
-    # GPU only, for recurrent encoders in float32: cuDNN's kernels (tests/model/training/test_gpu.py).
+    # GPU only, for recurrent encoders in float32: cuDNN's kernels (test_gpu.py).
     return lambda sides, training: siamese.network(sides, training=training)
 
 
