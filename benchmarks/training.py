@@ -128,7 +128,7 @@ def run_accuracy(examples, recipe, epochs: int, files: int) -> dict[str, Any]:
 
     from model.dataset.examples import Part
     from model.network.siamese import similarity
-    from model.training.evaluation import Evaluation, quality
+    from model.training.evaluation import EvaluatedPairs, quality
     from model.training.fitting import fit
     from model.training.reporter import Reporter
     from model.training.strategy import choose_strategy
@@ -156,7 +156,7 @@ def run_accuracy(examples, recipe, epochs: int, files: int) -> dict[str, Any]:
         ]
         output = np.concatenate(outputs)
         alike = similarity(recipe, output).numpy()
-        found["article"].append(quality(recipe, Evaluation(output, held_out[2], alike, 0.0)))
+        found["article"].append(quality(recipe, EvaluatedPairs(output, held_out[2], alike, 0.0)))
         print(json.dumps(found), file=sys.stderr, flush=True)
     return found
 

@@ -210,13 +210,13 @@ def twinbeam_daily():
             },
         }
 
-    def choose_bundle(asked: str | None, data: str) -> dict:
+    def choose_bundle(options: str | None, data: str) -> dict:
         """The bundle that was asked for, or the one that the pointer names."""
-        if asked:
-            manifest = read_json(f"{asked.rstrip('/')}/manifest.json")
+        if options:
+            manifest = read_json(f"{options.rstrip('/')}/manifest.json")
             if manifest is None:
-                raise ValueError(f"{asked} is no bundle: it has no manifest.json")
-            return {"bundle": asked.rstrip("/"), "fingerprint": manifest["fingerprint"]}
+                raise ValueError(f"{options} is no bundle: it has no manifest.json")
+            return {"bundle": options.rstrip("/"), "fingerprint": manifest["fingerprint"]}
         promoted = read_json(f"{data}/models/current.json")
         if promoted is None:
             raise ValueError(
@@ -226,12 +226,12 @@ def twinbeam_daily():
         return promoted
 
     @task.short_circuit(ignore_downstream_trigger_rules=False)
-    def has_labels(asked: dict) -> bool:
+    def has_labels(options: dict) -> bool:
         """Whether the scores have the label column; if not, nothing is judged."""
-        options = asked["options"]
+        options = options["options"]
         shown = subprocess.run(
-            [asked["python"], "-m", "pipelines.inspect", options["input"], "--json", "--no_sums"],
-            cwd=asked["folder"],
+            [options["python"], "-m", "pipelines.inspect", options["input"], "--json", "--no_sums"],
+            cwd=options["folder"],
             capture_output=True,
             text=True,
             check=True,

@@ -344,34 +344,36 @@ def twinbeam_train():
         }
 
     @task(trigger_rule="none_failed")
-    def gate(asked: dict) -> str:
+    def gate(options: dict) -> str:
         """Lets the new bundle pass where it is better; otherwise the run ends here."""
-        new = read_json(asked["new"])
-        current = read_json(asked["current"]) if asked["current"] else None
-        better, reason = decide(new, current, asked["metric"], asked["min_gain"])
-        told = {"promoted": better, "reason": reason, "bundle": asked["bundle"]}
-        replace_json(asked["told"], told)
+        new = read_json(options["new"])
+        current = read_json(options["current"]) if options["current"] else None
+        better, reason = decide(new, current, options["metric"], options["min_gain"])
+        told = {"promoted": better, "reason": reason, "bundle": options["bundle"]}
+        replace_json(options["told"], told)
         print(reason)
         if not better:
             raise AirflowFailException(f"the new bundle is refused: {reason}")
         return reason
 
     @task(outlets=[BUNDLE])
-    def promote(asked: dict, reason: str, dag_run=None):
+    def promote(options: dict, reason: str, dag_run=None):
         """Points scoring at the new bundle."""
-        manifest = read_json(f"{asked['bundle']}/manifest.json")
+        manifest = read_json(f"{options['bundle']}/manifest.json")
         pointer = {
-            "bundle": asked["bundle"],
+            "bundle": options["bundle"],
             "fingerprint": manifest["fingerprint"],
             "reason": reason,
-            "report": asked["report"],
-            "before": asked["before"],
+            "report": options["report"],
+            "before": options["before"],
             "run_id": dag_run.run_id,
             "promoted": datetime.now(UTC).isoformat(timespec="seconds"),
         }
-        replace_json(asked["pointer"], pointer)
-        print(f"{asked['pointer']} → {asked['bundle']}: {reason}")
-        yield Metadata(BUNDLE, {"bundle": asked["bundle"], "fingerprint": manifest["fingerprint"]})
+        replace_json(options["pointer"], pointer)
+        print(f"{options['pointer']} → {options['bundle']}: {reason}")
+        yield Metadata(
+            BUNDLE, {"bundle": options["bundle"], "fingerprint": manifest["fingerprint"]}
+        )
 
     planned = plan()
     preprocess = BeamStep(

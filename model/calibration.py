@@ -61,7 +61,7 @@ class Calibration:
         odds = np.log(probability / (1 - probability))
         return float(1 / (1 + np.exp((self.offset - odds) / self.slope)))
 
-    def told(self) -> dict[str, Any]:
+    def to_json(self) -> dict[str, Any]:
         """As plain values, for a manifest."""
         if self.method == "platt":
             return {"method": "platt", "slope": self.slope, "offset": self.offset}

@@ -127,8 +127,8 @@ def _on_curve(
         return choose_threshold(similarities, labels, rule)
     # A pair as likely alike as any pair is would be so at even odds, were the labels balanced.
     threshold = np.float32(curve.similarity_of(ones.mean() if balanced else 0.5))
-    alike = np.float32(similarities) >= threshold
-    hits, alarms = (np.array([np.sum(alike & kind)]) for kind in (ones, ~ones))
+    similar = np.float32(similarities) >= threshold
+    hits, alarms = (np.array([np.sum(similar & kind)]) for kind in (ones, ~ones))
     score = RULES[rule](hits, alarms, int(ones.sum()), int((~ones).sum()))
     return float(threshold), float(score[0])
 

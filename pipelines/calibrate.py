@@ -50,7 +50,7 @@ def run(argv: Sequence[str] | None = None) -> dict[str, Any]:
     return calibrate(parse(sys.argv[1:] if argv is None else argv))
 
 
-def calibrate(asked: CalibrateRun) -> dict[str, Any]:
+def calibrate(options: CalibrateRun) -> dict[str, Any]:
     """Labelled scores → calibration → a new bundle beside the old one.
 
     The threshold moves with the similarities, so the labels stay what they were; but where
@@ -62,10 +62,10 @@ def calibrate(asked: CalibrateRun) -> dict[str, Any]:
     from model.bundle.loading import verify
     from model.calibration import calibrated, fit
 
-    manifest = verify(asked.model)
-    check(asked, manifest)
-    histogram = read_histogram(asked)
-    calibration = fit(histogram, asked.method)
+    manifest = verify(options.model)
+    check(options, manifest)
+    histogram = read_histogram(options)
+    calibration = fit(histogram, options.method)
     threshold = float(np.float32(calibration(np.array([manifest["threshold"]]))[0]))
     measured = {
         when: {name: binary_metrics.measures(counts)[name] for name in SHOWN}
@@ -74,55 +74,57 @@ def calibrate(asked: CalibrateRun) -> dict[str, Any]:
             ("after", calibrated(histogram, calibration)),
         )
     }
-    told = calibration.told() | {"rows": histogram.rows, "metrics": measured}
+    fitted = calibration.to_json() | {"rows": histogram.rows, "metrics": measured}
     small = histogram.occupied()
     rows = small.counts.sum(axis=(0, 1))
     after = similarity_counts(calibration(small.similarity / rows), (0.0, 1.0), rows)
-    new = write_bundle(asked, manifest, calibration, threshold, told, after)
+    new = write_bundle(options, manifest, calibration, threshold, fitted, after)
     for name in SHOWN:
         print(f"{name:20}{measured['before'][name]:8.4f} → {measured['after'][name]:.4f}")
-    print(f"threshold {manifest['threshold']:.4f} → {threshold:.4f}; bundle: {asked.output}")
+    print(f"threshold {manifest['threshold']:.4f} → {threshold:.4f}; bundle: {options.output}")
     return new
 
 
-def check(asked: CalibrateRun, manifest: dict[str, Any]) -> None:
+def check(options: CalibrateRun, manifest: dict[str, Any]) -> None:
     """Checks that the bundle, the scores and the output go together.
 
     Raises:
         UserError: says which do not.
     """
     if manifest["task"] != "binary":
-        raise UserError(f"--model {asked.model}: its task is {manifest['task']}, expected binary")
+        raise UserError(f"--model {options.model}: its task is {manifest['task']}, expected binary")
     if "calibration" in manifest:
-        raise UserError(f"--model {asked.model} is calibrated already; give the one it came from")
-    names = files.list_folder(asked.output)
-    if names and not asked.overwrite:
-        raise UserError(f"{asked.output} is not empty; choose another folder, or give --overwrite")
+        raise UserError(f"--model {options.model} is calibrated already; give the one it came from")
+    names = files.list_folder(options.output)
+    if names and not options.overwrite:
+        raise UserError(
+            f"{options.output} is not empty; choose another folder, or give --overwrite"
+        )
     if names and "saved_model/saved_model.pb" not in names:
         raise UserError(
-            f"{asked.output} holds {names[0]!r} and is no bundle; choose another folder"
+            f"{options.output} holds {names[0]!r} and is no bundle; choose another folder"
         )
-    for folder in filter(is_folder, asked.inputs):
+    for folder in filter(is_folder, options.inputs):
         made_by = files.read_json(files.join(folder.rstrip("/"), "manifest.json")).get("bundle", {})
         if made_by.get("fingerprint") not in (None, manifest["fingerprint"]):
             raise UserError(
-                f"{folder} was scored by another bundle than {asked.model}; score again"
+                f"{folder} was scored by another bundle than {options.model}; score again"
             )
 
 
-def read_histogram(asked: CalibrateRun) -> ScoreHistogram:
+def read_histogram(options: CalibrateRun) -> ScoreHistogram:
     """The labelled scores, counted.
 
     Raises:
         UserError: a file lacks a column.
     """
     shards = plan_shards(
-        score_patterns(asked.inputs),
-        asked.columns.pairs,
+        score_patterns(options.inputs),
+        options.columns.pairs,
         shard_rows=command_line.DEFAULT_SHARD_ROWS,
     )
-    check_columns(shards, asked.columns)
-    settings = EvaluationSettings(asked.columns, worst=0)
+    check_columns(shards, options.columns)
+    settings = EvaluationSettings(options.columns, worst=0)
     total = ScoreHistogram.empty()
     for shard in shards:
         counted = evaluate_shard(shard, settings).tallies.get(ALL)
@@ -131,11 +133,11 @@ def read_histogram(asked: CalibrateRun) -> ScoreHistogram:
 
 
 def write_bundle(
-    asked: CalibrateRun,
+    options: CalibrateRun,
     manifest: dict[str, Any],
     calibration: Any,
     threshold: float,
-    told: dict[str, Any],
+    fitted: dict[str, Any],
     after: list[int],
 ) -> dict[str, Any]:
     """Copies a bundle with calibrated functions, threshold and papers; returns its manifest."""
@@ -147,23 +149,23 @@ def write_bundle(
 
     with tempfile.TemporaryDirectory(prefix="twinbeam-bundle-") as temporary:
         old, new = Path(temporary) / "old", Path(temporary) / "new"
-        files.copy_tree(asked.model, str(old))
+        files.copy_tree(options.model, str(old))
         shutil.copytree(old, new, ignore=lambda _, names: {SAVED_MODEL, "manifest.json"} & {*names})
         twins = CalibratedTwins(str(old / SAVED_MODEL), calibration, threshold)
         tf.saved_model.save(twins, str(new / SAVED_MODEL), signatures=twins.signatures())
         metrics = files.read_json(str(old / METRICS)) | {"threshold": threshold}
         if "profile" in metrics:  # drift is told from calibrated similarities from now on
             metrics["profile"] |= {SIMILARITY: after}
-        files.write_json(str(new / METRICS), metrics | {"calibration": told})
+        files.write_json(str(new / METRICS), metrics | {"calibration": fitted})
         with (new / "README.md").open("a") as card:
             card.write(
-                f"\nSimilarities are calibrated ({asked.method}, {told['rows']} labelled pairs); "
+                f"\nSimilarities are calibrated ({options.method}, {fitted['rows']} pairs); "
                 f"the label threshold is {threshold:.4f} now.\n"
             )
         about = {k: v for k, v in manifest.items() if k not in ("files", "fingerprint")}
-        about |= {"threshold": threshold, "calibration": told}
+        about |= {"threshold": threshold, "calibration": fitted}
         about["calibrated_from"] = manifest["fingerprint"]
-        return publish(new, asked.output, about, overwrite=asked.overwrite)
+        return publish(new, options.output, about, overwrite=options.overwrite)
 
 
 def parse(argv: Sequence[str]) -> CalibrateRun:

@@ -50,25 +50,25 @@ def run(argv: Sequence[str] | None = None) -> dict[str, Any]:
     return convert(parse(sys.argv[1:] if argv is None else argv))
 
 
-def convert(asked: ConvertRun) -> dict[str, Any]:
+def convert(options: ConvertRun) -> dict[str, Any]:
     """Text files → one Parquet file, and the bad lines beside it.
 
     Raises:
         UserError: an input, a column or the output cannot be used.
         RunError: too many lines are bad; nothing was written but they.
     """
-    found = find(asked.inputs)
-    rejects = asked.output + REJECTS
-    if files.exists(asked.output) and not asked.overwrite:
-        raise UserError(f"{asked.output} is there already; give another, or --overwrite")
+    found = find(options.inputs)
+    rejects = options.output + REJECTS
+    if files.exists(options.output) and not options.overwrite:
+        raise UserError(f"{options.output} is there already; give another, or --overwrite")
     files.delete([rejects])
     bad: list[BadLine] = []
-    folder, _, name = asked.output.rpartition("/")
+    folder, _, name = options.output.rpartition("/")
     writer: ShardWriter | None = None
     try:
         for file in found:
-            for batch in read_text_table(file.path, asked.table, bad.append):
-                pairs = as_pairs(batch, asked, file.path, bad)
+            for batch in read_text_table(file.path, options.table, bad.append):
+                pairs = as_pairs(batch, options, file.path, bad)
                 if writer is None:
                     writer = ShardWriter(folder or ".", name, pairs.schema, file.path, "zstd")
                 elif pairs.schema != writer.schema:
@@ -76,7 +76,7 @@ def convert(asked: ConvertRun) -> dict[str, Any]:
                 writer.write(pairs)
         rows = writer.rows if writer else 0
         keep_bad(rejects, bad)
-        if not rows or len(bad) > asked.max_reject_fraction * (rows + len(bad)):
+        if not rows or len(bad) > options.max_reject_fraction * (rows + len(bad)):
             raise RunError(
                 f"{len(bad)} of {rows + len(bad)} lines are bad"
                 + (f" ({bad[0].reason})" if bad else "")
@@ -90,19 +90,19 @@ def convert(asked: ConvertRun) -> dict[str, Any]:
             if files.is_local(folder):
                 with suppress(OSError):  # another conversion may be at work there
                     Path(folder or ".", files.TEMPORARY_FOLDER).rmdir()
-    told = f", {len(bad):,} bad lines in {rejects}" if bad else ""
-    print(f"{rows:,} pairs in {asked.output}{told}")
+    note = f", {len(bad):,} bad lines in {rejects}" if bad else ""
+    print(f"{rows:,} pairs in {options.output}{note}")
     return {"rows": rows, "rejected": len(bad)}
 
 
 def as_pairs(
-    batch: pa.RecordBatch, asked: ConvertRun, source: str, bad: list[BadLine]
+    batch: pa.RecordBatch, options: ConvertRun, source: str, bad: list[BadLine]
 ) -> pa.RecordBatch:
     """Text columns → sentence1, sentence2, label, and the other columns under their names."""
-    chosen = {"sentence1": find_column(batch, asked.sentence1, "--sentence1_column", source)}
-    chosen["sentence2"] = find_column(batch, asked.sentence2, "--sentence2_column", source)
-    if asked.label is not None:
-        chosen["label"] = find_column(batch, asked.label, "--label_column", source)
+    chosen = {"sentence1": find_column(batch, options.sentence1, "--sentence1_column", source)}
+    chosen["sentence2"] = find_column(batch, options.sentence2, "--sentence2_column", source)
+    if options.label is not None:
+        chosen["label"] = find_column(batch, options.label, "--label_column", source)
     others = [name for name in batch.schema.names if name not in chosen.values()]
     for name in others:
         if name in chosen:
@@ -111,14 +111,14 @@ def as_pairs(
             )
     columns = {name: batch.column(place) for name, place in chosen.items()}
     columns |= {name: batch.column(name) for name in others}
-    if "label" in columns and asked.label_map:
-        mapped = map_values(columns["label"], asked.label_map)
+    if "label" in columns and options.label_map:
+        mapped = map_values(columns["label"], options.label_map)
         unknown = pc.is_null(mapped).to_numpy(zero_copy_only=False)
         for place in np.flatnonzero(unknown).tolist():
             text = "\t".join(str(column[place].as_py()) for column in columns.values())
             label = columns["label"][place].as_py()
             bad.append(BadLine(source, None, f"label {label!r} is not in --label_map", text))
-        columns["label"] = _whole_numbers(mapped, asked.label_map)
+        columns["label"] = _whole_numbers(mapped, options.label_map)
         return pa.RecordBatch.from_pydict(columns).filter(pa.array(~unknown))
     return pa.RecordBatch.from_pydict(columns)
 

@@ -22,14 +22,18 @@ from model.scoring.unknown_tokens import LoadUnknown
 from pipelines.dataflow import jobs
 from pipelines.dataflow import settings as dataflow
 from pipelines.options import command_line
-from pipelines.options.evaluate_options import EvaluateRun, parse
+from pipelines.options.evaluate_options import EvaluateOptions, parse
 from pipelines.options.scored_inputs import check_columns, lineage, score_patterns, score_range
 from pipelines.report.page import REPORT, write_report
 from pipelines.report.png_plots import PLOTS
 from pipelines.running.run_graph import running
 from transforms.accounts.shard_account import SUCCESS
 from transforms.errors import UserError
-from transforms.evaluation.evaluate_shards import EvaluateShards, Evaluation, EvaluationSettings
+from transforms.evaluation.evaluate_shards import (
+    EvaluateShards,
+    EvaluationCounts,
+    EvaluationSettings,
+)
 from transforms.evaluation.metrics_json import results
 from transforms.evaluation.sentence_priors import CountSentences
 from transforms.input.shards import Shard, plan_shards
@@ -45,7 +49,7 @@ def run(argv: Sequence[str] | None = None) -> dict[str, Any]:
     return evaluate(parse(sys.argv[1:] if argv is None else argv))
 
 
-def evaluate(asked: EvaluateRun) -> dict[str, Any]:
+def evaluate(options: EvaluateOptions) -> dict[str, Any]:
     """Plans, counts, measures, and writes the report.
 
     Raises:
@@ -53,30 +57,34 @@ def evaluate(asked: EvaluateRun) -> dict[str, Any]:
         RunError: the run failed; nothing appears under --output.
     """
     started = time.time()
-    beam_options = command_line.beam_options(asked.beam_flags)
-    dataflow.configure(beam_options, step="evaluate", paths=asked.paths())
-    check_output(asked.output, overwrite=asked.overwrite)
+    beam_options = command_line.beam_options(options.beam_flags)
+    dataflow.configure(beam_options, step="evaluate", paths=options.paths())
+    check_output(options.output, overwrite=options.overwrite)
     shards = plan_shards(
-        score_patterns(asked.inputs), asked.columns.pairs, shard_rows=asked.shard_rows
+        score_patterns(options.inputs), options.columns.pairs, shard_rows=options.shard_rows
     )
-    check_columns(shards, asked.columns)
+    check_columns(shards, options.columns)
     train_shards = []
-    if asked.train_inputs:
+    if options.train_inputs:
         train_shards = plan_shards(
-            asked.train_inputs, asked.train_columns, shard_rows=asked.shard_rows
+            options.train_inputs, options.train_columns, shard_rows=options.shard_rows
         )
     print(f"{sum(shard.rows for shard in shards):,} scored pairs to judge", flush=True)
-    decides = [asked.decides(), *(shard.fingerprint for shard in [*shards, *train_shards])]
-    if jobs.adopt(beam_options, step="evaluate", output=asked.output, decides=decides):
-        return tell_result(asked.output)
-    settings = EvaluationSettings(asked.columns, score_range(shards, asked.columns), asked.worst)
-    write = WriteEvaluation(asked, started, lineage(asked.inputs, asked.bundle, asked.examples))
-    run_pipeline(asked, shards, train_shards, settings, write, beam_options)
-    return {} if dataflow.only_staged(beam_options) else tell_result(asked.output)
+    identity = [options.identity(), *(shard.fingerprint for shard in [*shards, *train_shards])]
+    if jobs.adopt(beam_options, step="evaluate", output=options.output, identity=identity):
+        return print_result(options.output)
+    settings = EvaluationSettings(
+        options.columns, score_range(shards, options.columns), options.worst
+    )
+    write = WriteEvaluation(
+        options, started, lineage(options.inputs, options.bundle, options.examples)
+    )
+    run_pipeline(options, shards, train_shards, settings, write, beam_options)
+    return {} if dataflow.only_staged(beam_options) else print_result(options.output)
 
 
 def run_pipeline(
-    asked: EvaluateRun,
+    options: EvaluateOptions,
     shards: Sequence[Shard],
     train_shards: Sequence[Shard],
     settings: EvaluationSettings,
@@ -84,8 +92,8 @@ def run_pipeline(
     beam_options: PipelineOptions,
 ) -> None:
     """The graph: training pairs → what sentences say; scored pairs → counts → the report."""
-    labels = asked.columns.labels
-    load_unknown = LoadUnknown(asked.examples) if asked.examples else None
+    labels = options.columns.labels
+    load_unknown = LoadUnknown(options.examples) if options.examples else None
     with running(beam_options) as pipeline:
         priors = None
         if train_shards:
@@ -93,7 +101,7 @@ def run_pipeline(
                 pipeline
                 | "List training shards" >> beam.Create(list(train_shards))
                 | "Spread training shards" >> beam.Reshuffle()
-                | "Count training sentences" >> CountSentences(asked.train_columns, labels)
+                | "Count training sentences" >> CountSentences(options.train_columns, labels)
             )
             priors = beam.pvalue.AsSingleton(counted)
         (
@@ -109,13 +117,13 @@ def run_pipeline(
 class WriteEvaluation:
     """The last step: measures, draws, and makes the folder appear. It runs in a worker."""
 
-    asked: EvaluateRun
+    options: EvaluateOptions
     started: float
     lineage: dict[str, Any]
 
-    def __call__(self, evaluation: Evaluation) -> None:
+    def __call__(self, evaluation: EvaluationCounts) -> None:
         """Takes the counts of all rows."""
-        columns = self.asked.columns
+        columns = self.options.columns
         if self._is_published():
             return  # a runner may do a step twice
         if not evaluation.rows:
@@ -124,7 +132,7 @@ class WriteEvaluation:
                 f"no row can be judged ({reasons or 'no rows'}); check --label_column, --classes"
             )
         found: dict[str, Any] = {"task": columns.task, "classes": list(columns.classes)}
-        found |= results(evaluation, columns.classes, resamples=self.asked.resamples)
+        found |= results(evaluation, columns.classes, resamples=self.options.resamples)
         found |= {
             "lineage": self.lineage,
             "versions": {name: version(name) for name in PACKAGES},
@@ -135,14 +143,14 @@ class WriteEvaluation:
             local = Path(temporary) / "report"
             local.mkdir()
             files.write_json(str(local / METRICS), found)
-            write_report(local, found, bundle=self.asked.bundle)
+            write_report(local, found, bundle=self.options.bundle)
             (local / SUCCESS).touch()
             publish_folder(
-                str(local), self.asked.output, last=[SUCCESS], overwrite=self.asked.overwrite
+                str(local), self.options.output, last=[SUCCESS], overwrite=self.options.overwrite
             )
 
     def _is_published(self) -> bool:
-        done, path = (files.join(self.asked.output, name) for name in (SUCCESS, METRICS))
+        done, path = (files.join(self.options.output, name) for name in (SUCCESS, METRICS))
         return files.exists(done) and files.read_json(path).get("started") == self.started
 
 
@@ -164,7 +172,7 @@ def check_output(output: str, *, overwrite: bool) -> None:
         )
 
 
-def tell_result(output: str) -> dict[str, Any]:
+def print_result(output: str) -> dict[str, Any]:
     """Says what was found and where it lies; returns the content of metrics.json."""
     found: dict[str, Any] = files.read_json(files.join(output, METRICS))
     for name, value in found["metrics"].items():

@@ -19,7 +19,7 @@ from transforms.errors import UserError
 from transforms.storage import files
 
 EXAMPLE = "python -m pipelines.inspect out/scores"
-_TOLD = {
+_WORKER_ERROR = {
     "bundle": (
         "recipe", "task", "classes", "threshold", "dimensions", "vocabulary_size", "calibration",
         "fingerprint", "created", "versions",
@@ -69,7 +69,7 @@ def inspect(folder: str, *, sums: bool = True) -> dict[str, Any]:
     found: dict[str, Any] = {"folder": folder, "kind": kind}
     if kind != "bundle":
         found["finished"] = files.exists(files.join(folder, SUCCESS))
-    found |= {key: manifest[key] for key in _TOLD[kind] if manifest.get(key) is not None}
+    found |= {key: manifest[key] for key in _WORKER_ERROR[kind] if manifest.get(key) is not None}
     if kind == "scores":
         found |= score_files(folder, manifest)
     if sums and kind != "report":
@@ -103,12 +103,12 @@ def score_files(folder: str, manifest: dict[str, Any]) -> dict[str, Any]:
     """How many files of scores and rejects there are, and the schema of the scores."""
     names = [file["name"] for file in manifest_files(folder, manifest)]
     scored = [name for name in names if "/" not in name]
-    told: dict[str, Any] = {"files": len(scored), "reject_files": len(names) - len(scored)}
+    about: dict[str, Any] = {"files": len(scored), "reject_files": len(names) - len(scored)}
     if scored:
         with files.open_input(files.join(folder, scored[0])) as file:
             schema = pq.ParquetFile(file).schema_arrow
-        told["schema"] = {field.name: str(field.type) for field in schema}
-    return told
+        about["schema"] = {field.name: str(field.type) for field in schema}
+    return about
 
 
 def check_sums(folder: str, kind: str, manifest: dict[str, Any]) -> str:
@@ -143,18 +143,18 @@ def show(found: dict[str, Any]) -> None:
     table.add_column(style="bold", no_wrap=True)
     table.add_column(overflow="fold")
     for key, value in found.items():
-        table.add_row(key.replace("_", " "), escape(told(value)))
+        table.add_row(key.replace("_", " "), escape(format_value(value)))
     Console(highlight=False, soft_wrap=False).print(table)
 
 
-def told(value: Any) -> str:
+def format_value(value: Any) -> str:
     """A value in a line, or one line for each thing in it."""
     if isinstance(value, dict):
         deep = any(isinstance(each, dict) for each in value.values())
-        parts = (f"{key} {told(each)}" for key, each in value.items())
+        parts = (f"{key} {format_value(each)}" for key, each in value.items())
         return ("\n" if deep else ", ").join(parts)
     if isinstance(value, list):
-        return ", ".join(map(told, value))
+        return ", ".join(map(format_value, value))
     return f"{value:,}" if isinstance(value, int) and not isinstance(value, bool) else str(value)
 
 

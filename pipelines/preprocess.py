@@ -23,7 +23,7 @@ from model.recipe.recipe import Recipe
 from pipelines.dataflow import estimate, jobs
 from pipelines.dataflow import settings as dataflow
 from pipelines.options import command_line
-from pipelines.options.preprocess_options import PreprocessRun, parse
+from pipelines.options.preprocess_options import PreprocessOptions, parse
 from pipelines.running.progress import show_steps
 from pipelines.running.run_graph import running
 from transforms.accounts.shard_account import MANIFEST
@@ -51,7 +51,7 @@ def run(argv: Sequence[str] | None = None) -> dict[str, Any]:
     return preprocess(parse(sys.argv[1:] if argv is None else argv))
 
 
-def preprocess(asked: PreprocessRun) -> dict[str, Any]:
+def preprocess(options: PreprocessOptions) -> dict[str, Any]:
     """Plans, learns the vocabulary, writes the examples, and commits.
 
     Raises:
@@ -59,56 +59,67 @@ def preprocess(asked: PreprocessRun) -> dict[str, Any]:
         RunError: the run failed; nothing appears under --output.
     """
     started = time.time()
-    beam_options = command_line.beam_options(asked.beam_flags)
+    beam_options = command_line.beam_options(options.beam_flags)
     dataflow.configure(
         beam_options,
         step="preprocess",
-        paths=[*asked.inputs, asked.output],
-        accelerator=asked.accelerator,
+        paths=[*options.inputs, options.output],
+        accelerator=options.accelerator,
     )
-    wordpieces = read_wordpieces(path) if (path := asked.recipe.vocabulary_path) else ()
-    folder.check_free(asked.output, overwrite=asked.overwrite)
+    wordpieces = read_wordpieces(path) if (path := options.recipe.vocabulary_path) else ()
+    folder.check_free(options.output, overwrite=options.overwrite)
     planned = plan(
-        asked.inputs, asked.columns, shard_rows=asked.shard_rows, on_bad_file=asked.on_bad_file
+        options.inputs,
+        options.columns,
+        shard_rows=options.shard_rows,
+        on_bad_file=options.on_bad_file,
     )
     shards = planned.shards
-    command_line.tell_left_out(planned.rejected)
-    if asked.estimating.wanted:
-        return asdict(estimate.tell(asked.estimating, "preprocess", shards, beam_options))
+    command_line.print_left_out(planned.rejected)
+    if options.estimating.wanted:
+        return asdict(
+            estimate.print_estimate(options.estimating, "preprocess", shards, beam_options)
+        )
     rows = sum(shard.rows for shard in shards)
     print(f"{rows:,} pairs in {len(shards)} shards to preprocess", flush=True)
-    wanted = {"train_shards": asked.train_shards, "eval_shards": asked.eval_shards, **asked.told()}
-    decides = [asked.recipe.to_yaml(), wanted, *(shard.fingerprint for shard in shards)]
-    if jobs.adopt(beam_options, step="preprocess", output=asked.output, decides=decides):
-        return tell_result(asked.output)
-    staging = folder.staging_folder(asked.output)
-    busy = f"{asked.output} is being written by another run; wait for it, or choose another folder"
+    wanted = {
+        "train_shards": options.train_shards,
+        "eval_shards": options.eval_shards,
+        **options.to_json(),
+    }
+    identity = [options.recipe.to_yaml(), wanted, *(shard.fingerprint for shard in shards)]
+    if jobs.adopt(beam_options, step="preprocess", output=options.output, identity=identity):
+        return print_result(options.output)
+    staging = folder.staging_folder(options.output)
+    busy = (
+        f"{options.output} is being written by another run; wait for it, or choose another folder"
+    )
     with lock(f"{staging}.lock", busy=busy), graph_folder(staging, beam_options) as graph:
         files.delete_folder(staging)
         commit = folder.CommitExamples(
             staging=staging,
             graph=graph,
-            output=asked.output,
+            output=options.output,
             planned=rows,
-            recipe=asked.recipe.to_yaml(),
+            recipe=options.recipe.to_yaml(),
             header={
-                "recipe": asked.recipe.name,
+                "recipe": options.recipe.name,
                 **({"vocabulary_size": len(wordpieces)} if wordpieces else {}),
-                "options": asked.told(),
+                "options": options.to_json(),
                 "files_rejected": [asdict(file) for file in planned.rejected],
                 "versions": {name: version(name) for name in PACKAGES},
             },
-            max_reject_fraction=asked.max_reject_fraction,
+            max_reject_fraction=options.max_reject_fraction,
             started=started,
-            overwrite=asked.overwrite,
+            overwrite=options.overwrite,
         )
         with show_steps(staging, len(shards)):
-            run_pipeline(asked, wordpieces, shards, commit, beam_options)
-    return {} if dataflow.only_staged(beam_options) else tell_result(asked.output)
+            run_pipeline(options, wordpieces, shards, commit, beam_options)
+    return {} if dataflow.only_staged(beam_options) else print_result(options.output)
 
 
 def run_pipeline(
-    asked: PreprocessRun,
+    options: PreprocessOptions,
     wordpieces: tuple[str, ...],
     shards: Sequence[Shard],
     commit: folder.CommitExamples,
@@ -123,17 +134,17 @@ def run_pipeline(
     import_tensorflow()
     import tensorflow_transform.beam as tft_beam  # brings TensorFlow, seconds after a mistake
 
-    features = text_features(asked.recipe, wordpieces)
-    raw = tensor_adapter_config(raw_schema(asked.columns))
+    features = text_features(options.recipe, wordpieces)
+    raw = tensor_adapter_config(raw_schema(options.columns))
     temp = files.join(commit.graph, files.TEMPORARY_FOLDER)
     with running(beam_options) as pipeline, tft_beam.Context(temp_dir=temp):
         known = {}
-        if asked.split.by == "groups":
+        if options.split.by == "groups":
             held_out = (
                 pipeline
                 | "List shards to group" >> beam.Create(list(shards))
                 | "Spread shards to group" >> beam.Reshuffle()
-                | "Hold out groups" >> HoldOutGroups(asked.reading)
+                | "Hold out groups" >> HoldOutGroups(options.reading)
             )
             known = {"held_out": beam.pvalue.AsSingleton(held_out)}
         training = (
@@ -141,7 +152,7 @@ def run_pipeline(
             | "List shards to learn from" >> beam.Create(list(shards))
             | "Spread shards to learn from" >> beam.Reshuffle()
             | "Read training pairs"
-            >> beam.ParDo(ReadTrainingPairs(asked.reading, commit.staging), **known)
+            >> beam.ParDo(ReadTrainingPairs(options.reading, commit.staging), **known)
         )
         graph = (training, raw) | "Learn vocabulary" >> tft_beam.AnalyzeDataset(features)
         graph_written = graph | "Write graph" >> tft_beam.WriteTransformFn(commit.graph)
@@ -150,13 +161,13 @@ def run_pipeline(
             | "List shards" >> beam.Create(list(shards))
             | "Spread shards" >> beam.Reshuffle()
             | "Read pairs"
-            >> beam.ParDo(ReadPairs(asked.reading, commit.staging), **known).with_outputs(
+            >> beam.ParDo(ReadPairs(options.reading, commit.staging), **known).with_outputs(
                 *PARTS, COUNTS
             )
         )
         raw_pairs, counted = {part: pairs[part] for part in PARTS}, [pairs[COUNTS]]
-        if rounds := asked.recipe.labels.transitive:
-            infer = InferPairs(rounds, asked.split, rows=sum(shard.rows for shard in shards))
+        if rounds := options.recipe.labels.transitive:
+            infer = InferPairs(rounds, options.split, rows=sum(shard.rows for shard in shards))
             raw_pairs[INFERRED], inferred = pairs[TRAIN] | "Infer pairs" >> infer
             counted.append(inferred)
         transformed = {
@@ -166,8 +177,8 @@ def run_pipeline(
         }
         written, counts = {name: rows for name, (rows, _) in transformed.items()} | StoreExamples(
             folder=commit.staging,
-            files={TRAIN: asked.train_shards, EVAL: asked.eval_shards},
-            labels=asked.reading.labels,
+            files={TRAIN: options.train_shards, EVAL: options.eval_shards},
+            labels=options.reading.labels,
             unknown_id=features.unknown_id,
         )
         total = (
@@ -218,18 +229,18 @@ def graph_folder(staging: str, beam_options: PipelineOptions) -> Iterator[str]:
         yield folder
 
 
-def tell_result(output: str) -> dict[str, Any]:
+def print_result(output: str) -> dict[str, Any]:
     """Says what was done and where it lies; returns the manifest."""
     manifest = files.read_json(files.join(output, MANIFEST))
     reasons = ", ".join(f"{n:,} {reason}" for reason, n in manifest["rejected_by_reason"].items())
     inferred = manifest["rows_inferred"]
-    told = f"; {inferred:,} pairs that follow from these added to train" if inferred else ""
+    added = f"; {inferred:,} pairs that follow from these added to train" if inferred else ""
     if (agreement := manifest["inferred_agreement"]) is not None:
-        told += f" ({agreement:.1%} of those that were there already are labelled so)"
+        added += f" ({agreement:.1%} of those that were there already are labelled so)"
     print(
         f"{manifest['rows_in']:,} rows in = {manifest['rows_train']:,} train + "
         f"{manifest['rows_eval']:,} eval + {manifest['rows_rejected']:,} rejected"
-        f"{f' ({reasons})' if reasons else ''}{told}; vocabulary {manifest['vocabulary_size']:,}; "
+        f"{f' ({reasons})' if reasons else ''}{added}; vocabulary {manifest['vocabulary_size']:,}; "
         f"{manifest['seconds']:.1f} s, {manifest['pairs_per_second']:,.0f} pairs/s\n"
         f"examples: {output}/*.tfrecord.gz   manifest: {output}/{MANIFEST}"
     )

@@ -22,7 +22,7 @@ from model.scoring.bundle_scorer import BundleScorer
 from pipelines.dataflow import estimate, jobs
 from pipelines.dataflow import settings as dataflow
 from pipelines.options import command_line
-from pipelines.options.score_options import ScoreRun, parse
+from pipelines.options.score_options import ScoreOptions, parse
 from pipelines.running.commit_scores import Commit, trained_profile
 from pipelines.running.progress import show_progress
 from pipelines.running.run_graph import running
@@ -32,7 +32,7 @@ from transforms.errors import UserError
 from transforms.input.shards import RejectedFile, Shard, plan
 from transforms.pairs import REJECT_FIELDS
 from transforms.scoring.embedding_store import EmbeddingStore
-from transforms.scoring.encode_once import EncodeOnce, bucket_count
+from transforms.scoring.encode_once import EncodeOnce, partition_count
 from transforms.scoring.score_shards import Scorer, ScoreSettings, ScoreShards
 from transforms.storage import files
 from transforms.storage.lock import lock
@@ -45,7 +45,7 @@ def run(argv: Sequence[str] | None = None) -> dict[str, Any]:
     return score(parse(sys.argv[1:] if argv is None else argv))
 
 
-def score(asked: ScoreRun) -> dict[str, Any]:
+def score(options: ScoreOptions) -> dict[str, Any]:
     """Plans, scores what is left to do, and commits.
 
     Raises:
@@ -53,63 +53,68 @@ def score(asked: ScoreRun) -> dict[str, Any]:
         RunError: the run failed; what it finished is kept for the next one.
     """
     started = time.time()
-    beam_options = command_line.beam_options(asked.beam_flags)
+    beam_options = command_line.beam_options(options.beam_flags)
     dataflow.configure(
-        beam_options, step="score", paths=asked.paths(), accelerator=asked.accelerator
+        beam_options, step="score", paths=options.paths(), accelerator=options.accelerator
     )
-    scorer = BundleScorer(asked.model, asked.scoring)
+    scorer = BundleScorer(options.model, options.scoring)
     bundle = scorer.verify()
-    check_pin(asked, bundle["fingerprint"])
+    check_pin(options, bundle["fingerprint"])
     planned = plan(
-        asked.inputs, asked.columns, shard_rows=asked.shard_rows, on_bad_file=asked.on_bad_file
+        options.inputs,
+        options.columns,
+        shard_rows=options.shard_rows,
+        on_bad_file=options.on_bad_file,
     )
     shards = planned.shards
-    if asked.estimating.wanted:
-        return asdict(estimate.tell(asked.estimating, "score", shards, beam_options))
-    check_output(asked, planned.schemas, scorer.fields(bundle))
-    encode_once = plan_encoding(asked, bundle, shards)
-    key = shard_account.run_key(bundle=bundle["fingerprint"], **asked.decides())
-    decides = [key, *(shard.fingerprint for shard in shards)]
-    if jobs.adopt(beam_options, step="score", output=asked.output, decides=decides):
-        return tell_result(asked.output)
-    busy = f"{asked.output} is being written by another run; wait for it, or choose another folder"
-    with lock(files.join(asked.output, output_folder.LOCK), busy=busy):
+    if options.estimating.wanted:
+        return asdict(estimate.print_estimate(options.estimating, "score", shards, beam_options))
+    check_output(options, planned.schemas, scorer.fields(bundle))
+    encode_once = plan_encoding(options, bundle, shards)
+    key = shard_account.run_key(bundle=bundle["fingerprint"], **options.identity())
+    identity = [key, *(shard.fingerprint for shard in shards)]
+    if jobs.adopt(beam_options, step="score", output=options.output, identity=identity):
+        return print_result(options.output)
+    busy = (
+        f"{options.output} is being written by another run; wait for it, or choose another folder"
+    )
+    with lock(files.join(options.output, output_folder.LOCK), busy=busy):
         work = output_folder.open_output(
-            asked.output, shards, key, overwrite=asked.overwrite, rejected=planned.rejected
+            options.output, shards, key, overwrite=options.overwrite, rejected=planned.rejected
         )
         if work.committed:
-            print(f"{asked.output} is complete already: same inputs, bundle and options")
-            return output_folder.read_manifest(asked.output)
-        tell_plan(work, planned.rejected)
-        name = output_folder.begin(asked.output, shards, key)
+            print(f"{options.output} is complete already: same inputs, bundle and options")
+            return output_folder.read_manifest(options.output)
+        print_plan(work, planned.rejected)
+        name = output_folder.begin(options.output, shards, key)
         settings = ScoreSettings(
-            asked.output,
+            options.output,
             key,
-            asked.columns,
-            asked.max_chars,
-            truncate=asked.on_long_sentence == "truncate",
-            redact=asked.redact,
-            compression=asked.compression,
+            options.columns,
+            options.max_chars,
+            truncate=options.on_long_sentence == "truncate",
+            redact=options.redact,
+            compression=options.compression,
         )
         header = {
-            "bundle": {"path": asked.model, "fingerprint": bundle["fingerprint"]},
-            "options": asked.decides(),
+            "bundle": {"path": options.model, "fingerprint": bundle["fingerprint"]},
+            "options": options.identity(),
             "files_rejected": [asdict(file) for file in planned.rejected],
             "versions": {name: version(name) for name in PACKAGES},
         }
-        parted = blocks.Blocks.of(asked.output, [shard.name for shard in shards])
+        parted = blocks.Blocks.of(options.output, [shard.name for shard in shards])
         commit = Commit(
-            asked.output,
+            options.output,
             len(shards),
             tuple(shard.name for shard in shards) if parted.inline else (),
             header,
-            asked.max_reject_fraction,
+            options.max_reject_fraction,
             started,
-            trained=trained_profile(asked.model),
-            max_drift=asked.max_drift,
+            trained=trained_profile(options.model),
+            max_drift=options.max_drift,
             run=name,
         )
-        with show_progress(asked.output, work):
+        with show_progress(options.output, work):
             run_pipeline(
                 work,
                 scorer.load,
@@ -119,7 +124,7 @@ def score(asked: ScoreRun) -> dict[str, Any]:
                 parted=parted,
                 encode_once=encode_once,
             )
-    return {} if dataflow.only_staged(beam_options) else tell_result(asked.output)
+    return {} if dataflow.only_staged(beam_options) else print_result(options.output)
 
 
 def run_pipeline(
@@ -152,7 +157,7 @@ def run_pipeline(
                 columns=settings.columns,
                 max_chars=settings.max_chars,
                 truncate=settings.truncate,
-                buckets=encode_once.buckets,
+                partitions=encode_once.partitions,
                 store=encode_once.store,
             )
             given, counts = encoded["shards"], encoded["counts"]
@@ -177,59 +182,61 @@ def run_pipeline(
 class EncodePlan:
     """How the distinct sentences of the whole input are encoded: in buckets, with a store."""
 
-    buckets: int
+    partitions: int
     store: EmbeddingStore | None = None
 
 
 def plan_encoding(
-    asked: ScoreRun, bundle: dict[str, Any], shards: Sequence[Shard]
+    options: ScoreOptions, bundle: dict[str, Any], shards: Sequence[Shard]
 ) -> EncodePlan | None:
     """Whether and how sentences are encoded once for the whole input.
 
     Raises:
         UserError: the embedding store is another bundle's, or needs the other plan.
     """
-    if asked.encode_once == "shard":
-        if asked.embedding_store:
+    if options.encode_once == "shard":
+        if options.embedding_store:
             raise UserError(
                 "--embedding_store goes with --encode_once=global; each sentence is then looked up "
                 "and encoded once a run"
             )
         return None
     store = None
-    if asked.embedding_store:
-        store = EmbeddingStore(asked.embedding_store, bundle["fingerprint"], bundle["dimensions"])
+    if options.embedding_store:
+        store = EmbeddingStore(options.embedding_store, bundle["fingerprint"], bundle["dimensions"])
         store.open()
-    return EncodePlan(bucket_count(sum(shard.rows for shard in shards)), store)
+    return EncodePlan(partition_count(sum(shard.rows for shard in shards)), store)
 
 
-def check_pin(asked: ScoreRun, fingerprint: str) -> None:
+def check_pin(options: ScoreOptions, fingerprint: str) -> None:
     """Checks that the bundle is the one that was asked for.
 
     Raises:
         UserError: it is another one.
     """
-    if asked.model_sha256 not in (None, fingerprint):
+    if options.model_sha256 not in (None, fingerprint):
         raise UserError(
-            f"{asked.model} has the fingerprint {fingerprint}, expected --model_sha256 "
-            f"{asked.model_sha256}; it is another bundle than the one that was pinned"
+            f"{options.model} has the fingerprint {fingerprint}, expected --model_sha256 "
+            f"{options.model_sha256}; it is another bundle than the one that was pinned"
         )
 
 
-def check_output(asked: ScoreRun, schemas: dict[str, pa.Schema], added: Sequence[pa.Field]) -> None:
+def check_output(
+    options: ScoreOptions, schemas: dict[str, pa.Schema], added: Sequence[pa.Field]
+) -> None:
     """Checks that nothing the run writes clashes with what it reads.
 
     Raises:
         UserError: names the clash and the flag that mends it.
     """
     flags = {
-        asked.scoring.similarity_column: "--similarity_column",
-        asked.scoring.label_column: "--similarity_label_column",
+        options.scoring.similarity_column: "--similarity_column",
+        options.scoring.label_column: "--similarity_label_column",
     }
     for source, schema in schemas.items():
-        if files.is_inside(source, asked.output):
+        if files.is_inside(source, options.output):
             raise UserError(
-                f"--output {asked.output} holds the input {source}; choose another folder"
+                f"--output {options.output} holds the input {source}; choose another folder"
             )
         names = set(schema.names)
         for new in (*added, *REJECT_FIELDS):
@@ -241,15 +248,15 @@ def check_output(asked: ScoreRun, schemas: dict[str, pa.Schema], added: Sequence
                 )
 
 
-def tell_plan(work: output_folder.Work, rejected: Sequence[RejectedFile]) -> None:
+def print_plan(work: output_folder.Work, rejected: Sequence[RejectedFile]) -> None:
     """Says what there is to do, and what is left out."""
-    command_line.tell_left_out(rejected)
+    command_line.print_left_out(rejected)
     rows = sum(shard.rows for shard in work.todo)
     kept = f", {len(work.done)} shards done before" if work.done else ""
     print(f"{rows:,} rows in {len(work.todo)} shards to score{kept}", flush=True)
 
 
-def tell_result(output: str) -> dict[str, Any]:
+def print_result(output: str) -> dict[str, Any]:
     """Says what was done and where it lies; returns the manifest."""
     manifest = output_folder.read_manifest(output)
     reasons = ", ".join(f"{n:,} {reason}" for reason, n in manifest["rejected_by_reason"].items())
@@ -258,7 +265,7 @@ def tell_result(output: str) -> dict[str, Any]:
         f"{manifest['rows_rejected']:,} rejected{f' ({reasons})' if reasons else ''}; "
         f"{manifest['sentences_encoded']:,} of {manifest['sentences']:,} sentences encoded; "
         f"{manifest['seconds']:.1f} s, {manifest['pairs_per_second']:,.0f} pairs/s\n"
-        f"{drift.told(manifest.get('drift', {}))}\n"
+        f"{drift.format_drift(manifest.get('drift', {}))}\n"
         f"scores: {output}/*.parquet   manifest: {output}/{shard_account.MANIFEST}"
         + (f"   drift: {output}/{output_folder.DRIFT_PAGE}" if manifest.get("drift") else "")
     )

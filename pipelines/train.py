@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 from model.bundle.export import half_written
 from model.recipe.reading import describe_recipes, read_recipe, with_training
-from model.training.train import TrainRun, train_recipe
+from model.training.train import TrainOptions, train_recipe
 from pipelines.options import command_line
 from pipelines.options.train_options import parse
 from transforms.errors import UserError
@@ -33,7 +33,7 @@ def run(argv: Sequence[str] | None = None) -> dict[str, Any] | None:
     return train(parse(argv))
 
 
-def train(asked: TrainRun) -> dict[str, Any]:
+def train(options: TrainOptions) -> dict[str, Any]:
     """Examples → network → threshold → bundle.
 
     Raises:
@@ -41,47 +41,47 @@ def train(asked: TrainRun) -> dict[str, Any]:
         RunError: it was stopped by SIGTERM, or lost another worker.
     """
     started = time.time()
-    there = check_output(asked)
+    exists = check_output(options)
     from model.dataset.examples import open_examples, run_fingerprint
 
-    with files.local_copy(asked.examples) as folder:
+    with files.local_copy(options.examples) as folder:
         examples = open_examples(folder)
         recipe = read_recipe(files.read_bytes(examples.recipe_path), where=examples.recipe_path)
         recipe = with_training(
-            recipe, epochs=asked.epochs, seed=asked.seed, batch_size=asked.global_batch_size
+            recipe, epochs=options.epochs, seed=options.seed, batch_size=options.global_batch_size
         )
-        if there:
-            return finished(asked, run_fingerprint(recipe, examples))
-        metrics, is_chief = train_recipe(asked, examples, recipe, started)
+        if exists:
+            return finished(options, run_fingerprint(recipe, examples))
+        metrics, is_chief = train_recipe(options, examples, recipe, started)
     if is_chief:
-        tell(asked, metrics)
+        print_result(options, metrics)
     return metrics
 
 
-def check_output(asked: TrainRun) -> bool:
+def check_output(options: TrainOptions) -> bool:
     """Refuses to write over anything but a bundle, and over that without leave.
 
     Returns:
         Whether a bundle is there that a run with checkpoints may have written.
     """
-    names = files.list_folder(asked.output)
-    if asked.checkpoints and half_written(names):
+    names = files.list_folder(options.output)
+    if options.checkpoints and half_written(names):
         return False
     if names and "manifest.json" not in names:
         raise UserError(
-            f"{asked.output} holds {names[0]!r} and is no bundle; choose another folder"
+            f"{options.output} holds {names[0]!r} and is no bundle; choose another folder"
         )
-    if names and not asked.overwrite and not asked.checkpoints:
-        raise UserError(not_empty(asked))
-    return bool(names) and not asked.overwrite
+    if names and not options.overwrite and not options.checkpoints:
+        raise UserError(not_empty(options))
+    return bool(names) and not options.overwrite
 
 
-def not_empty(asked: TrainRun) -> str:
+def not_empty(options: TrainOptions) -> str:
     """What is said of a bundle that must not be replaced."""
-    return f"{asked.output} is not empty; choose another folder, or give --overwrite"
+    return f"{options.output} is not empty; choose another folder, or give --overwrite"
 
 
-def finished(asked: TrainRun, run: str) -> dict[str, Any]:
+def finished(options: TrainOptions, run: str) -> dict[str, Any]:
     """The metrics of the bundle that this very run has written before it was started again.
 
     Machines that are lost just after the bundle appeared start all workers once more.
@@ -91,15 +91,15 @@ def finished(asked: TrainRun, run: str) -> dict[str, Any]:
     """
     from model.bundle import loading
 
-    loading.verify(asked.output)
-    metrics = files.read_json(files.join(asked.output, loading.METRICS))
+    loading.verify(options.output)
+    metrics = files.read_json(files.join(options.output, loading.METRICS))
     if metrics.get("run") != run:
-        raise UserError(not_empty(asked))
-    print(f"nothing to do: this run's bundle is in {asked.output}")
+        raise UserError(not_empty(options))
+    print(f"nothing to do: this run's bundle is in {options.output}")
     return metrics
 
 
-def tell(asked: TrainRun, metrics: dict[str, Any]) -> None:
+def print_result(options: TrainOptions, metrics: dict[str, Any]) -> None:
     """The closing line."""
     measured = next(
         (name for name in ("eval_accuracy", "eval_pearson") if name in metrics), "eval_loss"
@@ -108,7 +108,7 @@ def tell(asked: TrainRun, metrics: dict[str, Any]) -> None:
         f"{metrics['epochs']} epochs, best {metrics['best_epoch']}, "
         f"{measured.replace('_', ' ')} {metrics[measured]:.4f}, "
         f"threshold {metrics['threshold']:.4f}, {metrics['pairs_per_second']:.0f} pairs/s, "
-        f"{metrics['seconds']:.0f} s in all; bundle in {asked.output}"
+        f"{metrics['seconds']:.0f} s in all; bundle in {options.output}"
     )
 
 

@@ -33,12 +33,12 @@ def run(argv: Sequence[str] | None = None) -> int:
     pairs = [tuple(args.sentences)] if args.sentences else read_pairs(sys.stdin)
     tried = 0
     for sentence1, sentence2 in pairs:
-        print(told(bundle, sentence1, sentence2), flush=True)
+        print(format_scores(bundle, sentence1, sentence2), flush=True)
         tried += 1
     return tried
 
 
-def told(bundle: Any, sentence1: str, sentence2: str) -> str:
+def format_scores(bundle: Any, sentence1: str, sentence2: str) -> str:
     """Similarity and label of a pair, parted by a tab; probabilities behind them.
 
     Raises:

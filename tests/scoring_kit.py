@@ -10,7 +10,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
-from model.scoring.bundle_scorer import ScoreOptions
+from model.scoring.bundle_scorer import ScorerOptions
 from pipelines import score
 from pipelines.options import command_line
 
@@ -33,7 +33,7 @@ class EqualBundle:
     """In place of `BundleScorer`; the bundle's path is its fingerprint."""
 
     bundle: str
-    command_line: ScoreOptions = field(default_factory=ScoreOptions)
+    options: ScorerOptions = field(default_factory=ScorerOptions)
 
     def verify(self) -> dict[str, object]:
         return {"fingerprint": self.bundle, "dimensions": 2}

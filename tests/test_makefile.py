@@ -47,7 +47,7 @@ def test_help_lists_every_target_with_a_line(make):
         (["run-calibrate", "INPUT=i", "OUTPUT=o"], "MODEL= is missing"),
     ],
 )
-def test_a_missing_variable_is_told_in_one_line_before_anything_is_installed(
+def test_a_missing_variable_is_reported_in_one_line_before_anything_is_installed(
     make, tmp_path: Path, words: list[str], missing: str
 ):
     done = make(*words)

@@ -31,7 +31,7 @@ def help_flags(step: str, capsys: pytest.CaptureFixture[str]) -> set[str]:
 
 
 @pytest.mark.parametrize("step", ["preprocess", "train", "score", "evaluate"])
-def test_every_flag_is_told_and_every_told_flag_is_there(
+def test_every_flag_is_reported_and_every_told_flag_is_there(
     step: str, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ):
     monkeypatch.setenv("COLUMNS", "200")

@@ -118,7 +118,7 @@ def drift(trained: Profile, scored: Profile) -> dict[str, float]:
     return {"drift": max(found.values()), **found} if found else {}
 
 
-def told(found: Mapping[str, float]) -> str:
+def format_drift(found: Mapping[str, float]) -> str:
     """The drift in a line."""
     if not found:
         return "drift from training: not known, the bundle keeps no profile of its training data"

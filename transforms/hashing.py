@@ -28,7 +28,7 @@ def unordered_hash(first: np.ndarray, second: np.ndarray) -> np.ndarray:
     return _mix(_mix(low) ^ high)
 
 
-def buckets(hashes: np.ndarray, count: int) -> Iterator[tuple[int, np.ndarray]]:
+def split_by_hash(hashes: np.ndarray, count: int) -> Iterator[tuple[int, np.ndarray]]:
     """Parts rows by their hashes, uint64 [n], into so many buckets: (bucket, its rows' numbers)."""
     number = hashes % np.uint64(count)
     order = np.argsort(number, kind="stable")

@@ -33,9 +33,9 @@ class CalibratedTwins(tf.Module):
             found = inner(**tensors)
             if "similarity" not in found:
                 return found
-            alike = self._calibration.graph(found["similarity"])
-            label = tf.cast(alike >= self.threshold, tf.int64)
-            return {**found, "similarity": alike, "label": label}
+            similar = self._calibration.graph(found["similarity"])
+            label = tf.cast(similar >= self.threshold, tf.int64)
+            return {**found, "similarity": similar, "label": label}
 
         specs = {key: tf.TensorSpec(spec.shape, spec.dtype, key) for key, spec in inputs.items()}
         return call.get_concrete_function(**specs)

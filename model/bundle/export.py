@@ -64,11 +64,11 @@ def export_bundle(
     """
     import tensorflow as tf
 
-    from model.bundle.signatures import Twins
+    from model.bundle.signatures import ServingModule
 
     with _room_beside(folder) as temporary:
         local = Path(temporary) / "bundle"
-        twins = Twins(siamese, recipe, examples_dir, threshold)
+        twins = ServingModule(siamese, recipe, examples_dir, threshold)
         tf.saved_model.save(twins, str(local / SAVED_MODEL), signatures=twins.signatures())
         siamese.network.save_weights(local / WEIGHTS)
         (local / RECIPE).write_text(recipe.to_yaml(), encoding="utf-8")

@@ -80,7 +80,7 @@ class Bundle:
         self.recipe = recipe
         self.dimensions: int = manifest["dimensions"]
         self.reads_text = recipe.reads_text
-        self.padding_shows = recipe.padding_shows
+        self.padding_changes_bits = recipe.padding_changes_bits
         self._functions: dict[str, Callable] = functions
         self._keep = keep
 

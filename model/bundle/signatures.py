@@ -22,7 +22,7 @@ _STRINGS = tf.TensorSpec([None], tf.string)
 _IDS = tf.TensorSpec([None, None], tf.int32)
 
 
-class Twins(tf.Module):
+class ServingModule(tf.Module):
     """The functions of a bundle; see the `signatures`.
 
     Shapes: sentences are strings [n], vectors float32 [n, d], similarity float32 [n], label
@@ -83,14 +83,14 @@ class Twins(tf.Module):
 
     def _compared(self, u: tf.Tensor, v: tf.Tensor) -> dict[str, tf.Tensor]:
         output = self.comparison([u, v], training=False)
-        alike = tf.cast(similarity(self._recipe, output), tf.float32)
+        similar = tf.cast(similarity(self._recipe, output), tf.float32)
         if self._recipe.task == "classes":
             return {
-                "similarity": alike,
+                "similarity": similar,
                 "label": tf.argmax(output, axis=-1),
                 "probabilities": tf.nn.softmax(output),
             }
-        return {"similarity": alike, "label": tf.cast(alike >= self.threshold, tf.int64)}
+        return {"similarity": similar, "label": tf.cast(similar >= self.threshold, tf.int64)}
 
 
 class RecurrentEncoder(tf.Module):

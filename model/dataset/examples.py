@@ -53,8 +53,8 @@ class Examples:
     @property
     def fingerprint(self) -> str:
         """Names the training examples by their content."""
-        told = json.dumps([self.manifest["train_files"], self.vocabulary_size], sort_keys=True)
-        return hashlib.sha256(told.encode()).hexdigest()
+        identity = json.dumps([self.manifest["train_files"], self.vocabulary_size], sort_keys=True)
+        return hashlib.sha256(identity.encode()).hexdigest()
 
 
 def run_fingerprint(recipe: Recipe, examples: Examples) -> str:

@@ -161,11 +161,11 @@ def similarity(recipe: Recipe, output: Any) -> Any:
         return ops.softmax(output, axis=-1)[:, recipe.similar_class]
     if len(output.shape) == 3:
         output = measure(recipe.comparison.kind, output[:, 0, :-1], output[:, 1, :-1])
-    alike = _unit(recipe, output)
+    similar = _unit(recipe, output)
     if recipe.task == "binary":
-        return ops.clip(alike, 0, 1)
+        return ops.clip(similar, 0, 1)
     low, high = recipe.label_range
-    return low + alike * (high - low)
+    return low + similar * (high - low)
 
 
 def unit_similarity(recipe: Recipe, output: Any) -> Any:

@@ -132,9 +132,9 @@ def know_batch(labels: Any, marks: Any, weights: Any = None) -> tuple[Any, Any]:
     real = ops.logical_and(real[:, None], real[None, :])
     flat = ops.concatenate([marks[:, 0], marks[:, 1]])
     same = flat[:, None] == flat[None, :]
-    alike = ops.logical_and(_paired(labels > 0.5), real)
+    similar = ops.logical_and(_paired(labels > 0.5), real)
     unlike = ops.logical_and(_paired(labels <= 0.5), real)
-    group = _groups(ops.logical_or(same, alike))
+    group = _groups(ops.logical_or(same, similar))
     one_group = group[:, None] == group[None, :]
     other = ops.logical_and(real, ops.logical_not(same))
     negative = ops.logical_and(other, ops.logical_or(ops.logical_not(one_group), unlike))

@@ -64,7 +64,7 @@ class Recipe(parts.Part):
         return self.comparison.kind in parts.SYMMETRIC
 
     @property
-    def padding_shows(self) -> bool:
+    def padding_changes_bits(self) -> bool:
         """Whether the last bits of a vector depend on how far its sentence is padded.
 
         A state and a maximum pass over padding, and a recurrent encoder's mean is added up in

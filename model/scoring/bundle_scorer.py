@@ -16,14 +16,14 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 
-from model.scoring.drift_profile import Profiler
+from model.scoring.drift_profile import ProfileScores
 from model.scoring.engine import Engine, KnownVectors
 from transforms.quiet_tensorflow import import_tensorflow
 from transforms.scoring.encode_once import Vectors
 
 
 @dataclass(frozen=True)
-class ScoreOptions:
+class ScorerOptions:
     """How scores are named and made.
 
     Attributes:
@@ -40,7 +40,7 @@ class ScoreOptions:
     embedding_cache_mb: int = 256
     threads: int | None = None
 
-    def decides(self) -> dict[str, Any]:
+    def identity(self) -> dict[str, Any]:
         """The options that decide the bytes of the output; the cache is not among them."""
         return {
             "similarity_column": self.similarity_column,
@@ -54,7 +54,7 @@ class BundleScorer:
     """A bundle and how to score with it, not yet opened."""
 
     bundle: str
-    options: ScoreOptions = ScoreOptions()
+    options: ScorerOptions = ScorerOptions()
 
     def verify(self) -> dict[str, Any]:
         """Checks the sums of the bundle's files, without TensorFlow; returns its manifest.
@@ -87,7 +87,7 @@ class BundleScorer:
         engine = Engine(bundle, cache_mb=self.options.embedding_cache_mb, threads=threads)
         engine.warm_up()
         scorer = LoadedScorer(engine, self.fields(bundle.manifest), bundle.manifest, self.options)
-        scorer.profile = Profiler(bundle)
+        scorer.profile = ProfileScores(bundle)
         return scorer
 
 
@@ -113,14 +113,14 @@ class LoadedScorer:
         profile: counts what drift is told from; None where nobody asks.
     """
 
-    profile: Profiler | None = None
+    profile: ProfileScores | None = None
 
     def __init__(
         self,
         engine: Engine,
         fields: tuple[pa.Field, ...],
         manifest: dict[str, Any],
-        options: ScoreOptions,
+        options: ScorerOptions,
     ):
         """Takes the engine, the columns it fills, and the bundle's manifest."""
         self.fields = fields
@@ -148,12 +148,12 @@ class LoadedScorer:
         """Distinct sentences [n] → vectors, float32 [n, d]."""
         return self._engine.encode(sentences)
 
-    def knowing(self, vectors: Sequence[Vectors]) -> LoadedScorer:
+    def with_vectors(self, vectors: Sequence[Vectors]) -> LoadedScorer:
         """The same scorer, with vectors of sentences it need not encode."""
         scorer = copy.copy(self)
         sentences = [text for part in vectors for text in part.sentences.to_pylist()]
         known = KnownVectors(sentences, np.concatenate([part.vectors for part in vectors]))
-        scorer._engine = self._engine.knowing(known)
+        scorer._engine = self._engine.with_vectors(known)
         scorer._counts = ("sentences_encoded",)  # who made the vectors has counted the sentences
         return scorer
 

@@ -18,7 +18,7 @@ OUT_OF_VOCABULARY = 1
 
 
 @dataclass(frozen=True)
-class Profiler:
+class ProfileScores:
     """Counts similarities of a batch, and tokens of a sample of its sentences."""
 
     bundle: Bundle

@@ -14,14 +14,14 @@ from typing import Protocol
 import numpy as np
 import pyarrow as pa
 
-from model.scoring.length_batches import Batch, padded, plan_batches
+from model.scoring.length_batches import Batch, batches_by_length, padded
 from model.scoring.vector_cache import VectorCache
 
 COMPARE_ROWS = 16_384
 TEXT_ROWS = 256
 
 
-class Twins(Protocol):
+class SentenceEncoder(Protocol):
     """The functions of a bundle that the engine calls, on NumPy arrays.
 
     Attributes:
@@ -31,7 +31,7 @@ class Twins(Protocol):
     """
 
     dimensions: int
-    padding_shows: bool
+    padding_changes_bits: bool
     reads_text: bool
 
     def tokenize(self, sentences: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
@@ -73,13 +73,13 @@ class KnownVectors:
 class Engine:
     """Scores pairs of sentences with a bundle's functions and a cache between calls."""
 
-    def __init__(self, twins: Twins, *, cache_mb: int, threads: int = 1):
+    def __init__(self, encoder: SentenceEncoder, *, cache_mb: int, threads: int = 1):
         """Takes the bundle's functions, the cache's budget and how many batches run at once."""
-        self._twins = twins
-        self._cache: VectorCache | KnownVectors = VectorCache(cache_mb, twins.dimensions)
+        self._encoder = encoder
+        self._cache: VectorCache | KnownVectors = VectorCache(cache_mb, encoder.dimensions)
         self._pool = ThreadPoolExecutor(threads)
 
-    def knowing(self, known: KnownVectors) -> Engine:
+    def with_vectors(self, known: KnownVectors) -> Engine:
         """The same engine, with known vectors in place of its cache."""
         engine = copy.copy(self)
         engine._cache = known
@@ -109,7 +109,7 @@ class Engine:
         return compared, counts
 
     def _encode_cached(self, sentences: list[str]) -> tuple[np.ndarray, int]:
-        vectors = np.empty((len(sentences), self._twins.dimensions), np.float32)
+        vectors = np.empty((len(sentences), self._encoder.dimensions), np.float32)
         unknown = self._cache.look_up(sentences, vectors)
         if len(unknown):
             wanted = [sentences[position] for position in unknown]
@@ -126,32 +126,32 @@ class Engine:
     @property
     def dimensions(self) -> int:
         """Length of a vector."""
-        return self._twins.dimensions
+        return self._encoder.dimensions
 
     def encode(self, sentences: list[str]) -> np.ndarray:
         """Encodes distinct sentences → vectors, float32 [n, d]."""
         texts = np.array(sentences, object)
-        return self._encode_text(texts) if self._twins.reads_text else self._encode_ids(texts)
+        return self._encode_text(texts) if self._encoder.reads_text else self._encode_ids(texts)
 
     def _encode_ids(self, texts: np.ndarray) -> np.ndarray:
-        values, lengths = self._twins.tokenize(texts)
+        values, lengths = self._encoder.tokenize(texts)
         starts = np.cumsum(lengths) - lengths
-        vectors = np.empty((len(texts), self._twins.dimensions), np.float32)
+        vectors = np.empty((len(texts), self._encoder.dimensions), np.float32)
 
         def encode_batch(batch: Batch) -> None:
-            encoded = self._twins.encode_ids(padded(values, starts, lengths, batch))
+            encoded = self._encoder.encode_ids(padded(values, starts, lengths, batch))
             vectors[batch.positions] = encoded[: len(batch.positions)]
 
-        batches = plan_batches(lengths, own_length=self._twins.padding_shows)
+        batches = batches_by_length(lengths, own_length=self._encoder.padding_changes_bits)
         list(self._pool.map(encode_batch, batches))
         return vectors
 
     def _encode_text(self, texts: np.ndarray) -> np.ndarray:
-        vectors = np.empty((len(texts), self._twins.dimensions), np.float32)
+        vectors = np.empty((len(texts), self._encoder.dimensions), np.float32)
         for start in range(0, len(texts), TEXT_ROWS):
             part = texts[start : start + TEXT_ROWS]
             filled = np.resize(part, TEXT_ROWS)  # one fixed shape, as everywhere
-            vectors[start : start + len(part)] = self._twins.encode(filled)[: len(part)]
+            vectors[start : start + len(part)] = self._encoder.encode(filled)[: len(part)]
         return vectors
 
     def _compare(
@@ -163,6 +163,6 @@ class Engine:
             # One fixed shape: a row's bits then come from the same arithmetic in every run.
             u = vectors[np.resize(first[start : start + rows], COMPARE_ROWS)]
             v = vectors[np.resize(second[start : start + rows], COMPARE_ROWS)]
-            compared = self._twins.compare(u, v)
+            compared = self._encoder.compare(u, v)
             pieces.append({name: values[:rows] for name, values in compared.items()})
         return {name: np.concatenate([piece[name] for piece in pieces]) for name in pieces[0]}

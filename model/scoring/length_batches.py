@@ -33,7 +33,7 @@ class Batch:
     length: int
 
 
-def plan_batches(
+def batches_by_length(
     lengths: np.ndarray, *, own_length: bool = False, budget: int | None = None
 ) -> Iterator[Batch]:
     """Cuts sentences into batches, shortest first.

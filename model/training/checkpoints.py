@@ -74,14 +74,14 @@ class Checkpoints:
         path = tf.train.latest_checkpoint(self._place.local)
         if path is None:
             return None
-        told = json.loads(_read_text(path))
-        if told.pop("run") != self._run:
+        content = json.loads(_read_text(path))
+        if content.pop("run") != self._run:
             raise UserError(
                 f"--checkpoints {self.folder} holds a run with another recipe, seed, batch size "
                 "or other examples; give an empty folder, or run with the same options"
             )
         self._checkpoint.restore(path).assert_consumed()
-        return Progress(**told), [value.numpy() for value in self._best]
+        return Progress(**content), [value.numpy() for value in self._best]
 
     def due(self) -> bool:
         """Counts a step; true when so many steps or minutes went by since the last save."""

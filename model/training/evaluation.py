@@ -16,7 +16,7 @@ MEASURES = {"binary": "accuracy", "classes": "accuracy", "regression": "pearson"
 
 
 @dataclass(frozen=True)
-class Evaluation:
+class EvaluatedPairs:
     """Outputs [n] or [n, classes], labels [n], similarities [n], mean loss of the examples."""
 
     output: np.ndarray
@@ -25,7 +25,7 @@ class Evaluation:
     loss: float
 
 
-def evaluate(recipe: Recipe, step: Callable, batches: Iterator[Any], steps: int) -> Evaluation:
+def evaluate(recipe: Recipe, step: Callable, batches: Iterator[Any], steps: int) -> EvaluatedPairs:
     """Run so many steps; rows of weight 0 (made up, where a replica had none) are left out."""
     parts = []
     for _ in range(steps):
@@ -33,48 +33,50 @@ def evaluate(recipe: Recipe, step: Callable, batches: Iterator[Any], steps: int)
         real = part.pop("weight") > 0
         parts.append({name: value[real] for name, value in part.items()})
     whole = {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
-    alike = np.asarray(similarity(recipe, whole["output"]), np.float32)
+    similar = np.asarray(similarity(recipe, whole["output"]), np.float32)
     mean = float(np.mean(whole["loss"], dtype=np.float64))
-    return Evaluation(whole["output"], whole["label"], alike, mean)
+    return EvaluatedPairs(whole["output"], whole["label"], similar, mean)
 
 
-def quality(recipe: Recipe, evaluation: Evaluation) -> float:
+def quality(recipe: Recipe, evaluation: EvaluatedPairs) -> float:
     """The measure by which epochs are compared, named in `MEASURES`; greater is better.
 
     Two classes are told apart at the threshold that tells most pairs right: a margin loss puts
     alike pairs anywhere between 0 and 1, and a cut at 0.5 would keep the wrong epoch.
     """
-    alike, labels = evaluation.similarity, evaluation.labels
+    similar, labels = evaluation.similarity, evaluation.labels
     if recipe.task == "regression":
-        return pearson(alike, labels)
+        return pearson(similar, labels)
     if recipe.task == "classes":
         return float(np.mean(evaluation.output.argmax(axis=1) == labels))
-    return choose_threshold(alike, labels)[1]
+    return choose_threshold(similar, labels)[1]
 
 
-def measure(recipe: Recipe, evaluation: Evaluation, rule: str) -> tuple[float, dict[str, float]]:
+def measure(
+    recipe: Recipe, evaluation: EvaluatedPairs, rule: str
+) -> tuple[float, dict[str, float]]:
     """The label threshold, and the measures that go into `metrics.json`.
 
     Of numbers, the threshold is the middle of the labels' range.
     """
-    alike, labels = evaluation.similarity, evaluation.labels
+    similar, labels = evaluation.similarity, evaluation.labels
     measures = {"eval_loss": evaluation.loss}
     if recipe.task == "regression":
         measures |= {
-            "eval_pearson": pearson(alike, labels),
-            "eval_spearman": spearman(alike, labels),
+            "eval_pearson": pearson(similar, labels),
+            "eval_spearman": spearman(similar, labels),
         }
         return sum(recipe.label_range) / 2, measures
     if recipe.task == "classes":
         return 0.5, measures | {"eval_accuracy": quality(recipe, evaluation)}
-    threshold, _ = choose_threshold(alike, labels, rule)
-    told = alike >= np.float32(threshold)
-    measures["eval_accuracy"] = float(np.mean(told == labels))
-    measures["eval_accuracy_at_half"] = float(np.mean((alike >= 0.5) == labels))
+    threshold, _ = choose_threshold(similar, labels, rule)
+    predicted = similar >= np.float32(threshold)
+    measures["eval_accuracy"] = float(np.mean(predicted == labels))
+    measures["eval_accuracy_at_half"] = float(np.mean((similar >= 0.5) == labels))
     if 0 < labels.sum() < len(labels):
         from sklearn.metrics import roc_auc_score
 
-        measures["eval_roc_auc"] = float(roc_auc_score(labels, alike))
+        measures["eval_roc_auc"] = float(roc_auc_score(labels, similar))
     return threshold, measures
 
 

@@ -22,7 +22,7 @@ from model.network.losses import make_loss
 from model.network.siamese import Siamese, build_siamese
 from model.recipe.recipe import Recipe
 from model.training.checkpoints import Checkpoints, Progress
-from model.training.evaluation import MEASURES, Evaluation, evaluate, quality
+from model.training.evaluation import MEASURES, EvaluatedPairs, evaluate, quality
 from model.training.optimizers import make_optimizer
 from model.training.reporter import Reporter
 from model.training.sigterm import Stop
@@ -46,7 +46,7 @@ class FitResult:
 
     best_epoch: int
     history: list[dict]
-    evaluation: Evaluation
+    evaluation: EvaluatedPairs
 
 
 def fit(
@@ -212,7 +212,7 @@ class _Run:
             _copy_weights(self.network, self.exact)
         return FitResult(self.progress.best_epoch + 1, self.progress.history, evaluation)
 
-    def _epoch(self) -> Evaluation:
+    def _epoch(self) -> EvaluatedPairs:
         progress, epochs = self.progress, self.training.epochs
         self.reporter.begin_epoch(progress.epoch + 1, epochs, progress.step, self.steps)
         self._train_steps()
@@ -259,11 +259,11 @@ class _Run:
             "same command goes on from it"
         )
 
-    def _evaluate(self) -> Evaluation:
+    def _evaluate(self) -> EvaluatedPairs:
         _copy_weights(self.network, self.exact)
         return evaluate(self.recipe, self.eval_step, self.eval_batches, self.eval_steps)
 
-    def _record(self, evaluation: Evaluation) -> dict:
+    def _record(self, evaluation: EvaluatedPairs) -> dict:
         progress = self.progress
         return {
             "epoch": progress.epoch + 1,

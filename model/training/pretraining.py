@@ -68,12 +68,14 @@ class LanguageModel:
         ahead, back = tf.split(states, 2, axis=1)
         here, after = neighbours(packing)
         losses = [
-            self._told(self.heads[0], tf.gather(ahead, here), tf.gather(tokens, after)),
-            self._told(self.heads[1], tf.gather(back, after), tf.gather(tokens, here)),
+            self._predictions(self.heads[0], tf.gather(ahead, here), tf.gather(tokens, after)),
+            self._predictions(self.heads[1], tf.gather(back, after), tf.gather(tokens, here)),
         ]
         return tf.reduce_mean(tf.stack(losses))
 
-    def _told(self, head: keras.layers.Dense, states: tf.Tensor, tokens: tf.Tensor) -> tf.Tensor:
+    def _predictions(
+        self, head: keras.layers.Dense, states: tf.Tensor, tokens: tf.Tensor
+    ) -> tf.Tensor:
         logits = tf.matmul(head(states), self.embedding.embeddings.value, transpose_b=True)
         return tf.nn.sparse_softmax_cross_entropy_with_logits(tokens, logits)
 
@@ -104,11 +106,11 @@ def pretrain(
         epochs: times that all sentences are seen.
         seed: of order and dropout.
     """
-    told = [np.asarray(ids, np.int32) for ids in sentences if len(ids) > 1]
-    model = LanguageModel(encoder, steps=epochs * -(-len(told) // BATCH), seed=seed)
+    usable = [np.asarray(ids, np.int32) for ids in sentences if len(ids) > 1]
+    model = LanguageModel(encoder, steps=epochs * -(-len(usable) // BATCH), seed=seed)
     rng, history = np.random.default_rng(seed), []
-    for epoch in range(1, epochs + 1) if told else ():
-        losses = [float(model.step(ids)) for ids in batches(told, rng)]
+    for epoch in range(1, epochs + 1) if usable else ():
+        losses = [float(model.step(ids)) for ids in batches(usable, rng)]
         history.append(float(np.mean(losses)))
         print(f"pretraining epoch {epoch}/{epochs}: loss {history[-1]:.4f}", flush=True)
     return history

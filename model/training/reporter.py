@@ -66,7 +66,7 @@ class Reporter:
     def begin_epoch(self, epoch: int, epochs: int, step: int, steps: int) -> None:
         """`epoch` from 1, and the step it goes on from."""
         self._name, self._steps, self._first = f"{epoch}/{epochs}", steps, step
-        self._began = self._told = self._clock()
+        self._began = self._reported = self._clock()
         for task in self._bar.task_ids:
             self._bar.remove_task(task)
         self._task = self._bar.add_task(
@@ -80,8 +80,8 @@ class Reporter:
         now = self._clock()
         spent = max(now - self._began, 1e-9)
         self._bar.update(self._task, completed=done, rate=rows / spent, loss=loss)
-        if self._bar.disable and now - self._told >= PLAIN_SECONDS:
-            self._told = now
+        if self._bar.disable and now - self._reported >= PLAIN_SECONDS:
+            self._reported = now
             left = spent / max(done - self._first, 1) * (self._steps - done)
             self.line(
                 f"epoch {self._name}: step {done}/{self._steps}, loss {loss:.4f}, "

@@ -25,7 +25,7 @@ PACKAGES = ("tensorflow", "keras", "numpy")
 
 
 @dataclass(frozen=True)
-class TrainRun:
+class TrainOptions:
     """All that a training run was asked for; what is None the recipe decides."""
 
     examples: str
@@ -44,7 +44,7 @@ class TrainRun:
 
 
 def train_recipe(
-    asked: TrainRun, examples: Examples, recipe: Recipe, started: float
+    options: TrainOptions, examples: Examples, recipe: Recipe, started: float
 ) -> tuple[dict[str, Any], bool]:
     """Trains under the strategy that fits this place; the chief writes the bundle.
 
@@ -62,7 +62,7 @@ def train_recipe(
     from model.training.reporter import Reporter
     from model.training.strategy import choose_strategy
 
-    placement = choose_strategy(asked.strategy)
+    placement = choose_strategy(options.strategy)
     chief = placement.cluster.is_chief
     print(placement.why, flush=True)
     keras.utils.set_random_seed(recipe.training.seed)
@@ -77,14 +77,16 @@ def train_recipe(
         recipe,
         examples,
         placement=placement,
-        reporter=Reporter(silent=not chief, log_json=asked.log_json, tensorboard=asked.tensorboard),
+        reporter=Reporter(
+            silent=not chief, log_json=options.log_json, tensorboard=options.tensorboard
+        ),
         checkpoints=CheckpointOptions(
-            asked.checkpoints, asked.checkpoint_steps, asked.checkpoint_minutes
+            options.checkpoints, options.checkpoint_steps, options.checkpoint_minutes
         )
-        if asked.checkpoints
+        if options.checkpoints
         else None,
     )
-    rule = asked.threshold_rule or recipe.training.threshold_rule
+    rule = options.threshold_rule or recipe.training.threshold_rule
     threshold, measures = measure(recipe, fitted.evaluation, rule)
     metrics = {
         "run": run_fingerprint(recipe, examples),
@@ -101,13 +103,13 @@ def train_recipe(
     }
     if chief:
         export.export_bundle(
-            asked.output,
+            options.output,
             siamese=siamese,
             recipe=recipe,
             examples_dir=examples.folder,
             threshold=threshold,
             metrics=metrics,
-            overwrite=asked.overwrite or half_written(files.list_folder(asked.output)),
+            overwrite=options.overwrite or half_written(files.list_folder(options.output)),
         )
     wait_for_bundle(placement)
     return metrics, chief

@@ -25,7 +25,7 @@ _MACHINE = re.compile(r"(.+)-(\d+)")
 
 
 @dataclass(frozen=True)
-class Asked:
+class EstimateOptions:
     """Whether an estimate is asked for, and what it is made from."""
 
     wanted: bool = False
@@ -33,7 +33,7 @@ class Asked:
     pairs_per_second: float | None = None
 
     @classmethod
-    def of(cls, args: argparse.Namespace) -> Asked:
+    def of(cls, args: argparse.Namespace) -> EstimateOptions:
         """What the flags say."""
         return cls(args.estimate, args.prices, args.pairs_per_second)
 
@@ -69,7 +69,7 @@ class Estimate:
         """All costs."""
         return sum(self.costs.values())
 
-    def told(self, source: str) -> str:
+    def format(self, source: str) -> str:
         """For a person; `source` is where the prices come from."""
         parts = ", ".join(f"{kind} {cost:.2f}" for kind, cost in self.costs.items())
         return (
@@ -98,14 +98,16 @@ def add_flags(to: argparse.ArgumentParser) -> None:
     )
 
 
-def tell(asked: Asked, step: str, shards: Sequence[Shard], options: PipelineOptions) -> Estimate:
+def print_estimate(
+    asked: EstimateOptions, step: str, shards: Sequence[Shard], options: PipelineOptions
+) -> Estimate:
     """Prints the estimate for a step over these shards; returns it.
 
     Raises:
         UserError: the file lacks a price that is needed.
     """
     found = estimate(read_prices(asked.prices), step, shards, options, asked.pairs_per_second)
-    print(found.told(Path(asked.prices).name))
+    print(found.format(Path(asked.prices).name))
     return found
 
 

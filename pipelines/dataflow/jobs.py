@@ -15,7 +15,7 @@ from pipelines.dataflow.settings import is_used, only_staged
 from transforms.errors import RunError, UserError
 
 
-def name_job(options: PipelineOptions, *, step: str, output: str, decides: Any) -> str:
+def name_job(options: PipelineOptions, *, step: str, output: str, identity: Any) -> str:
     """Names the job after what it does: the same command gives the same name, anywhere, any day.
 
     A name that was given with --job_name is kept.
@@ -25,22 +25,22 @@ def name_job(options: PipelineOptions, *, step: str, output: str, decides: Any) 
     """
     cloud = options.view_as(GoogleCloudOptions)
     if not cloud.job_name:
-        cloud.job_name = f"twinbeam-{step}-{_short(output)}-{_short(decides)}"
+        cloud.job_name = f"twinbeam-{step}-{_short(output)}-{_short(identity)}"
     return cloud.job_name
 
 
-def _short(told: Any) -> str:
-    return hashlib.sha256(json.dumps(told, sort_keys=True).encode()).hexdigest()[:10]
+def _short(content: Any) -> str:
+    return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()[:10]
 
 
-def adopt(options: PipelineOptions, *, step: str, output: str, decides: Any) -> bool:
+def adopt(options: PipelineOptions, *, step: str, output: str, identity: Any) -> bool:
     """Names the job, and waits for it where it runs already.
 
     Args:
         options: the run's Beam options; they get the job's name.
         step: which of our commands it is.
         output: the folder that is written.
-        decides: all that decides what is written there.
+        identity: all that decides what is written there.
 
     Returns:
         Whether there was such a job; it is done then.
@@ -51,7 +51,7 @@ def adopt(options: PipelineOptions, *, step: str, output: str, decides: Any) -> 
     """
     if not is_used(options) or only_staged(options):
         return False
-    name = name_job(options, step=step, output=output, decides=decides)
+    name = name_job(options, step=step, output=output, identity=identity)
     same_output = name.rpartition("-")[0]
     for job in _active_jobs(options):
         if job.name == name:

@@ -134,9 +134,9 @@ def _one_model_a_worker(options: PipelineOptions) -> None:
 
 def _label(options: PipelineOptions, step: str) -> None:
     cloud = options.view_as(GoogleCloudOptions)
-    told = {"app": "twinbeam", "step": step, "version": _version()}
+    labels = {"app": "twinbeam", "step": step, "version": _version()}
     given = {label.partition("=")[0] for label in cloud.labels or []}
-    ours = [f"{key}={value}" for key, value in told.items() if key not in given]
+    ours = [f"{key}={value}" for key, value in labels.items() if key not in given]
     cloud.labels = [*(cloud.labels or []), *ours]
 
 

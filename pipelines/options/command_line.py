@@ -23,7 +23,9 @@ TRACEBACK = "TWINBEAM_TRACEBACK"
 _WORKER_GONE = "Channel closed prematurely"
 _IN_WORKER = re.compile(r"\[while running |Traceback \(most recent call last\)")
 _KIND = re.compile(r"^(?:\w+\.)*(\w+(?:Error|Exception|Interrupt|Exit))\b", re.M)
-_TOLD = re.compile(r"(?:errors\.)?(UserError|RunError): (.+?)(?: \[while running .*)?$", re.M)
+_WORKER_ERROR = re.compile(
+    r"(?:errors\.)?(UserError|RunError): (.+?)(?: \[while running .*)?$", re.M
+)
 
 
 def parser(module: str, description: str, example: str) -> argparse.ArgumentParser:
@@ -88,7 +90,7 @@ def columns(args: argparse.Namespace) -> PairColumns:
     )
 
 
-def tell_left_out(rejected: Sequence[RejectedFile]) -> None:
+def print_left_out(rejected: Sequence[RejectedFile]) -> None:
     """Says which files are left out, and why."""
     for file in rejected:
         print(f"left out: {file.reason}", flush=True)
@@ -160,19 +162,21 @@ def run_main(run: Callable[[], object]) -> int:
         run()
         return 0
     except UserError as error:
-        return _tell(error, 2)
+        return _print_error(error, 2)
     except RunError as error:
-        return _tell(error, 1)
+        return _print_error(error, 1)
     except KeyboardInterrupt:
-        return _tell("stopped; run the same command again to go on", 1)
+        return _print_error("stopped; run the same command again to go on", 1)
     except Exception as error:
-        told = _TOLD.findall(str(error))  # a worker's error reaches us as the text of another one
-        if told:
-            kind, line = told[-1]
-            return _tell(line, 2 if kind == "UserError" else 1)
+        reported = _WORKER_ERROR.findall(
+            str(error)
+        )  # a worker's error reaches us as the text of another one
+        if reported:
+            kind, line = reported[-1]
+            return _print_error(line, 2 if kind == "UserError" else 1)
         if verbose:
             raise
-        return _tell(f"{_unforeseen(error)}; {TRACEBACK}=1 shows more", 1)
+        return _print_error(f"{_unforeseen(error)}; {TRACEBACK}=1 shows more", 1)
 
 
 def _quiet_runner() -> None:
@@ -190,7 +194,7 @@ def _unforeseen(error: Exception) -> str:
     return f"{kind}: {text.strip().partition(chr(10))[0]}"
 
 
-def _tell(error: object, code: int) -> int:
+def _print_error(error: object, code: int) -> int:
     line = " ".join(str(error).split()).split(" [while running ")[0]
     print(f"twinbeam: {line}", file=sys.stderr)
     return code

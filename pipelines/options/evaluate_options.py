@@ -17,7 +17,7 @@ EXAMPLE = "python -m pipelines.evaluate --input scores --label_column label --ou
 
 
 @dataclass(frozen=True)
-class EvaluateRun:
+class EvaluateOptions:
     """All that an evaluation was asked for."""
 
     inputs: tuple[str, ...]
@@ -38,12 +38,12 @@ class EvaluateRun:
         named = filter(None, [self.bundle, self.examples])
         return [*self.inputs, *self.train_inputs, self.output, *named]
 
-    def decides(self) -> dict[str, Any]:
+    def identity(self) -> dict[str, Any]:
         """The options that decide what the report says."""
         return {key: one for key, one in asdict(self).items() if key != "beam_flags"}
 
 
-def parse(argv: Sequence[str]) -> EvaluateRun:
+def parse(argv: Sequence[str]) -> EvaluateOptions:
     """Flags → what the run was asked for.
 
     Raises:
@@ -54,7 +54,7 @@ def parse(argv: Sequence[str]) -> EvaluateRun:
     args, beam_flags = parser.parse_known_args(argv)
     pairs = command_line.columns(args)
     bundle = find_bundle(args.model, args.input)
-    return EvaluateRun(
+    return EvaluateOptions(
         inputs=tuple(args.input),
         output=args.output.rstrip("/"),
         columns=find_columns(args, pairs, bundle),

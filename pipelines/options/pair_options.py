@@ -14,7 +14,7 @@ from transforms.pairs import PairColumns
 
 
 @dataclass(frozen=True, kw_only=True)
-class PairsRun:
+class PairOptions:
     """What a run over pairs is asked for, whatever it makes of them."""
 
     inputs: tuple[str, ...]
@@ -26,7 +26,7 @@ class PairsRun:
     max_reject_fraction: float = 0.05
     overwrite: bool = False
     accelerator: str | None = None
-    estimating: estimate.Asked = field(default_factory=estimate.Asked)
+    estimating: estimate.EstimateOptions = field(default_factory=estimate.EstimateOptions)
     beam_flags: tuple[str, ...] = ()
 
 
@@ -48,7 +48,7 @@ def flags_around(
 
 
 def asked_alike(args: argparse.Namespace, beam_flags: Sequence[str]) -> dict[str, Any]:
-    """The fields of a `PairsRun` from its flags, but the columns."""
+    """The fields of a `PairOptions` from its flags, but the columns."""
     return {
         "inputs": tuple(args.input),
         "output": args.output.rstrip("/"),
@@ -58,6 +58,6 @@ def asked_alike(args: argparse.Namespace, beam_flags: Sequence[str]) -> dict[str
         "max_reject_fraction": args.max_reject_fraction,
         "overwrite": args.overwrite,
         "accelerator": args.accelerator,
-        "estimating": estimate.Asked.of(args),
+        "estimating": estimate.EstimateOptions.of(args),
         "beam_flags": tuple(beam_flags),
     }

@@ -10,7 +10,7 @@ from typing import Any
 from model.recipe.reading import load_recipe
 from model.recipe.recipe import Recipe
 from pipelines.options import command_line
-from pipelines.options.pair_options import PairsRun, asked_alike, flags_around
+from pipelines.options.pair_options import PairOptions, asked_alike, flags_around
 from transforms.examples.read_pairs import PairReading
 from transforms.examples.split import EvalSplit
 from transforms.pairs import PairColumns
@@ -23,7 +23,7 @@ EXAMPLE = (
 
 
 @dataclass(frozen=True, kw_only=True)
-class PreprocessRun(PairsRun):
+class PreprocessOptions(PairOptions):
     """All that a preprocessing run was asked for."""
 
     recipe: Recipe
@@ -36,7 +36,7 @@ class PreprocessRun(PairsRun):
         """How rows become raw features."""
         return PairReading(self.columns, self.recipe.label_rule, self.split, self.max_chars)
 
-    def told(self) -> dict[str, Any]:
+    def to_json(self) -> dict[str, Any]:
         """The options as the manifest keeps them."""
         return {
             "inputs": list(self.inputs),
@@ -55,12 +55,12 @@ def flags() -> argparse.ArgumentParser:
     )
 
 
-def parse(argv: Sequence[str]) -> PreprocessRun:
+def parse(argv: Sequence[str]) -> PreprocessOptions:
     """Flags → what the run was asked for."""
     args, beam_flags = flags().parse_known_args(argv)
     recipe = load_recipe(args.recipe)
     fraction = recipe.text.eval_fraction if args.eval_fraction is None else args.eval_fraction
-    return PreprocessRun(
+    return PreprocessOptions(
         **asked_alike(args, beam_flags),
         recipe=recipe,
         columns=example_columns(args, recipe),

@@ -7,9 +7,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
-from model.scoring.bundle_scorer import ScoreOptions
+from model.scoring.bundle_scorer import ScorerOptions
 from pipelines.options import command_line
-from pipelines.options.pair_options import PairsRun, asked_alike, flags_around
+from pipelines.options.pair_options import PairOptions, asked_alike, flags_around
 from transforms import drift
 
 DESCRIPTION = (
@@ -19,11 +19,11 @@ EXAMPLE = "python -m pipelines.score --input 'pairs/*.parquet' --model bundle --
 
 
 @dataclass(frozen=True, kw_only=True)
-class ScoreRun(PairsRun):
+class ScoreOptions(PairOptions):
     """All that a scoring run was asked for."""
 
     model: str
-    scoring: ScoreOptions = field(default_factory=ScoreOptions)
+    scoring: ScorerOptions = field(default_factory=ScorerOptions)
     compression: str = "zstd"
     max_drift: float | None = None
     on_long_sentence: Literal["reject", "truncate"] = "reject"
@@ -36,11 +36,11 @@ class ScoreRun(PairsRun):
         """Every path that workers use."""
         return [*self.inputs, self.model, self.output, *filter(None, [self.embedding_store])]
 
-    def decides(self) -> dict[str, Any]:
+    def identity(self) -> dict[str, Any]:
         """The options that decide the bytes of the output."""
         return {
             "columns": [*self.columns.sides],
-            "scoring": self.scoring.decides(),
+            "scoring": self.scoring.identity(),
             "max_sentence_chars": self.max_chars,
             "on_long_sentence": self.on_long_sentence,
             "redact": self.redact,
@@ -56,14 +56,14 @@ def flags() -> argparse.ArgumentParser:
     )
 
 
-def parse(argv: Sequence[str]) -> ScoreRun:
+def parse(argv: Sequence[str]) -> ScoreOptions:
     """Flags → what the run was asked for."""
     args, beam_flags = flags().parse_known_args(argv)
-    return ScoreRun(
+    return ScoreOptions(
         **asked_alike(args, beam_flags),
         model=args.model.rstrip("/"),
         columns=command_line.columns(args),
-        scoring=ScoreOptions(
+        scoring=ScorerOptions(
             similarity_column=args.similarity_column,
             label_column=args.similarity_label_column,
             threshold=args.threshold,

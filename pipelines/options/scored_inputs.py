@@ -149,21 +149,21 @@ def score_range(shards: Sequence[Shard], columns: ScoredColumns) -> tuple[float,
 
 def lineage(inputs: Sequence[str], bundle: str | None, examples: str | None) -> dict[str, Any]:
     """Where the scores come from: files, bundle, recipe, examples."""
-    told: dict[str, Any] = {"inputs": list(inputs)}
+    content: dict[str, Any] = {"inputs": list(inputs)}
     folders = [pattern.rstrip("/") for pattern in inputs if is_folder(pattern)]
     if folders:
         manifest = files.read_json(files.join(folders[0], MANIFEST))
         kept = ("bundle", "options", "rows_in", "rows_scored", "rows_rejected", "drift")
-        told["scores"] = {key: manifest[key] for key in kept if key in manifest}
+        content["scores"] = {key: manifest[key] for key in kept if key in manifest}
     if bundle:
         manifest = files.read_json(files.join(bundle, MANIFEST))
         of_bundle = ("recipe", "task", "threshold", "fingerprint", "created", "versions")
-        told["bundle"] = {"path": bundle} | {
+        content["bundle"] = {"path": bundle} | {
             key: manifest[key] for key in of_bundle if key in manifest
         }
     if examples:
         manifest = files.read_json(files.join(examples, MANIFEST))
-        told["examples"] = {"path": examples} | {
+        content["examples"] = {"path": examples} | {
             key: manifest[key] for key in _TOLD_OF_EXAMPLES if key in manifest
         }
-    return told
+    return content

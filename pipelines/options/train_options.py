@@ -6,7 +6,7 @@ import argparse
 from collections.abc import Sequence
 
 from model.threshold import EXPECTED, check_rule
-from model.training.train import TrainRun
+from model.training.train import TrainOptions
 from pipelines.options import command_line
 
 EXAMPLE = "python -m pipelines.train --examples examples --output bundle --epochs 5"
@@ -22,7 +22,7 @@ def threshold_rule(text: str) -> str:
         raise argparse.ArgumentTypeError(str(error)) from None
 
 
-def parse(argv: Sequence[str]) -> TrainRun:
+def parse(argv: Sequence[str]) -> TrainOptions:
     """The run that the flags ask for."""
     parser = command_line.parser("train", __doc__ or "", EXAMPLE)
     parser.epilog = f"Example:\n  {EXAMPLE}"
@@ -30,16 +30,16 @@ def parse(argv: Sequence[str]) -> TrainRun:
     parser.add_argument("--output", required=True, help="folder of the bundle, local or gs://")
     parser.add_argument("--overwrite", action="store_true", help="replace a bundle that is there")
     parser.add_argument("--list_recipes", action="store_true", help="list recipes and end")
-    told = parser.add_argument_group("training", "what is not given the recipe decides")
-    told.add_argument(
+    training = parser.add_argument_group("training", "what is not given the recipe decides")
+    training.add_argument(
         "--epochs", type=command_line.positive, help="times that all examples are seen"
     )
-    told.add_argument("--seed", type=int, help="of weights, order and dropout")
-    told.add_argument(
+    training.add_argument("--seed", type=int, help="of weights, order and dropout")
+    training.add_argument(
         "--global_batch_size", type=command_line.positive, help="pairs of a step, over all replicas"
     )
-    told.add_argument("--strategy", choices=STRATEGIES, default="auto", help="where to train")
-    told.add_argument(
+    training.add_argument("--strategy", choices=STRATEGIES, default="auto", help="where to train")
+    training.add_argument(
         "--threshold_rule",
         type=threshold_rule,
         metavar="RULE",
@@ -59,4 +59,4 @@ def parse(argv: Sequence[str]) -> TrainRun:
     kept.add_argument("--tensorboard", metavar="DIR", help="write TensorBoard logs")
     given = vars(parser.parse_args(argv))
     given.pop("list_recipes")
-    return TrainRun(**given)
+    return TrainOptions(**given)

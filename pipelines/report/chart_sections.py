@@ -130,8 +130,8 @@ def training_section(history: Sequence[dict[str, Any]]) -> str:
         return ""
     figures = []
     quality = quality_keys(history[0])
-    told = quality[-1].replace("_", " ") if quality else ""
-    for name, keys in (("loss", ("loss", "eval_loss")), (told, quality)):
+    measure = quality[-1].replace("_", " ") if quality else ""
+    for name, keys in (("loss", ("loss", "eval_loss")), (measure, quality)):
         lines = [
             Line(key.replace("_", " "), style, [(n, float(v)) for n, v in series(history, key)])
             for key, style in zip(keys, ("zero", "one"), strict=False)

@@ -14,7 +14,7 @@ from transforms.drift import (
     SIMILARITY,
     SIMILARITY_BINS,
     Profile,
-    told,
+    format_drift,
 )
 
 _TITLES = {
@@ -53,7 +53,7 @@ def drift_page(trained: Profile, scored: Profile, found: Mapping[str, float]) ->
     """The page, for two profiles and the drift between them (see `transforms.drift`)."""
     parts = [
         _PAGE,
-        f"<h1>{escape(told(found).capitalize())}</h1>\n",
+        f"<h1>{escape(format_drift(found).capitalize())}</h1>\n",
         '<p class="soft">Population stability index, less what chance gives samples of these '
         f"sizes: below {LITTLE} little has changed, above {MUCH} much. Bars are shares of all "
         'sentences, tokens or pairs; <span style="color: var(--before)">grey</span> what the '

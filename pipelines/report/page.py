@@ -94,18 +94,18 @@ def title(found: dict[str, Any]) -> str:
 
 def heading(found: dict[str, Any]) -> str:
     """Title, what was judged, and the warnings."""
-    told = f"{found['rows']:,} labelled pairs"
+    line = f"{found['rows']:,} labelled pairs"
     if found["rows_skipped"]:
-        told += f", {found['rows_skipped']:,} more could not be judged"
+        line += f", {found['rows_skipped']:,} more could not be judged"
     lines = "".join(f"<li>{escape(line)}</li>" for line in found["warnings"])
     box = f'<ul class="warnings">{lines}</ul>' if lines else ""
-    return f'<h1>{escape(title(found))}</h1><p class="soft">{told}</p>{box}'
+    return f'<h1>{escape(title(found))}</h1><p class="soft">{line}</p>{box}'
 
 
 def headline(found: dict[str, Any]) -> str:
     """A card for each measure."""
     cards = "".join(
-        f'<div class="card"><div class="name">{escape(told(name))}</div>'
+        f'<div class="card"><div class="name">{escape(readable(name))}</div>'
         f'<div class="value">{number(value)}</div>'
         f'<div class="range">{interval(found["intervals"].get(name))}</div></div>'
         for name, value in found["metrics"].items()
@@ -114,7 +114,7 @@ def headline(found: dict[str, Any]) -> str:
     return f'<div class="cards">{cards}</div><p class="soft">{note}</p>'
 
 
-def told(name: str) -> str:
+def readable(name: str) -> str:
     """A measure's name for people."""
     return NAMES.get(name, name.replace("_", " "))
 
@@ -158,7 +158,7 @@ def confusion_section(found: dict[str, Any]) -> str:
         [escape(name), *(cell(key, value) for key, value in measures.items())]
         for name, measures in found["classes_measured"].items()
     ]
-    each = table(["class", *(told(key) for key in measured)], rows, words=(0,))
+    each = table(["class", *(readable(key) for key in measured)], rows, words=(0,))
     return f"<h2>Classes</h2>{matrix}<p></p>{each}"
 
 
@@ -181,7 +181,7 @@ def baseline_section(found: dict[str, Any]) -> str:
         "What needs no model: always the commonest label; and the sentence prior, which looks up "
         "the labels each sentence had in training and never compares the two."
     )
-    heads = ["", *(told(name) for name in measures)]
+    heads = ["", *(readable(name) for name in measures)]
     return f'<h2>Baselines</h2><p class="soft">{note}</p>{table(heads, rows, words=(0,))}'
 
 
@@ -198,7 +198,7 @@ def slice_section(slices: list[dict[str, Any]]) -> str:
             for name in measures
         ]
         rows.append([slice_name(entry), f"{entry['rows']:,}", *cells])
-    heads = ["slice", "pairs", *(told(name) for name in measures)]
+    heads = ["slice", "pairs", *(readable(name) for name in measures)]
     return f"<h2>Slices</h2>{table(heads, rows, words=(0,))}"
 
 

@@ -73,7 +73,7 @@ class Commit:
             files.write_bytes(files.join(self.output, output_folder.DRIFT_PAGE), page.encode())
         if self.max_drift is not None and found.get("drift", 0.0) > self.max_drift:
             raise RunError(
-                f"{drift.told(found)}, more than --max_drift {self.max_drift} allows; not "
+                f"{drift.format_drift(found)}, more than --max_drift {self.max_drift} allows; not "
                 f"committed, see {output_folder.DRIFT_PAGE}: train on pairs like these, or raise "
                 "--max_drift and run again"
             )

@@ -62,7 +62,7 @@ class Done:
         """Rows of this run."""
         return sum(self.planned.values())
 
-    def told(self) -> str:
+    def summary(self) -> str:
         """Shards, rejects and cache hits in a few words."""
         words = [f"{len(self.seen)}/{len(self.planned)} shards", f"{self.rejected:,} rejected"]
         if self.sentences:
@@ -94,7 +94,7 @@ def show_lines(done: Done, ended: threading.Event, console: Console) -> None:
         speed = done.rows / (time.monotonic() - started)
         left = f"{(done.total - done.rows) / speed:.0f} s left" if speed else "none done yet"
         console.print(
-            f"{done.rows:,}/{done.total:,} rows, {done.told()}, {speed:,.0f} rows/s, {left}"
+            f"{done.rows:,}/{done.total:,} rows, {done.summary()}, {speed:,.0f} rows/s, {left}"
         )
 
 
@@ -113,11 +113,11 @@ def show_live(done: Done, ended: threading.Event, console: Console) -> None:
     started = time.monotonic()
     wait = LOOK_EVERY_SECONDS["local" if files.is_local(done.output) else "remote"]
     with Progress(*columns, console=console, transient=True) as progress:
-        task = progress.add_task("scoring", total=done.total or 1, speed=0.0, told="")
+        task = progress.add_task("scoring", total=done.total or 1, speed=0.0, summary="")
         while not ended.wait(wait):
             done.look()
             speed = done.rows / (time.monotonic() - started)
-            progress.update(task, completed=done.rows, told=done.told(), speed=speed)
+            progress.update(task, completed=done.rows, summary=done.summary(), speed=speed)
 
 
 STEPS_EVERY_SECONDS = 5.0

@@ -248,7 +248,9 @@ def test_of_two_runs_that_pass_every_check_at_once_one_commits(
     accounts = accounts_in(cloud, output)
     files.delete([f"{output}/{name}" for name in (shard_account.MANIFEST, shard_account.SUCCESS)])
     cloud.storage.calls.clear()
-    monkeypatch.setattr(shard_account, "_begun", lambda _: threading.current_thread().name)
+    monkeypatch.setattr(
+        "transforms.accounts.commit._begun", lambda _: threading.current_thread().name
+    )
     create, start = files.create_bytes, threading.Barrier(2)
 
     def together(path: str, content: bytes) -> None:
@@ -336,7 +338,7 @@ def test_patterns_match_as_on_a_disk(cloud: FakeCloud, bucket: str):
         ("{bucket}/none/*.parquet", "matches no file"),
     ],
 )
-def test_what_is_not_there_is_told_in_one_line(
+def test_what_is_not_there_is_reported_in_one_line(
     cloud: FakeCloud, bucket: str, inputs: str, told: str, capsys: pytest.CaptureFixture
 ):
     assert exit_code(inputs.format(bucket=bucket), f"{bucket}/out") == 2
@@ -344,7 +346,7 @@ def test_what_is_not_there_is_told_in_one_line(
     assert told in error and error.count("\n") == 1
 
 
-def test_a_store_that_cannot_be_reached_is_told_with_the_cause(
+def test_a_store_that_cannot_be_reached_is_reported_with_the_cause(
     cloud: FakeCloud, bucket: str, monkeypatch: pytest.MonkeyPatch
 ):
     from google.cloud.storage.retry import DEFAULT_RETRY

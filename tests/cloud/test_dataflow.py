@@ -128,7 +128,7 @@ def test_without_an_image_the_workers_get_our_source_package(cloud: FakeCloud, i
 
 
 @pytest.mark.slow
-def test_the_id_is_told_before_the_job_has_ended(cloud: FakeCloud, inputs: str, capsys):
+def test_the_id_is_reported_before_the_job_has_ended(cloud: FakeCloud, inputs: str, capsys):
     told: list[str] = []
     cloud.dataflow.states = [RUNNING, DONE]
     seen = dataflow_runner.DataflowPipelineResult.wait_until_finish
@@ -292,14 +292,14 @@ def emulated(monkeypatch: pytest.MonkeyPatch):
         ),
     ],
 )
-def test_what_cannot_work_is_told_before_anything_is_read(emulated, more, how, told):
+def test_what_cannot_work_is_reported_before_anything_is_read(emulated, more, how, told):
     with pytest.raises(UserError, match=told):
         configured(*more, **how)
 
 
 def test_beams_own_checks_pass_on_what_we_fill_in(emulated):
     found = configured("--temp_location=gs://bkt/t", accelerator="nvidia-l4:1")
-    jobs.name_job(found, step="score", output="gs://bkt/out", decides=["key"])
+    jobs.name_job(found, step="score", output="gs://bkt/out", identity=["key"])
 
     # A runner of its own, and no endpoint on localhost, which would turn the checks off.
     validator = PipelineOptionsValidator(found, dataflow_runner.DataflowRunner())
@@ -308,9 +308,9 @@ def test_beams_own_checks_pass_on_what_we_fill_in(emulated):
 
 
 def test_a_name_follows_from_the_work_and_is_valid(emulated):
-    def name(output: str, decides: object, *more: str) -> str:
+    def name(output: str, identity: object, *more: str) -> str:
         found = configured("--temp_location=gs://bkt/t", *more)
-        return jobs.name_job(found, step="preprocess", output=output, decides=decides)
+        return jobs.name_job(found, step="preprocess", output=output, identity=identity)
 
     one = name("gs://bkt/out", ["key", 1])
     assert one == name("gs://bkt/out", ["key", 1])

@@ -11,7 +11,7 @@ import pytest
 
 from model.dataset.examples import open_examples
 from model.training.checkpoints import LATEST, Progress
-from model.training.train import TrainRun
+from model.training.train import TrainOptions
 from pipelines import train as command
 from tests.model.tiny_examples import write_examples
 from tests.model.training.test_checkpoints import checkpoints, trained, values
@@ -82,7 +82,7 @@ def half_a_bundle(cloud, bucket):
 
 
 def asked(output, **more):
-    return TrainRun(examples="gs://none/e", output=output, **more)
+    return TrainOptions(examples="gs://none/e", output=output, **more)
 
 
 def test_a_run_that_died_while_it_published_may_publish_again(half_a_bundle, bucket):

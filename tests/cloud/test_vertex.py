@@ -129,7 +129,7 @@ def test_it_is_submitted_to_the_service(main, service, cloud):
 @pytest.mark.parametrize(
     ("status", "said"), [(403, "permission denied here"), (400, "quota of GPUs")]
 )
-def test_a_refusal_is_told_in_one_line(main, service, cloud, status, said):
+def test_a_refusal_is_reported_in_one_line(main, service, cloud, status, said):
     service.answer = (status, {"error": {"code": status, "message": said}})
     code, _, errors = main(*FLAGS, "--endpoint", service.url)
     assert code == 1 and errors.count("\n") == 1
@@ -144,7 +144,7 @@ def test_without_credentials_one_line(main, monkeypatch, tmp_path):
     assert "no Google Cloud credentials were found" in errors
 
 
-def test_credentials_that_do_not_work_are_told_in_one_line(main, monkeypatch, cloud, tmp_path):
+def test_credentials_that_do_not_work_are_reported_in_one_line(main, monkeypatch, cloud, tmp_path):
     told = json.loads(Path(os.environ["GOOGLE_APPLICATION_CREDENTIALS"]).read_text())
     told["credential_source"]["file"] = str(tmp_path / "gone")
     (tmp_path / "credentials.json").write_text(json.dumps(told))
@@ -170,7 +170,7 @@ def test_without_the_package_one_line_and_the_request_can_still_be_seen(main, mo
         (("--accelerator", "NVIDIA_ABACUS"), "NVIDIA_TESLA_T4"),
     ],
 )
-def test_what_cannot_be_run_is_told_in_one_line(main, cloud, flags, said):
+def test_what_cannot_be_run_is_reported_in_one_line(main, cloud, flags, said):
     code, _, errors = main(*FLAGS, *flags)
     assert code == 2 and errors.count("\n") == 1
     assert said in errors

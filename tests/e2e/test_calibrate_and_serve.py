@@ -97,7 +97,7 @@ def test_an_evaluation_takes_its_meaning_from_the_bundle(
     assert "<h2>Training</h2>" in (tmp_path / "report/report.html").read_text()
 
 
-def test_a_bundle_is_told_and_tried(tiny: SimpleNamespace, capsys):
+def test_a_bundle_is_reported_and_tried(tiny: SimpleNamespace, capsys):
     found = inspect.run([tiny.bundle])
     try_pairs.run([tiny.bundle, "where is my refund?", "where is my refund?"])
 

@@ -26,7 +26,7 @@ from tests.scoring_kit import (
     run_score,
     write,
 )
-from transforms.accounts import output_folder, shard_account
+from transforms.accounts import output_folder
 from transforms.errors import RunError
 from transforms.input import shards
 from transforms.storage import lock
@@ -213,11 +213,11 @@ def test_a_model_that_fails_on_everything_fails_the_run_without_quoting_rows(
     with_model(FailingScorer(ValueError("question 17 is a secret"), most=0))
     assert exit_code(tmp_path / "in.parquet", tmp_path / "out") == 1
     told = capfd.readouterr()
-    assert "the model failed on 101 rows one by one, last with: ValueError" in told.err
+    assert "the model failed on 101 rows one by one, at last: ValueError" in told.err
     assert "secret" not in told.err + told.out
     assert not list((tmp_path / "out").rglob("*.parquet"))
     assert exit_code(tmp_path / "in.parquet", tmp_path / "out", "--no-redact") == 1
-    assert "last with: ValueError: question 17 is a secret" in capfd.readouterr().err
+    assert "at last: ValueError: question 17 is a secret" in capfd.readouterr().err
 
 
 # --- files --------------------------------------------------------------------------------------
@@ -252,7 +252,7 @@ def test_input_that_changes_between_planning_and_reading(
 ):
     source = write(tmp_path / "in.parquet", pairs(300), write_page_checksum=True)
     begin = output_folder.begin
-    monkeypatch.setattr(shard_account, "begin", lambda *given: (begin(*given), happens(source)))
+    monkeypatch.setattr(output_folder, "begin", lambda *given: (begin(*given), happens(source)))
     assert exit_code(source, tmp_path / "out") == 1
     line = capsys.readouterr().err
     assert line.startswith(f"twinbeam: {source}") and message in line and line.count("\n") == 1

@@ -79,7 +79,7 @@ def test_the_steps_are_joined_by_lines():
 
 
 @pytest.mark.parametrize("method", ["platt", "isotonic"])
-def test_what_cannot_be_calibrated_is_told(method: str):
+def test_what_cannot_be_calibrated_is_reported(method: str):
     similarity = np.linspace(0.1, 0.9, 50)
 
     with pytest.raises(UserError, match="both labels"):

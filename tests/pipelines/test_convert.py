@@ -116,7 +116,7 @@ def test_blocks_do_not_show(tmp_path: Path, monkeypatch, block: int):
         ("p.csv", "a\n1\n", ["--label_map", "x"], "FROM=TO"),
     ],
 )
-def test_mistakes_are_told(tmp_path: Path, name: str, text: str, flags: list[str], said: str):
+def test_mistakes_are_reported(tmp_path: Path, name: str, text: str, flags: list[str], said: str):
     with pytest.raises(UserError, match=said):
         converted(tmp_path, name, text, *flags)
 

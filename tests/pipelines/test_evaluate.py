@@ -180,7 +180,7 @@ def test_more_classes(tmp_path: Path):
         (["--classes", "x", "y"], "no row can be judged"),
     ],
 )
-def test_mistakes_are_told(folder: Path, told, tmp_path: Path, capfd, flags, said, monkeypatch):
+def test_mistakes_are_reported(folder: Path, told, tmp_path: Path, capfd, flags, said, monkeypatch):
     table = scored_table(400)
     many = table.set_column(0, "sentence1", [[f"question {n}" for n in range(400)]])
     pq.write_table(many, tmp_path / "scores.parquet")

@@ -23,7 +23,7 @@ def scores(tmp_path: Path) -> Path:
     return folder
 
 
-def test_scores_are_told(scores: Path, capsys):
+def test_scores_are_reported(scores: Path, capsys):
     found = inspect.run([str(scores), "--json"])
 
     assert json.loads(capsys.readouterr().out) == found
@@ -42,7 +42,7 @@ def test_a_changed_file_is_named(scores: Path):
     assert "sums" not in inspect.inspect(str(scores), sums=False)
 
 
-def test_examples_are_told(tmp_path: Path):
+def test_examples_are_reported(tmp_path: Path):
     content = b"records"
     file = {"rows": 3, "sha256": hashlib.sha256(content).hexdigest()}
     manifest = {
@@ -59,7 +59,7 @@ def test_examples_are_told(tmp_path: Path):
     assert (found["kind"], found["sums"], found["finished"]) == ("examples", "valid", False)
 
 
-def test_a_foreign_folder_is_told(tmp_path: Path):
+def test_a_foreign_folder_is_reported(tmp_path: Path):
     with pytest.raises(UserError, match="none of ours"):
         inspect.inspect(str(tmp_path))
 
@@ -78,8 +78,8 @@ class FakeBundle:
 
 
 def test_a_pair_in_a_line():
-    assert try_pairs.told(FakeBundle(), "a", "b") == "similarity 0.2500\tlabel 0"
-    told = try_pairs.told(FakeBundle(["no", "yes"]), "a", "a")
+    assert try_pairs.format_scores(FakeBundle(), "a", "b") == "similarity 0.2500\tlabel 0"
+    told = try_pairs.format_scores(FakeBundle(["no", "yes"]), "a", "a")
     assert told == "similarity 1.0000\tlabel yes\tno 0.2500\tyes 0.7500"
 
 

@@ -293,7 +293,7 @@ def test_no_row_left_is_an_error_of_the_input(tmp_path, capsys):
         (["--no_such_flag=1"], "no_such_flag"),
     ],
 )
-def test_mistakes_are_told_before_any_work(made, tmp_path, flags, told):
+def test_mistakes_are_reported_before_any_work(made, tmp_path, flags, told):
     _, pattern, recipe, _ = made
     with pytest.raises(UserError, match=told):
         run(pattern, recipe, tmp_path / "out", *flags)

@@ -8,7 +8,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from model.scoring.bundle_scorer import LoadedScorer, ScoreOptions
+from model.scoring.bundle_scorer import LoadedScorer, ScorerOptions
 from model.scoring.engine import Engine
 from pipelines import score
 
@@ -20,7 +20,7 @@ class LetterTwins:
     """Twins in plain NumPy that note what they were asked to encode."""
 
     dimensions = 2
-    padding_shows = False
+    padding_changes_bits = False
     reads_text = False
 
     def __init__(self, asked: Counter):
@@ -44,7 +44,7 @@ class FakeBundle:
     """In place of a bundle on disk."""
 
     bundle: str
-    options: ScoreOptions = field(default_factory=ScoreOptions)
+    options: ScorerOptions = field(default_factory=ScorerOptions)
     asked = Counter()
 
     def verify(self):

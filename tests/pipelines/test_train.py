@@ -9,7 +9,7 @@ import pytest
 import tensorflow as tf
 from sklearn.metrics import accuracy_score, roc_auc_score
 
-from model.bundle import loading
+from model.bundle import export
 from model.recipe.reading import parse_recipe
 from pipelines import train
 from tests.model.tiny_examples import make_pairs, write_examples
@@ -27,12 +27,12 @@ def exported(monkeypatch):
     """What would go into the bundle; tests of the bundle have a real one."""
     kept = {}
 
-    def export(folder, **parts):
+    def keep(folder, **parts):
         kept.update(parts)
         Path(folder).mkdir(parents=True, exist_ok=True)
         (Path(folder) / "manifest.json").write_text("{}")
 
-    monkeypatch.setattr(loading, "export_bundle", export)
+    monkeypatch.setattr(export, "export_bundle", keep)
     return kept
 
 
@@ -126,7 +126,7 @@ def test_an_output_that_is_there_is_left_alone(examples, exported, tmp_path, mai
     assert code == 2 and "is no bundle" in errors
 
 
-def test_unusable_examples_are_told_in_one_line(examples, exported, tmp_path, main):
+def test_unusable_examples_are_reported_in_one_line(examples, exported, tmp_path, main):
     cases = {
         "is not a finished examples folder": lambda folder: (folder / "_SUCCESS").unlink(),
         "is missing": lambda folder: next(folder.glob("train-*")).unlink(),

@@ -7,7 +7,7 @@ import json
 import pytest
 
 from model.bundle import loading
-from model.training.train import TrainRun
+from model.training.train import TrainOptions
 from pipelines.train import check_output, finished
 from transforms.errors import UserError
 
@@ -18,7 +18,7 @@ def asked(tmp_path, monkeypatch):
     monkeypatch.setattr(loading, "verify", lambda folder: {})
     (tmp_path / "manifest.json").write_text("{}")
     (tmp_path / "metrics.json").write_text(json.dumps({"run": "abc", "epochs": 3}))
-    return TrainRun(examples="e", output=str(tmp_path), checkpoints="c")
+    return TrainOptions(examples="e", output=str(tmp_path), checkpoints="c")
 
 
 def test_its_own_bundle_is_left_as_it_is_and_its_metrics_are_given(asked, capsys):

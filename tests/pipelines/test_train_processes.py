@@ -99,7 +99,7 @@ def test_two_workers_give_the_bundle_of_one_and_the_chief_alone_writes(examples,
         assert ours["eval_accuracy"] == pytest.approx(theirs["eval_accuracy"], abs=0.02)
 
 
-def test_workers_that_would_train_other_things_are_told_so(examples, tmp_path):
+def test_workers_that_would_train_other_things_are_reported_so(examples, tmp_path):
     flags = [["--seed", "1"], ["--seed", "2"]]
     processes = [
         start("train", "--examples", examples, "--output", tmp_path / "b", *each, tf_config=config)

@@ -66,5 +66,5 @@ def test_the_greatest_is_the_drift():
     found = drift.drift(trained, {"similarity": [100, 900], "sentence_length": [500, 500]})
 
     assert found["drift"] == found["similarity"] > 1 > found["sentence_length"] == 0
-    assert drift.told(found).startswith("drift from training: much")
-    assert "not known" in drift.told(drift.drift({}, trained))
+    assert drift.format_drift(found).startswith("drift from training: much")
+    assert "not known" in drift.format_drift(drift.drift({}, trained))

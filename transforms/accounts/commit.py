@@ -121,7 +121,7 @@ def publish(
         files.write_json(files.join(output, SHARDS_FOLDER, REFUSED), manifest)
         raise RunError(
             f"{manifest['rows_rejected']} of {manifest['rows_in']} rows were rejected "
-            f"({_told(manifest['rejected_by_reason'])}), more than --max_reject_fraction "
+            f"({_format_reasons(manifest['rejected_by_reason'])}), more than --max_reject_fraction "
             f"{max_reject_fraction} allows; not committed: see {output}/{REJECTS_FOLDER}/, mend "
             "the input or raise the fraction and run again"
         )
@@ -173,5 +173,5 @@ def _is_output(name: str) -> bool:
     return name.endswith(".parquet") and "/" not in name.removeprefix(REJECTS_FOLDER + "/")
 
 
-def _told(reasons: dict[str, int]) -> str:
+def _format_reasons(reasons: dict[str, int]) -> str:
     return ", ".join(f"{count} {reason}" for reason, count in sorted(reasons.items()))

@@ -77,9 +77,9 @@ class ShardAccount:
         return self
 
 
-def run_key(**decides: Any) -> str:
+def run_key(**identity: Any) -> str:
     """A fingerprint of all that decides the bytes of a shard's output, but its input."""
-    return hashlib.sha256(json.dumps(decides, sort_keys=True).encode()).hexdigest()[:32]
+    return hashlib.sha256(json.dumps(identity, sort_keys=True).encode()).hexdigest()[:32]
 
 
 def write_account(output: str, account: ShardAccount) -> None:

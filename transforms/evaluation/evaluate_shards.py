@@ -42,7 +42,7 @@ class EvaluationSettings:
 
 
 @dataclass(frozen=True)
-class Evaluation:
+class EvaluationCounts:
     """What is known of some rows.
 
     Attributes:
@@ -66,7 +66,7 @@ def evaluate_shard(
     settings: EvaluationSettings,
     priors: SentencePriors | None = None,
     find_unknown: FindUnknown | None = None,
-) -> Evaluation:
+) -> EvaluationCounts:
     """Judges the rows of one shard."""
     batches = read_shard(shard, columns=settings.columns.needed())
     judged = (evaluate_batch(batch, settings, priors, find_unknown) for batch in batches)
@@ -78,7 +78,7 @@ def evaluate_batch(
     settings: EvaluationSettings,
     priors: SentencePriors | None = None,
     find_unknown: FindUnknown | None = None,
-) -> Evaluation:
+) -> EvaluationCounts:
     """Judges the rows of one Arrow batch."""
     rows, skipped = read_scored(batch, settings.columns)
     everything = np.ones(len(rows.score), bool)
@@ -87,7 +87,7 @@ def evaluate_batch(
         tallies[name] = tally(rows, mask, settings)
     if priors is not None:
         tallies[PRIOR] = tally(_guessed(rows, priors, settings), everything, settings)
-    return Evaluation(tallies, skipped, worst_of(rows, settings) if settings.worst else {})
+    return EvaluationCounts(tallies, skipped, worst_of(rows, settings) if settings.worst else {})
 
 
 def tally(rows: ScoredRows, mask: np.ndarray, settings: EvaluationSettings) -> Tally:
@@ -136,12 +136,12 @@ def worst_of(rows: ScoredRows, settings: EvaluationSettings) -> dict[str, list[d
             "false negatives": ((rows.predicted == 0) & (rows.actual == 1), -rows.score),
         }
     return {
-        kind: _greatest(_told(rows, wrong, size, settings), settings.worst)
+        kind: _greatest(_mistakes(rows, wrong, size, settings), settings.worst)
         for kind, (wrong, size) in kinds.items()
     }
 
 
-def _told(
+def _mistakes(
     rows: ScoredRows, wrong: np.ndarray, size: np.ndarray, settings: EvaluationSettings
 ) -> list[dict[str, Any]]:
     places = np.flatnonzero(wrong)
@@ -172,7 +172,7 @@ def _greatest(mistakes: list[dict[str, Any]], keep: int) -> list[dict[str, Any]]
     ]
 
 
-def add_up(parts: Iterable[Evaluation], *, keep: int) -> Evaluation:
+def add_up(parts: Iterable[EvaluationCounts], *, keep: int) -> EvaluationCounts:
     """All parts together.
 
     Raises:
@@ -189,7 +189,7 @@ def add_up(parts: Iterable[Evaluation], *, keep: int) -> Evaluation:
             worst[kind] = _greatest([*worst.get(kind, []), *mistakes], keep)
     for by, values in Counter(by for by, _ in tallies).items():
         check_values(by, values)
-    return Evaluation(tallies, skipped, worst)
+    return EvaluationCounts(tallies, skipped, worst)
 
 
 def _both(left: Any, right: Any) -> Tally:
@@ -197,7 +197,7 @@ def _both(left: Any, right: Any) -> Tally:
 
 
 class EvaluateShards(beam.PTransform):
-    """Shards → one `Evaluation` of all their rows.
+    """Shards → one `EvaluationCounts` of all their rows.
 
     Args:
         settings: what is measured.
@@ -233,5 +233,5 @@ class _EvaluateShard(beam.DoFn):
         if self._load_unknown is not None:
             self._find_unknown = self._load_unknown()
 
-    def process(self, shard: Shard, priors: SentencePriors | None) -> Iterator[Evaluation]:
+    def process(self, shard: Shard, priors: SentencePriors | None) -> Iterator[EvaluationCounts]:
         yield evaluate_shard(shard, self._settings, priors, self._find_unknown)

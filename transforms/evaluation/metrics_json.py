@@ -11,14 +11,14 @@ import numpy as np
 from transforms.evaluation import binary_metrics, class_metrics, regression_metrics
 from transforms.evaluation.bootstrap import RESAMPLES, intervals
 from transforms.evaluation.class_metrics import ClassTally
-from transforms.evaluation.evaluate_shards import ALL, PRIOR, Evaluation, Tally
+from transforms.evaluation.evaluate_shards import ALL, PRIOR, EvaluationCounts, Tally
 from transforms.evaluation.histograms import ScoreHistogram
 from transforms.evaluation.regression_metrics import BINS, JointHistogram
 from transforms.evaluation.slices import Slice
 
 
 def results(
-    evaluation: Evaluation, classes: tuple[str, ...], *, resamples: int = RESAMPLES
+    evaluation: EvaluationCounts, classes: tuple[str, ...], *, resamples: int = RESAMPLES
 ) -> dict[str, Any]:
     """The content of metrics.json but for lineage; numbers that have no meaning are null."""
     whole = evaluation.tallies[ALL]
@@ -82,7 +82,7 @@ def scatter(joint: JointHistogram, side: int = 40) -> dict[str, Any]:
 
 
 def baselines(
-    evaluation: Evaluation, classes: tuple[str, ...], resamples: int
+    evaluation: EvaluationCounts, classes: tuple[str, ...], resamples: int
 ) -> dict[str, dict[str, Any]]:
     """What needs no model: the commonest label, and what single sentences say."""
     whole = evaluation.tallies[ALL]
@@ -117,27 +117,27 @@ def _in_order(name: Slice) -> tuple[str, float, str]:
 
 def warnings(found: dict[str, Any]) -> list[str]:
     """What a reader must not overlook, a sentence each."""
-    told = []
+    warnings = []
     for name, baseline in found["baselines"].items():
         for measure in ("accuracy", "pearson"):
             if measure not in found["metrics"] or measure not in baseline["metrics"]:
                 continue
             low, other = found["intervals"].get(measure, (math.nan,))[0], baseline["metrics"]
             if low <= other[measure]:
-                told.append(
+                warnings.append(
                     f"{measure} {found['metrics'][measure]:.3f} is not clearly above the baseline "
                     f"{name.replace('_', ' ')} ({other[measure]:.3f})"
                 )
     if found["rows_skipped"]:
         reasons = ", ".join(f"{n} {why}" for why, n in found["skipped_by_reason"].items())
-        told.append(f"{found['rows_skipped']} rows could not be judged ({reasons})")
+        warnings.append(f"{found['rows_skipped']} rows could not be judged ({reasons})")
     error = found["metrics"].get("calibration_error", 0)
     if error > 0.05:
-        told.append(
+        warnings.append(
             f"similarities are no probabilities here: off by {error:.3f} on average; "
             "pipelines.calibrate mends it"
         )
-    return told
+    return warnings
 
 
 def clean(value: Any) -> Any:

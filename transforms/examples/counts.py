@@ -122,8 +122,8 @@ def accounts(counts: Counts, written: Sequence[WrittenFile], *, planned: int) ->
         "rows_inferred": inferred,
         "inferred_agreement": _agreement(counts),
         "rejected_by_reason": rejected,
-        "train_files": [_told(file) for file in sorted(files["train"], key=lambda f: f.name)],
-        "eval_files": [_told(file) for file in sorted(files["eval"], key=lambda f: f.name)],
+        "train_files": [_file_entry(file) for file in sorted(files["train"], key=lambda f: f.name)],
+        "eval_files": [_file_entry(file) for file in sorted(files["eval"], key=lambda f: f.name)],
         "label_counts": {part: _named(counts, "label", part) for part in rows},
         "sentence_length_histogram": _named(counts, "length"),
         "out_of_vocabulary_rate": _rate(counts, "eval"),
@@ -147,7 +147,7 @@ def _agreement(counts: Counts) -> float | None:
     return round(same / (same + other), 6) if same + other else None
 
 
-def _told(file: WrittenFile) -> dict[str, Any]:
+def _file_entry(file: WrittenFile) -> dict[str, Any]:
     return {"name": file.name, "rows": file.rows, "sha256": file.sha256}
 
 

@@ -138,15 +138,15 @@ class CommitExamples:
 
     def _check_usable(self, summary: dict[str, Any]) -> None:
         reasons = ", ".join(f"{n} {why}" for why, n in summary["rejected_by_reason"].items())
-        told = f"{summary['rows_rejected']} of {summary['rows_in']} rows were rejected"
-        told += f" ({reasons})" if reasons else ""
+        message = f"{summary['rows_rejected']} of {summary['rows_in']} rows were rejected"
+        message += f" ({reasons})" if reasons else ""
         if not summary["rows_train"]:
             raise UserError(
-                f"no pair is left to train on: {told}, {summary['rows_eval']} are for eval; "
+                f"no pair is left to train on: {message}, {summary['rows_eval']} are for eval; "
                 "check --label_column and the labels of the recipe"
             )
         if summary["rows_rejected"] > self.max_reject_fraction * summary["rows_in"]:
             raise RunError(
-                f"{told}, more than --max_reject_fraction {self.max_reject_fraction} allows; "
+                f"{message}, more than --max_reject_fraction {self.max_reject_fraction} allows; "
                 f"see {self.staging}/{REJECTS_FOLDER}/, mend the input or raise the fraction"
             )

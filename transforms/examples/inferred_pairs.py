@@ -21,7 +21,7 @@ import pyarrow.compute as pc
 from transforms.examples.counts import COUNTS, count_inferred
 from transforms.examples.records import RAW_SCHEMA, one_each
 from transforms.examples.split import EvalSplit
-from transforms.hashing import buckets, pair_hash, text_hash, unordered_hash
+from transforms.hashing import pair_hash, split_by_hash, text_hash, unordered_hash
 
 _VIEW = pa.schema(
     [("middle", pa.large_binary()), ("other", pa.large_binary()), ("alike", pa.bool_())]
@@ -29,29 +29,31 @@ _VIEW = pa.schema(
 
 
 @dataclass(frozen=True, eq=False)
-class Said:
+class LabelledPairs:
     """Pairs by their hash, uint64 [n], and whether each is alike, bool [n]."""
 
     hashes: np.ndarray
-    alike: np.ndarray
+    similar: np.ndarray
 
-    def rows(self, numbers: np.ndarray) -> Said:
+    def rows(self, numbers: np.ndarray) -> LabelledPairs:
         """Some of them."""
-        return Said(self.hashes[numbers], self.alike[numbers])
+        return LabelledPairs(self.hashes[numbers], self.similar[numbers])
 
     @classmethod
-    def join(cls, parts: Iterable[Said]) -> Said:
+    def join(cls, parts: Iterable[LabelledPairs]) -> LabelledPairs:
         """All of them as one."""
-        nothing = Said(np.zeros(0, np.uint64), np.zeros(0, bool))
-        hashes, alike = zip(*((each.hashes, each.alike) for each in (nothing, *parts)), strict=True)
-        return cls(np.concatenate(hashes), np.concatenate(alike))
+        nothing = LabelledPairs(np.zeros(0, np.uint64), np.zeros(0, bool))
+        hashes, similar = zip(
+            *((each.hashes, each.similar) for each in (nothing, *parts)), strict=True
+        )
+        return cls(np.concatenate(hashes), np.concatenate(similar))
 
 
 def views(pairs: pa.RecordBatch) -> pa.RecordBatch:
-    """Raw pairs [n] as seen from both of their sentences: [2 n] of `middle`, `other`, `alike`."""
+    """Raw pairs [n] as seen from both of their sentences: [2 n] of `middle`, `other`, `similar`."""
     first, second = sides(pairs)
-    alike = pc.greater(pairs.column("label").flatten(), 0.5)
-    twice = [(first, second), (second, first), (alike, alike)]
+    similar = pc.greater(pairs.column("label").flatten(), 0.5)
+    twice = [(first, second), (second, first), (similar, similar)]
     return pa.RecordBatch.from_arrays([pa.concat_arrays(each) for each in twice], schema=_VIEW)
 
 
@@ -60,9 +62,9 @@ def pair_hashes(pairs: pa.RecordBatch) -> np.ndarray:
     return pair_hash(*sides(pairs))
 
 
-def said_of(pairs: pa.RecordBatch) -> Said:
+def labelled_pairs(pairs: pa.RecordBatch) -> LabelledPairs:
     """What raw pairs say."""
-    return Said(pair_hashes(pairs), pairs.column("label").flatten().to_numpy() > 0.5)
+    return LabelledPairs(pair_hashes(pairs), pairs.column("label").flatten().to_numpy() > 0.5)
 
 
 def sides(pairs: pa.RecordBatch) -> tuple[pa.Array, pa.Array]:
@@ -81,10 +83,10 @@ def infer(seen: pa.RecordBatch, rounds: int) -> pa.RecordBatch:
         Raw pairs, some of them twice, or there already. Their order depends on the set of `seen`.
     """
     middle, other = text_hash(seen.column("middle")), text_hash(seen.column("other"))
-    alike = seen.column("alike").to_numpy(zero_copy_only=False)
+    similar = seen.column("alike").to_numpy(zero_copy_only=False)
     _, group = np.unique(middle, return_inverse=True)
     circle = np.lexsort((other, unordered_hash(middle, other), group))
-    near, far = circle[alike[circle]], circle[~alike[circle]]
+    near, far = circle[similar[circle]], circle[~similar[circle]]
     ones = [_joined(near, near, group, step) for step in range(1, rounds + 1)]
     zeros = [_joined(far, near, group, step) for step in range(rounds)]
     left, right = (np.concatenate(side) for side in zip(*ones, *zeros, strict=True))
@@ -113,7 +115,9 @@ def _joined(
     return rows, partners[starts[own] + (place + step) % sizes[own]]
 
 
-def settle(known: Said, inferred: pa.RecordBatch) -> tuple[pa.RecordBatch, int, int]:
+def drop_contradictions(
+    known: LabelledPairs, inferred: pa.RecordBatch
+) -> tuple[pa.RecordBatch, int, int]:
     """The inferred pairs that are new: once each, and none that was inferred both ways.
 
     Args:
@@ -126,14 +130,14 @@ def settle(known: Said, inferred: pa.RecordBatch) -> tuple[pa.RecordBatch, int, 
     first, second = sides(inferred)
     label = inferred.column("label").flatten().to_numpy()
     hashes, where, of = np.unique(pair_hash(first, second), return_index=True, return_inverse=True)
-    times, alike = np.bincount(of), np.bincount(of, weights=label)
-    agreed = (alike == 0) | (alike == times)
+    times, similar = np.bincount(of), np.bincount(of, weights=label)
+    agreed = (similar == 0) | (similar == times)
     differ = ~pc.equal(first, second).to_numpy(zero_copy_only=False)[where]
     there = np.isin(hashes, known.hashes)
     new = inferred.take(pa.array(where[agreed & differ & ~there]))
     tested = agreed & differ & there
-    said = pd.Series(known.alike, known.hashes).groupby(level=0).max()
-    same = int((said[hashes[tested]].to_numpy() == label[where[tested]]).sum())
+    labelled = pd.Series(known.similar, known.hashes).groupby(level=0).max()
+    same = int((labelled[hashes[tested]].to_numpy() == label[where[tested]]).sum())
     return new, same, int(tested.sum()) - same
 
 
@@ -172,18 +176,18 @@ class InferPairs(beam.PTransform):
             | "Gather by sentence" >> beam.GroupByKey()
             | "Infer" >> beam.FlatMap(_inferred_by_pair, self.rounds, self.split, count)
         )
-        known = pairs | "Hash pairs" >> beam.FlatMap(_said_by_pair, count)
+        known = pairs | "Hash pairs" >> beam.FlatMap(_labels_by_pair, count)
         settled = (
             {"known": known, "inferred": inferred}
             | "Gather by pair" >> beam.CoGroupByKey()
-            | "Settle" >> beam.FlatMap(_settled).with_outputs(COUNTS, main="pairs")
+            | "Settle" >> beam.FlatMap(_without_contradictions).with_outputs(COUNTS, main="pairs")
         )
         return settled.pairs | "Spread inferred pairs" >> beam.Reshuffle(), settled[COUNTS]
 
 
 def _views_by_sentence(pairs: pa.RecordBatch, count: int) -> Iterator[tuple[int, Any]]:
     seen = views(pairs)
-    for bucket, rows in buckets(text_hash(seen.column("middle")), count):
+    for bucket, rows in split_by_hash(text_hash(seen.column("middle")), count):
         yield bucket, seen.take(pa.array(rows))
 
 
@@ -192,21 +196,21 @@ def _inferred_by_pair(
 ) -> Iterator[tuple[int, Any]]:
     found = infer(pa.concat_batches(gathered[1]), rounds)
     found = found.filter(pa.array(~split.takes(*sides(found))))
-    for bucket, rows in buckets(pair_hashes(found), count):
+    for bucket, rows in split_by_hash(pair_hashes(found), count):
         yield bucket, found.take(pa.array(rows))
 
 
-def _said_by_pair(pairs: pa.RecordBatch, count: int) -> Iterator[tuple[int, Said]]:
-    said = said_of(pairs)
-    for bucket, rows in buckets(said.hashes, count):
-        yield bucket, said.rows(rows)
+def _labels_by_pair(pairs: pa.RecordBatch, count: int) -> Iterator[tuple[int, LabelledPairs]]:
+    labelled = labelled_pairs(pairs)
+    for bucket, rows in split_by_hash(labelled.hashes, count):
+        yield bucket, labelled.rows(rows)
 
 
-def _settled(grouped: tuple[int, dict[str, Iterable[Any]]]) -> Iterator[Any]:
+def _without_contradictions(grouped: tuple[int, dict[str, Iterable[Any]]]) -> Iterator[Any]:
     known, inferred = (list(grouped[1][name]) for name in ("known", "inferred"))
     if not inferred:
         return
-    new, same, other = settle(Said.join(known), pa.concat_batches(inferred))
+    new, same, other = drop_contradictions(LabelledPairs.join(known), pa.concat_batches(inferred))
     yield beam.pvalue.TaggedOutput(COUNTS, count_inferred(new.num_rows, same, other))
     for start in range(0, new.num_rows, _BATCH_ROWS):
         yield new.slice(start, _BATCH_ROWS)

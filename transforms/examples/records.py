@@ -21,7 +21,7 @@ import pyarrow.compute as pc
 
 from transforms.accounts.shard_account import WrittenFile
 from transforms.examples.split import EvalSplit
-from transforms.hashing import buckets, text_hash
+from transforms.hashing import split_by_hash, text_hash
 from transforms.labels import LabelRule, parse_labels
 from transforms.pairs import PairColumns, sentences
 from transforms.storage import files
@@ -115,7 +115,7 @@ def serialize(features: pa.RecordBatch) -> pa.LargeBinaryArray:
 
 def deal(records: pa.LargeBinaryArray, count: int) -> Iterator[tuple[int, bytes]]:
     """Deals records out to `count` files by their hash; gives (file, packed records)."""
-    for number, rows in buckets(record_hash(records), count):
+    for number, rows in split_by_hash(record_hash(records), count):
         yield number, pack(records.take(pa.array(rows)))
 
 

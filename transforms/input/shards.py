@@ -112,7 +112,7 @@ def plan(
         if isinstance(footer, UserError)
     )
     if rejected and (on_bad_file != "reject" or len(rejected) == len(found)):
-        raise UserError(_told(rejected, len(found), choice=on_bad_file is not None))
+        raise UserError(_format_rejected(rejected, len(found), choice=on_bad_file is not None))
     usable = [
         (file, footer)
         for file, footer in zip(found, footers, strict=True)
@@ -132,7 +132,7 @@ def _footer_or_error(path: str, columns: PairColumns) -> Footer | UserError:
         return error
 
 
-def _told(rejected: Sequence[RejectedFile], found: int, *, choice: bool) -> str:
+def _format_rejected(rejected: Sequence[RejectedFile], found: int, *, choice: bool) -> str:
     if len(rejected) == 1 and found == 1:
         return rejected[0].reason
     more = f" ({len(rejected)} of {found} files cannot be used)" if len(rejected) > 1 else ""

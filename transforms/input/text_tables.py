@@ -228,7 +228,7 @@ def _json_block(
             row = json.loads(line)
             if not isinstance(row, dict):
                 raise ValueError("no object")
-            rows.append({key: _told(value) for key, value in row.items()})
+            rows.append({key: _text_of(value) for key, value in row.items()})
         except ValueError as error:
             keep(BadLine(path, number, f"no JSON object: {error}", line.decode(errors="replace")))
     names = list(dict.fromkeys(name for row in rows for name in row))
@@ -236,7 +236,7 @@ def _json_block(
     return pa.RecordBatch.from_pylist(rows, schema=schema)
 
 
-def _told(value: Any) -> str | None:
+def _text_of(value: Any) -> str | None:
     if value is None or isinstance(value, str):
         return value
     return json.dumps(value, ensure_ascii=False)

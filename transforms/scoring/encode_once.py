@@ -45,7 +45,7 @@ class Vectors:
     vectors: np.ndarray
 
 
-def bucket_count(rows: int) -> int:
+def partition_count(rows: int) -> int:
     """How many buckets the sentences of so many pairs are encoded in: a power of two."""
     wanted = max(1, 2 * rows // BUCKET_SENTENCES)
     return min(MAX_BUCKETS, 1 << (wanted - 1).bit_length())
@@ -63,24 +63,24 @@ def distinct_sentences(
     return distinct
 
 
-def by_bucket(distinct: pa.Array, buckets: int) -> Iterator[tuple[int, pa.Array]]:
+def by_partition(distinct: pa.Array, partitions: int) -> Iterator[tuple[int, pa.Array]]:
     """Parts sentences by the leading bits of their keys."""
     keys = sentence_keys(distinct.to_pylist())
     leading = np.array([int.from_bytes(key.as_py()[:4], "big") for key in keys], np.int64)
-    numbers = leading * buckets >> 32
+    numbers = leading * partitions >> 32
     order = np.argsort(numbers, kind="stable")
-    bounds = np.flatnonzero(np.diff(numbers[order], prepend=-1, append=buckets))
+    bounds = np.flatnonzero(np.diff(numbers[order], prepend=-1, append=partitions))
     for start, end in pairwise(bounds):
         yield int(numbers[order[start]]), distinct.take(pa.array(order[start:end]))
 
 
-def encode_bucket(
-    asked: Iterable[tuple[str, pa.Array]], encoder: SentenceEncoder, store: EmbeddingStore | None
+def encode_partition(
+    wanted: Iterable[tuple[str, pa.Array]], encoder: SentenceEncoder, store: EmbeddingStore | None
 ) -> tuple[list[tuple[str, Vectors]], dict[str, int]]:
-    """Encodes the sentences of a bucket, each once.
+    """Encodes the sentences of a partition, each once.
 
     Args:
-        asked: shard names with the sentences they need.
+        wanted: shard names with the sentences they need.
         encoder: what encodes.
         store: vectors of earlier runs; new ones are added to it.
 
@@ -88,15 +88,15 @@ def encode_bucket(
         For each shard its sentences' vectors, and counts.
     """
     by_shard: dict[str, list[pa.Array]] = defaultdict(list)
-    for name, array in asked:
+    for name, array in wanted:
         by_shard[name].append(array)
-    wanted = {name: pa.concat_arrays(arrays).unique() for name, arrays in by_shard.items()}
-    distinct = pa.concat_arrays(list(wanted.values())).unique()
+    sentences = {name: pa.concat_arrays(arrays).unique() for name, arrays in by_shard.items()}
+    distinct = pa.concat_arrays(list(sentences.values())).unique()
     distinct = distinct.take(pc.sort_indices(distinct))  # the order of arrival must not matter
     vectors, fresh = _encode_stored(distinct.to_pylist(), encoder, store)
     answers = [
         (name, Vectors(array, vectors[pc.index_in(array, value_set=distinct).to_numpy()]))
-        for name, array in wanted.items()
+        for name, array in sentences.items()
     ]
     return answers, {"sentences": len(distinct), "sentences_encoded": fresh}
 
@@ -136,7 +136,7 @@ class EncodeOnce(beam.PTransform):
         columns: PairColumns,
         max_chars: int,
         truncate: bool = False,
-        buckets: int,
+        partitions: int,
         store: EmbeddingStore | None = None,
     ):
         """Takes the parts; nothing is opened before a worker starts."""
@@ -146,7 +146,7 @@ class EncodeOnce(beam.PTransform):
         self._columns = columns
         self._max_chars = max_chars
         self._truncate = truncate
-        self._buckets = buckets
+        self._partitions = partitions
         self._store = store
 
     def expand(self, shards: beam.PCollection) -> dict[str, beam.PCollection]:
@@ -155,8 +155,8 @@ class EncodeOnce(beam.PTransform):
         encoded = (
             shards
             | "Ask for sentences"
-            >> beam.FlatMap(_ask, self._columns, self._max_chars, self._truncate, self._buckets)
-            | "Gather buckets" >> beam.GroupByKey()
+            >> beam.FlatMap(_ask, self._columns, self._max_chars, self._truncate, self._partitions)
+            | "Gather partitions" >> beam.GroupByKey()
             | "Encode bucket"
             >> beam.ParDo(
                 _EncodeBucket(self._load_encoder, self._shared, self._store)
@@ -171,11 +171,11 @@ class EncodeOnce(beam.PTransform):
 
 
 def _ask(
-    shard: Shard, columns: PairColumns, max_chars: int, truncate: bool, buckets: int
+    shard: Shard, columns: PairColumns, max_chars: int, truncate: bool, partitions: int
 ) -> Iterator[tuple[int, tuple[str, pa.Array]]]:
     distinct = distinct_sentences(shard, columns, max_chars, truncate)
-    for bucket, array in by_bucket(distinct, buckets):
-        yield bucket, (shard.name, array)
+    for partition, array in by_partition(distinct, partitions):
+        yield partition, (shard.name, array)
 
 
 def _join(_: str, found: dict[str, Any]) -> tuple[Shard, list[Vectors]]:
@@ -194,7 +194,7 @@ class _EncodeBucket(beam.DoFn):
     def setup(self) -> None:
         self._encoder = self._shared.acquire(self._load_encoder, tag="model")
 
-    def process(self, bucket: tuple[int, Iterable[tuple[str, pa.Array]]]) -> Iterator[Any]:
-        answers, counts = encode_bucket(bucket[1], self._encoder, self._store)
+    def process(self, partition: tuple[int, Iterable[tuple[str, pa.Array]]]) -> Iterator[Any]:
+        answers, counts = encode_partition(partition[1], self._encoder, self._store)
         yield from answers
         yield beam.pvalue.TaggedOutput("counts", counts)

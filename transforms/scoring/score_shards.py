@@ -59,7 +59,7 @@ class Scorer(Protocol):
         """
         ...
 
-    def knowing(self, vectors: Sequence[Vectors]) -> Scorer:
+    def with_vectors(self, vectors: Sequence[Vectors]) -> Scorer:
         """The same scorer, with vectors of sentences it need not encode."""
         ...
 
@@ -188,11 +188,11 @@ def score_rows(batch: pa.RecordBatch, scorer: Scorer, settings: ScoreSettings) -
                 half = part.num_rows // 2
                 pending += [part.slice(half), part.slice(0, half)]
                 continue
-            told = _told(error, settings)
-            outcome.failed.append(with_reject(part, MODEL_FAILED, told))
+            reason = _reason(error, settings)
+            outcome.failed.append(with_reject(part, MODEL_FAILED, reason))
             if len(outcome.failed) > MAX_FAILED_ROWS:
                 raise RunError(
-                    f"the model failed on {len(outcome.failed)} rows one by one, last with: {told}"
+                    f"the model failed on {len(outcome.failed)} rows one by one, at last: {reason}"
                 ) from None
     return outcome
 
@@ -210,7 +210,7 @@ def _scored(
     )
 
 
-def _told(error: Exception, settings: ScoreSettings) -> str:
+def _reason(error: Exception, settings: ScoreSettings) -> str:
     kind = type(error).__name__
     return kind if settings.redact else f"{kind}: {' '.join(str(error).split())}"
 
@@ -247,7 +247,7 @@ class _ScoreShard(beam.DoFn):
 
     def process(self, work: tuple[Shard, Sequence[Vectors]]) -> Iterator[ShardAccount]:
         shard, vectors = work
-        scorer = self._scorer.knowing(vectors) if vectors else self._scorer
+        scorer = self._scorer.with_vectors(vectors) if vectors else self._scorer
         done = find_account(self._settings.output, shard, self._settings.run_key)
         account = done or score_shard(shard, scorer, self._settings)
         counts = {

@@ -52,8 +52,8 @@ def join(folder: str, *names: str) -> str:
 
 def reason(error: BaseException) -> str:
     """What an error says, in one line: the system's own words where it has any."""
-    told = getattr(error, "strerror", None) or str(error) or type(error).__name__
-    return told.strip().partition("\n")[0].rstrip(". ")
+    reason = getattr(error, "strerror", None) or str(error) or type(error).__name__
+    return reason.strip().partition("\n")[0].rstrip(". ")
 
 
 @contextmanager

@@ -119,7 +119,7 @@ def _blob(path: str) -> Blob:
 
 
 @contextmanager
-def _telling(path: str) -> Iterator[None]:
+def _errors_named(path: str) -> Iterator[None]:
     """Turns the client's errors into the `OSError`s that files on a disk would give."""
     from google.api_core.exceptions import GoogleAPIError
     from google.auth.exceptions import GoogleAuthError
@@ -131,10 +131,10 @@ def _telling(path: str) -> Iterator[None]:
     try:
         yield
     except (*known, InvalidResponse, DataCorruption) as error:
-        raise _told(path, error) from None
+        raise _named_error(path, error) from None
 
 
-def _told(path: str, error: Exception) -> OSError:
+def _named_error(path: str, error: Exception) -> OSError:
     code = getattr(error, "code", None) or getattr(
         getattr(error, "response", None), "status_code", None
     )
@@ -172,7 +172,7 @@ def sums(folder: str) -> dict[str, str]:
 
 def _listed(prefix: str) -> list[tuple[str, int, str]]:
     bucket, _, name = prefix.removeprefix(SCHEME).partition("/")
-    with _telling(prefix):
+    with _errors_named(prefix):
         blobs = list(_client().list_blobs(bucket, prefix=name))
     return sorted((f"{SCHEME}{bucket}/{blob.name}", int(blob.size), blob.crc32c) for blob in blobs)
 
@@ -186,7 +186,7 @@ def sum_of(content: bytes) -> str:
 
 def exists(path: str) -> bool:
     """Whether an object is there."""
-    with _telling(path):
+    with _errors_named(path):
         return _blob(path).exists()
 
 
@@ -202,7 +202,7 @@ class ObjectReader(io.RawIOBase):
         self._path = path
         self._blob = _blob(path)
         self._at = 0
-        with _telling(path):
+        with _errors_named(path):
             self._blob.reload()
         self._size, self._generation = int(self._blob.size), self._blob.generation
 
@@ -238,7 +238,7 @@ class ObjectReader(io.RawIOBase):
         end = min(self._at + size, self._size)
         if end <= self._at:
             return b""
-        with _telling(self._path):
+        with _errors_named(self._path):
             content = self._blob.download_as_bytes(
                 start=self._at, end=end - 1, if_generation_match=self._generation,
                 checksum=None, raw_download=True, retry=_retry(),
@@ -258,14 +258,14 @@ class ObjectWriter:
     def __init__(self, path: str):
         """Takes where the object will be."""
         self._path = path
-        with _telling(path):
+        with _errors_named(path):
             self._file = _blob(path).open(
                 "wb", chunk_size=_CHUNK, ignore_flush=True, retry=_retry()
             )
 
     def write(self, data: Any) -> int:
         """Sends whole chunks, and keeps the rest."""
-        with _telling(self._path):
+        with _errors_named(self._path):
             return self._file.write(data)
 
     def flush(self) -> None:
@@ -273,12 +273,12 @@ class ObjectWriter:
 
     def close(self) -> None:
         """Sends the rest; the object is there."""
-        with _telling(self._path):
+        with _errors_named(self._path):
             self._file.close()
 
     def abandon(self) -> None:
         """Forgets what was sent."""
-        with _telling(self._path):
+        with _errors_named(self._path):
             self._file.terminate()
 
     @property
@@ -289,7 +289,7 @@ class ObjectWriter:
 
 def write(path: str, content: bytes) -> None:
     """Writes a small object whole, in place of any that was there."""
-    with _telling(path):
+    with _errors_named(path):
         _blob(path).upload_from_string(content, "application/octet-stream", retry=_retry())
 
 
@@ -300,7 +300,7 @@ def create(path: str, content: bytes) -> None:
         FileExistsError: there is one with other content. Of two that try, one gets this.
     """
     try:
-        with _telling(path):
+        with _errors_named(path):
             _blob(path).upload_from_string(
                 content, "application/octet-stream", if_generation_match=0, retry=_retry()
             )
@@ -311,7 +311,7 @@ def create(path: str, content: bytes) -> None:
 def upload(local: str, path: str) -> None:
     """Like `create`, from a local file of any size."""
     try:
-        with _telling(path):
+        with _errors_named(path):
             _blob(path).upload_from_filename(
                 local, "application/octet-stream", if_generation_match=0, retry=_retry()
             )
@@ -333,7 +333,7 @@ def copy(source: str, target: str, *, new: bool = False) -> None:
         FileExistsError: the target is, and differs.
     """
     try:
-        with _telling(source):
+        with _errors_named(source):
             condition = {"if_generation_match": 0} if new else {}
             token, start, goal = None, _blob(source), _blob(target)
             while True:
@@ -341,13 +341,13 @@ def copy(source: str, target: str, *, new: bool = False) -> None:
                 if token is None:
                     return
     except FileExistsError:
-        with _telling(source):
+        with _errors_named(source):
             start.reload()
         _check_same(target, start.crc32c)
 
 
 def _check_same(path: str, crc32c: str) -> None:
-    with _telling(path):
+    with _errors_named(path):
         there = _blob(path)
         there.reload()
     if there.crc32c != crc32c:
@@ -357,7 +357,7 @@ def _check_same(path: str, crc32c: str) -> None:
 def delete(path: str) -> None:
     """Deletes an object; one that is not there is no error."""
     try:
-        with _telling(path):
+        with _errors_named(path):
             _blob(path).delete(retry=_retry())
     except FileNotFoundError:
         pass

@@ -208,7 +208,7 @@ def test_a_new_bundle_takes_the_place_of_the_old_or_leaves_it(made, graph, copie
     export(copied, build(rules, seed=2), rules, graph)
     second = verify(str(copied))
     assert second["fingerprint"] != first["fingerprint"]
-    monkeypatch.setattr(bundles, "model_card", lambda *_: 1 / 0)
+    monkeypatch.setattr(exporting, "model_card", lambda *_: 1 / 0)
     with pytest.raises(ZeroDivisionError):
         export(copied, siamese, rules, graph)
     assert verify(str(copied)) == second

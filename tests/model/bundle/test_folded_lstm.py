@@ -54,7 +54,7 @@ def test_a_table_too_large_is_not_made_and_changes_nothing():
 @pytest.mark.parametrize("name", EXACT)
 def test_a_vector_s_bits_are_its_sentence_s_alone(name):
     rules = recipe(encoder=EXACT[name], embedding={"dimensions": 16})
-    assert not rules.padding_shows
+    assert not rules.padding_changes_bits
     encode = compiled(serving_encoder(build(rules), rules))
     rng = np.random.default_rng(5)
     for length in LENGTHS:
@@ -79,4 +79,4 @@ def test_a_vector_s_bits_are_its_sentence_s_alone(name):
     ],
 )
 def test_encoders_whose_sums_round_by_padding_say_so(encoder):
-    assert recipe(encoder=encoder).padding_shows
+    assert recipe(encoder=encoder).padding_changes_bits

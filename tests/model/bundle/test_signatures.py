@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from model.bundle.signatures import Twins
+from model.bundle.signatures import ServingModule
 from tests.model.tiny_bundle import SENTENCES, build, ids_of, write_graph
 from tests.model.tiny_recipes import recipe
 
@@ -17,7 +17,7 @@ def graph(tmp_path_factory):
 
 
 def score(siamese, rules, graph, *, threshold=0.5):
-    signature = Twins(siamese, rules, str(graph), threshold).signatures()["score"]
+    signature = ServingModule(siamese, rules, str(graph), threshold).signatures()["score"]
     found = signature(*(tf.constant(side) for side in PAIRS))
     return {name: values.numpy() for name, values in found.items()}
 

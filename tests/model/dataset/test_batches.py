@@ -147,7 +147,7 @@ def test_a_worker_reads_its_own_files_only(shards):
 
 
 def test_windows_are_cut_and_carried_over_exactly(shards, pairs, monkeypatch):
-    monkeypatch.setattr("model.dataset.batches.batch_plan.WINDOW_STEPS", 3)
+    monkeypatch.setattr("model.dataset.batch_plan.WINDOW_STEPS", 3)
     for number in range(2):
         batches = read(shards, epoch=number)
         assert plain(pairs) == Counter(row for batch in batches for row in rows_of(batch))

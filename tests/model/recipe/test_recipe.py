@@ -68,7 +68,7 @@ def test_a_recipe_bears_its_file_s_name_and_survives_yaml(name):
 @pytest.mark.parametrize("name", recipe_names())
 def test_a_recipe_says_where_its_encoder_cannot_promise_bits(name):
     text = (RECIPES / f"{name}.yaml").read_text()
-    assert ("\n# Bits: " in text) == load_recipe(name).padding_shows
+    assert ("\n# Bits: " in text) == load_recipe(name).padding_changes_bits
 
 
 def test_the_page_of_recipes_tells_of_each():

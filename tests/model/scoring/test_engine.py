@@ -16,7 +16,7 @@ class CodePointTwins:
     """Twins worked out with plain Python: a vector is the sum and the count of code points."""
 
     dimensions = 2
-    padding_shows = False
+    padding_changes_bits = False
     reads_text = False
 
     def __init__(self):

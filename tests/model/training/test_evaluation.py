@@ -4,14 +4,14 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from model.training.evaluation import Evaluation, measure, pearson, quality, spearman
+from model.training.evaluation import EvaluatedPairs, measure, pearson, quality, spearman
 from tests.model.tiny_recipes import recipe
 
 
-def seen(similarity, labels, output=None) -> Evaluation:
+def seen(similarity, labels, output=None) -> EvaluatedPairs:
     alike = np.asarray(similarity, np.float32)
     output = alike if output is None else np.asarray(output, np.float32)
-    return Evaluation(output, np.asarray(labels, np.float32), alike, 0.5)
+    return EvaluatedPairs(output, np.asarray(labels, np.float32), alike, 0.5)
 
 
 MARGIN = {"comparison": {"kind": "euclidean"}, "loss": {"kind": "contrastive"}}

@@ -55,7 +55,7 @@ def test_what_vertex_ai_adds_to_tf_config_is_passed_over():
         ('{"cluster": {"worker": ["a:1"]}, "task": {"type": "worker", "index": 1}}', "has 1"),
     ],
 )
-def test_a_tf_config_that_makes_no_sense_is_told_in_one_line(config, said):
+def test_a_tf_config_that_makes_no_sense_is_reported_in_one_line(config, said):
     with pytest.raises(UserError, match=said) as told:
         read_cluster({"TF_CONFIG": config})
     assert "\n" not in str(told.value)

@@ -72,8 +72,8 @@ def test_gpus_are_paid_for_by_the_hour_of_a_worker():
         ),
     ],
 )
-def test_what_has_no_price_is_told(flag: str, told: str):
-    with pytest.raises(UserError, match=told):
+def test_what_has_no_price_is_reported(flag: str, format: str):
+    with pytest.raises(UserError, match=format):
         made(shards(1, 100), flag)
 
 

@@ -76,7 +76,7 @@ def test_a_plan_of_many_shards(
     plain = run_score(tmp_path / "in.parquet", tmp_path / "plain", *flags)
     monkeypatch.setattr(blocks, "INLINE_SHARDS", 3)
     monkeypatch.setattr(blocks, "BLOCK_SHARDS", 2)
-    monkeypatch.setattr(shard_account, "PART_SHARDS", 2)
+    monkeypatch.setattr(output_folder, "PART_SHARDS", 2)
     output = tmp_path / "many"
     manifest = run_score(tmp_path / "in.parquet", output, *flags)
     assert manifest["files_listed"] == [f"_shards/files-{n:05d}.json" for n in (1, 2, 3, 4)]

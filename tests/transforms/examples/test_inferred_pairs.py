@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from transforms.examples import inferred_pairs
 from transforms.examples.records import RAW_SCHEMA, one_each
-from transforms.hashing import buckets
+from transforms.hashing import split_by_hash
 
 Known = dict[frozenset, int]
 MANY = 50  # rounds: more than any sentence here has pairs
@@ -30,7 +30,9 @@ def raw(pairs: list[tuple[str, str, int]]) -> pa.RecordBatch:
 def new_pairs(pairs: list[tuple[str, str, int]], rounds: int = MANY) -> Known:
     batch = raw(pairs)
     inferred = inferred_pairs.infer(inferred_pairs.views(batch), rounds)
-    settled, _, _ = inferred_pairs.settle(inferred_pairs.said_of(batch), inferred)
+    settled, _, _ = inferred_pairs.drop_contradictions(
+        inferred_pairs.labelled_pairs(batch), inferred
+    )
     rows = list(zip(*(column.flatten().to_pylist() for column in settled.columns), strict=True))
     found = {frozenset((one.decode(), two.decode())): int(label) for one, two, label in rows}
     assert len(found) == len(rows), "a pair, or its mirror, stands there twice"
@@ -88,7 +90,9 @@ def test_pairs_that_are_there_tell_whether_labels_are_transitive():
     # b ~ a, c, d: a ~ c is said, a ~ d is not, and c ≁ d is said against it.
     batch = raw([("a", "b", 1), ("c", "b", 1), ("b", "d", 1), ("c", "a", 1), ("c", "d", 0)])
     inferred = inferred_pairs.infer(inferred_pairs.views(batch.slice(0, 3)), MANY)
-    new, same, other = inferred_pairs.settle(inferred_pairs.said_of(batch), inferred)
+    new, same, other = inferred_pairs.drop_contradictions(
+        inferred_pairs.labelled_pairs(batch), inferred
+    )
     assert (new.num_rows, same, other) == (1, 1, 1)
 
 
@@ -117,6 +121,6 @@ def test_nothing_follows_from_nothing():
 @given(st.lists(st.integers(0, 2**64 - 1)), st.integers(1, 5))
 def test_buckets_part_all_rows(hashes: list[int], count: int):
     array = np.array(hashes, np.uint64)
-    parted = dict(buckets(array, count))
+    parted = dict(split_by_hash(array, count))
     assert sorted(np.concatenate([[], *parted.values()])) == list(range(len(hashes)))
     assert all((array[rows] % np.uint64(count) == bucket).all() for bucket, rows in parted.items())

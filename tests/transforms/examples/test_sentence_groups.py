@@ -64,7 +64,7 @@ def test_a_large_group_stays_in_training_and_the_others_speak():
     assert not taken[:500].any() and taken[500:].sum() == 200
 
 
-def test_what_cannot_be_parted_is_told():
+def test_what_cannot_be_parted_is_reported():
     with pytest.raises(
         UserError, match=r"1 groups of pairs that share .* choose eval_split: pairs"
     ):
