@@ -33,7 +33,7 @@ def score(model: str, path: str, way: str, processes: int) -> tuple[float, int]:
             check=True,
             capture_output=True,
         )
-        manifest = json.loads(Path(folder, "out", "manifest.json").read_text())
+        manifest = json.loads(Path(folder, "out", "_manifest.json").read_text())
     return manifest["seconds"], manifest["sentences_encoded"]
 
 

@@ -59,7 +59,7 @@ def finish(run: subprocess.Popen, output: str) -> dict:
     """The manifest of a run that went well."""
     if run.wait():
         raise SystemExit("the run failed; see .flink/run/*.log")
-    return json.loads((Path(output) / "manifest.json").read_text())
+    return json.loads((Path(output) / "_manifest.json").read_text())
 
 
 def speed(model: str, source: str, slots: int, shard_rows: int) -> tuple[float, float]:

@@ -57,7 +57,7 @@ def measure(way: str, path: str, bundle: str) -> Measured:
     if status:
         raise SystemExit(f"way {way} failed on {path}:\n{printed}")
     if way == "ours":
-        manifest = json.loads(Path(output, "manifest.json").read_text())
+        manifest = json.loads(Path(output, "_manifest.json").read_text())
         pairs, seconds = manifest["rows_in"], manifest["seconds_scoring"]
     else:
         told = json.loads(printed.splitlines()[-1])

@@ -167,12 +167,12 @@ def time_commit(shards: int, way: str) -> tuple[float, int]:
 
 
 def _account(name: str):
-    from transforms.accounts.shard_account import ShardAccount, WrittenFile
+    from transforms.accounts.shard_account import ShardAccount, WrittenFile, rejects_name
 
     shard = {"source": "in/" + name, "fingerprint": "0" * 32, "name": name}
     shard |= {"first_row_group": 0, "end_row_group": 1, "rows": 131_072}
     written = tuple(
-        WrittenFile(folder + name, 1, "0" * 64, shard["source"]) for folder in ("", "rejects/")
+        WrittenFile(path, 1, "0" * 64, shard["source"]) for path in (name, rejects_name(name))
     )
     counts = {"sentences": 262_144, "sentences_encoded": 9}
     profile = {"lengths": [9] * 64, "similarities": [9] * 32}

@@ -37,7 +37,7 @@ def speed(model: str, parts: list[str], cores: list[int]) -> float:
         for process in [start(model, part, output, core) for part, output, core in work]:
             if process.wait():
                 raise SystemExit("a run failed")
-        told = [json.loads(Path(output, "manifest.json").read_text()) for output in outputs]
+        told = [json.loads(Path(output, "_manifest.json").read_text()) for output in outputs]
     return sum(m["rows_in"] for m in told) / max(m["seconds_scoring"] for m in told)
 
 

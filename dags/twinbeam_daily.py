@@ -242,7 +242,7 @@ def twinbeam_daily():
     @task(trigger_rule="none_failed", outlets=[SCORES], max_active_tis_per_dag=1)
     def publish(told: dict, dag_run=None):
         """Points the day, and the last day, at these scores."""
-        manifest = read_json(f"{told['scores']}/manifest.json")
+        manifest = read_json(f"{told['scores']}/_manifest.json")
         if manifest is None or not place(f"{told['scores']}/_SUCCESS").exists():
             raise RuntimeError(f"{told['scores']} is not complete: it has no _SUCCESS")
         judged = read_json(f"{told['report']}/metrics.json")

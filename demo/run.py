@@ -102,7 +102,7 @@ def score(folder: Path) -> Step:
     output = folder / "scores"
     flags = {"input": folder / "pairs/to-score/*.parquet", "model": folder / "bundle"}
     seconds = timed(command("score", **flags, output=output))
-    told = read_json(output / "manifest.json")
+    told = read_json(output / "_manifest.json")
     counts = told["rows_in"], told["rows_scored"], told["rows_rejected"]
     return Step("score", seconds, told["rows_in"], *counts, scored_accuracy(output), output)
 
@@ -165,7 +165,7 @@ def show(steps: list[Step]) -> None:
     console.print(table)
     for step in steps:
         console.print(f"{step.name:11} {step.output}")
-    console.print("Rejected rows lie in rejects/ beside the examples and the scores.")
+    console.print("Rejected rows are in _rejects/ beside the examples and the scores.")
 
 
 if __name__ == "__main__":

@@ -19,6 +19,7 @@ import numpy as np
 
 from pipelines.options import command_line
 from pipelines.options.scored_inputs import bundle_recipe, check_columns, is_folder, score_patterns
+from transforms.accounts.output_folder import read_manifest
 from transforms.drift import SIMILARITY, similarity_counts
 from transforms.errors import UserError
 from transforms.evaluation import binary_metrics
@@ -105,7 +106,7 @@ def check(options: CalibrateRun, manifest: dict[str, Any]) -> None:
             f"{options.output} holds {names[0]!r} and is no bundle; choose another folder"
         )
     for folder in filter(is_folder, options.inputs):
-        made_by = files.read_json(files.join(folder.rstrip("/"), "manifest.json")).get("bundle", {})
+        made_by = read_manifest(folder.rstrip("/")).get("bundle", {})
         if made_by.get("fingerprint") not in (None, manifest["fingerprint"]):
             raise UserError(
                 f"{folder} was scored by another bundle than {options.model}; score again"

@@ -13,11 +13,12 @@ from typing import Any
 import pyarrow.parquet as pq
 
 from pipelines.options import command_line
-from transforms.accounts.output_folder import manifest_files
-from transforms.accounts.shard_account import MANIFEST, SUCCESS
+from transforms.accounts.output_folder import find_manifest, manifest_files
+from transforms.accounts.shard_account import SUCCESS
 from transforms.errors import UserError
 from transforms.storage import files
 
+MANIFEST = "manifest.json"  # of a bundle and of examples
 EXAMPLE = "python -m pipelines.inspect out/scores"
 _WORKER_ERROR = {
     "bundle": (
@@ -65,7 +66,7 @@ def inspect(folder: str, *, sums: bool = True) -> dict[str, Any]:
         UserError: it is none of ours.
     """
     kind = kind_of(folder)
-    manifest = files.read_json(files.join(folder, "metrics.json" if kind == "report" else MANIFEST))
+    manifest = files.read_json(_manifest_path(folder, kind))
     found: dict[str, Any] = {"folder": folder, "kind": kind}
     if kind != "bundle":
         found["finished"] = files.exists(files.join(folder, SUCCESS))
@@ -75,6 +76,11 @@ def inspect(folder: str, *, sums: bool = True) -> dict[str, Any]:
     if sums and kind != "report":
         found["sums"] = check_sums(folder, kind, manifest)
     return found
+
+
+def _manifest_path(folder: str, kind: str) -> str:
+    names = {"report": "metrics.json", "bundle": MANIFEST, "examples": MANIFEST}
+    return files.join(folder, names[kind]) if kind in names else find_manifest(folder) or folder
 
 
 def kind_of(folder: str) -> str:
@@ -91,8 +97,8 @@ def kind_of(folder: str) -> str:
     for kind, names in marks.items():
         if any(files.exists(files.join(folder, *name.split("/"))) for name in names):
             return kind
-    manifest = files.join(folder, MANIFEST)
-    if files.exists(manifest) and "rows_scored" in files.read_json(manifest):
+    manifest = find_manifest(folder)
+    if manifest and "rows_scored" in files.read_json(manifest):
         return "scores"
     raise UserError(
         f"{folder} is none of ours; expected the --output of preprocess, train, score or evaluate"

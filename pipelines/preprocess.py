@@ -26,7 +26,6 @@ from pipelines.options import command_line
 from pipelines.options.preprocess_options import PreprocessOptions, parse
 from pipelines.running.progress import show_steps
 from pipelines.running.run_graph import running
-from transforms.accounts.shard_account import MANIFEST
 from transforms.examples import folder
 from transforms.examples.counts import COUNTS, INFERRED, add_up
 from transforms.examples.inferred_pairs import InferPairs
@@ -231,7 +230,7 @@ def graph_folder(staging: str, beam_options: PipelineOptions) -> Iterator[str]:
 
 def print_result(output: str) -> dict[str, Any]:
     """Says what was done and where it lies; returns the manifest."""
-    manifest = files.read_json(files.join(output, MANIFEST))
+    manifest = files.read_json(files.join(output, folder.MANIFEST))
     reasons = ", ".join(f"{n:,} {reason}" for reason, n in manifest["rejected_by_reason"].items())
     inferred = manifest["rows_inferred"]
     added = f"; {inferred:,} pairs that follow from these added to train" if inferred else ""
@@ -242,7 +241,7 @@ def print_result(output: str) -> dict[str, Any]:
         f"{manifest['rows_eval']:,} eval + {manifest['rows_rejected']:,} rejected"
         f"{f' ({reasons})' if reasons else ''}{added}; vocabulary {manifest['vocabulary_size']:,}; "
         f"{manifest['seconds']:.1f} s, {manifest['pairs_per_second']:,.0f} pairs/s\n"
-        f"examples: {output}/*.tfrecord.gz   manifest: {output}/{MANIFEST}"
+        f"examples: {output}/*.tfrecord.gz   manifest: {output}/{folder.MANIFEST}"
     )
     return manifest
 

@@ -31,7 +31,7 @@ def scored_table(rows: int, *, seed: int = 1, threshold: float = 0.5) -> pa.Tabl
 
 def write_scores(folder: Path, table: pa.Table, files: int = 2) -> Path:
     """A finished scoring folder: scores, rejects that must not be read, manifest, _SUCCESS."""
-    (folder / "rejects").mkdir(parents=True)
+    (folder / "_rejects").mkdir(parents=True)
     (folder / "_shards").mkdir()
     size = -(-table.num_rows // files)
     written = []
@@ -39,9 +39,9 @@ def write_scores(folder: Path, table: pa.Table, files: int = 2) -> Path:
         part = table.slice(number * size, size)
         pq.write_table(part, folder / f"pairs-{number}.parquet", row_group_size=500)
         written.append({"name": f"pairs-{number}.parquet", "rows": part.num_rows})
-    pq.write_table(table.select(["sentence1"]), folder / "rejects/pairs-0.parquet")
-    written.append({"name": "rejects/pairs-0.parquet", "rows": table.num_rows})
+    pq.write_table(table.select(["sentence1"]), folder / "_rejects/pairs-0.parquet.rejected")
+    written.append({"name": "_rejects/pairs-0.parquet.rejected", "rows": table.num_rows})
     manifest = {"rows_scored": table.num_rows, "files": written, "bundle": {"path": "gone"}}
-    (folder / "manifest.json").write_text(json.dumps(manifest))
+    (folder / "_manifest.json").write_text(json.dumps(manifest))
     (folder / "_SUCCESS").touch()
     return folder

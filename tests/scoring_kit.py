@@ -75,7 +75,7 @@ def write(path: Path, table: pa.Table, **how: object) -> Path:
 
 def read_parts(output: Path, stem: str, folder: str = "") -> pa.Table | None:
     """All rows that a run wrote for one input file, in order; None where there is no file."""
-    paths = sorted(path for path in (output / folder).glob("*.parquet") if _stem(path) == stem)
+    paths = sorted(path for path in (output / folder).glob("*.parquet*") if _stem(path) == stem)
     return pa.concat_tables([pq.read_table(path) for path in paths]) if paths else None
 
 

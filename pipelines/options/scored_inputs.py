@@ -10,8 +10,8 @@ import pyarrow.parquet as pq
 
 from model.recipe.reading import read_recipe
 from model.recipe.recipe import Recipe
-from transforms.accounts.output_folder import manifest_files, read_manifest
-from transforms.accounts.shard_account import MANIFEST, SUCCESS
+from transforms.accounts.output_folder import find_manifest, manifest_files, read_manifest
+from transforms.accounts.shard_account import SUCCESS
 from transforms.errors import UserError
 from transforms.evaluation.scored_rows import ScoredColumns, Task
 from transforms.input.shards import Shard, shard_schema
@@ -20,6 +20,7 @@ from transforms.pairs import PairColumns
 from transforms.storage import files
 
 RECIPE = "recipe.yaml"
+MANIFEST = "manifest.json"  # of a bundle and of examples
 _TOLD_OF_EXAMPLES = (
     "rows_in",
     "rows_train",
@@ -34,7 +35,7 @@ _TOLD_OF_EXAMPLES = (
 
 def is_folder(pattern: str) -> bool:
     """Whether an input is the folder of a scoring run, not files."""
-    return files.exists(files.join(pattern.rstrip("/"), MANIFEST))
+    return find_manifest(pattern.rstrip("/")) is not None
 
 
 def score_patterns(inputs: Iterable[str]) -> list[str]:
@@ -66,7 +67,7 @@ def find_bundle(named: str | None, inputs: Iterable[str]) -> str | None:
             raise UserError(f"--model {named} is no bundle: it has no {RECIPE}")
         return named.rstrip("/")
     for folder in (pattern.rstrip("/") for pattern in inputs if is_folder(pattern)):
-        made_by = files.read_json(files.join(folder, MANIFEST)).get("bundle", {})
+        made_by = read_manifest(folder).get("bundle", {})
         path = made_by.get("path")
         if path and files.exists(files.join(path, MANIFEST)):
             now = files.read_json(files.join(path, MANIFEST))
@@ -152,7 +153,7 @@ def lineage(inputs: Sequence[str], bundle: str | None, examples: str | None) -> 
     content: dict[str, Any] = {"inputs": list(inputs)}
     folders = [pattern.rstrip("/") for pattern in inputs if is_folder(pattern)]
     if folders:
-        manifest = files.read_json(files.join(folders[0], MANIFEST))
+        manifest = read_manifest(folders[0])
         kept = ("bundle", "options", "rows_in", "rows_scored", "rows_rejected", "drift")
         content["scores"] = {key: manifest[key] for key in kept if key in manifest}
     if bundle:

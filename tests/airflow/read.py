@@ -35,7 +35,7 @@ def check_day(data: Path, day: str) -> dict[str, Any]:
     pointer = read_json(data / "scores" / day / "current.json")
     scores = Path(pointer["scores"])
     came = ids(data / "pairs" / day)
-    rejected = ids(scores / "rejects")
+    rejected = ids(scores / "_rejects")
 
     assert pointer["date"] == day
     assert ids(scores) == usable_ids(data / "pairs" / day)

@@ -129,7 +129,7 @@ def test_the_scheduler_runs_last_night_and_a_task_that_dies_is_tried_again(
     assert done["score"]["try_number"] == 2
     assert done["wait_for_input"]["try_number"] == 1
     pointer = check_day(folder, day)  # each usable row once, though the first try had some
-    manifest = read_json(Path(pointer["scores"]) / "manifest.json")
+    manifest = read_json(Path(pointer["scores"]) / "_manifest.json")
     assert 0 < manifest["rows_this_run"] < manifest["rows_in"], "it went on where it had died"
     assert pointer["run_id"] == night["dag_run_id"]
     assert listened == {"127.0.0.1"}, "nothing listened elsewhere, servers and tasks"

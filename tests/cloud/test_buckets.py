@@ -218,7 +218,7 @@ def test_of_two_runs_on_one_folder_the_later_commits(
     thread.join()
 
     assert "was taken over by another run" in str(failed[0])
-    assert json.loads(cloud.read(f"{uploaded}/out/manifest.json")) == later
+    assert json.loads(cloud.read(f"{uploaded}/out/_manifest.json")) == later
 
 
 def accounts_in(cloud: FakeCloud, output: str) -> dict[str, shard_account.ShardAccount]:
@@ -278,8 +278,8 @@ def test_of_two_runs_that_pass_every_check_at_once_one_commits(
     (winner,) = [run for run, end in ends.items() if not isinstance(end, str)]
     (refused,) = [end for end in ends.values() if isinstance(end, str)]
     assert "another run has committed" in refused
-    assert json.loads(cloud.read(f"{output}/manifest.json")) == ends[winner]
-    made = [call for name in ("manifest.json", "_SUCCESS") for call in cloud.calls("POST", name)]
+    assert json.loads(cloud.read(f"{output}/_manifest.json")) == ends[winner]
+    made = [call for name in ("_manifest.json", "_SUCCESS") for call in cloud.calls("POST", name)]
     assert len(made) == 3 and all(call.query["ifGenerationMatch"] == "0" for call in made)
 
 

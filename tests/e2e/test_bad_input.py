@@ -208,7 +208,7 @@ def test_each_row_is_scored_or_rejected_and_comes_through_unchanged(one_run, nam
     assert scored["similarity_label"].to_pylist() == [int(equal) for equal in same]
 
     reasons = [reason for reason in expected if reason is not OK]
-    rejected = read_parts(folder / "out", name, "rejects")
+    rejected = read_parts(folder / "out", name, "_rejects")
     assert (rejected is None) == (not reasons)
     if reasons:
         assert rejected["reject_reason"].to_pylist() == reasons
@@ -251,7 +251,7 @@ def test_the_accounts_of_the_whole_run_add_up(one_run):
     assert manifest["rows_in"] == manifest["rows_scored"] + manifest["rows_rejected"]
     assert read_parts(folder / "out", "zero row groups").num_rows == 0
     assert len(USABLE) >= 60
-    details = [read_parts(folder / "out", name, "rejects") for name in ROWS]
+    details = [read_parts(folder / "out", name, "_rejects") for name in ROWS]
     told = {d for table in details if table is not None for d in table["reject_detail"].to_pylist()}
     assert told <= {
         f"sentence{side} {what}"
@@ -452,11 +452,11 @@ def test_too_many_rejects_fail_the_run_with_its_accounts_written(tmp_path, capsy
     write(tmp_path / "in.parquet", table.set_column(1, "sentence1", holes))
     assert exit_code(tmp_path / "in.parquet", tmp_path / "out") == 1
     assert "2 of 20 rows were rejected (2 sentence_null)" in capsys.readouterr().err
-    assert not (tmp_path / "out" / "manifest.json").exists()
+    assert not (tmp_path / "out" / "_manifest.json").exists()
     assert not (tmp_path / "out" / "_SUCCESS").exists()
     accounts = json.loads((tmp_path / "out" / "_shards" / "refused.json").read_text())
     assert accounts["rejected_by_reason"] == {"sentence_null": 2}
-    assert read_parts(tmp_path / "out", "in", "rejects").num_rows == 2
+    assert read_parts(tmp_path / "out", "in", "_rejects").num_rows == 2
     # With the fraction raised nothing is done again, and the run commits.
     manifest = run_score(tmp_path / "in.parquet", tmp_path / "out", "--max_reject_fraction=0.1")
     assert (manifest["rows_scored"], manifest["rows_this_run"]) == (18, 0)

@@ -79,7 +79,7 @@ def test_each_label_is_read_or_its_row_is_rejected(tmp_path, cases, kind):
     manifest = run(tmp_path, kind)
 
     found: dict[str, float | str] = dict(examples(tmp_path / "out"))
-    for path in (tmp_path / "out" / "rejects").glob("*.parquet"):
+    for path in (tmp_path / "out" / "_rejects").glob("*"):
         for row in pq.read_table(path).to_pylist():
             found[row["sentence1"]] = row["reject_reason"]
     assert found == expected  # each row once: the names differ

@@ -48,7 +48,7 @@ def test_dirty_data_goes_through_with_the_right_counts(tiny, tmp_path, name):
         return duckdb.sql(f"select count(*) from read_parquet('{files}')").fetchall()[0][0]
 
     assert count(f"{output}/*.parquet") == scored == manifest["rows_scored"]
-    rejects = f"{output}/rejects/*.parquet"
+    rejects = f"{output}/_rejects/*"
     assert (count(rejects) if expected else 0) == expected.total()
     names = pq.read_schema(source).names
     columns = ", ".join(f'"{column}"' for column in names)

@@ -33,7 +33,7 @@ def test_the_training_pairs_drift_little(tiny: SimpleNamespace, tmp_path: Path, 
     }  # fmt: skip
     assert manifest["drift"]["sentence_length"] < 0.1
     told = capsys.readouterr().out
-    assert "drift from training:" in told and f"{tmp_path}/scores/drift.html" in told
+    assert "drift from training:" in told and f"{tmp_path}/scores/_drift.html" in told
 
 
 def test_other_pairs_drift_much_and_are_not_committed_if_asked(
@@ -46,11 +46,11 @@ def test_other_pairs_drift_much_and_are_not_committed_if_asked(
     ):
         score.run([*flags, "--max_drift", "0.5"])
     assert not (tmp_path / "scores/_SUCCESS").exists()
-    assert not (tmp_path / "scores/manifest.json").exists()
-    assert "drift from training: much" in (tmp_path / "scores/drift.html").read_text().lower()
+    assert not (tmp_path / "scores/_manifest.json").exists()
+    assert "drift from training: much" in (tmp_path / "scores/_drift.html").read_text().lower()
 
     manifest = score.run(flags)  # goes on from the finished shards
     assert manifest["shards_this_run"] == 0
     assert manifest["drift"]["out_of_vocabulary"] > 0.5
     assert manifest["drift"]["sentence_length"] > 0.5
-    assert json.loads((tmp_path / "scores/manifest.json").read_text()) == manifest
+    assert json.loads((tmp_path / "scores/_manifest.json").read_text()) == manifest

@@ -57,16 +57,16 @@ def run_to_end(*given, **how) -> tuple[int, str, str]:
 
 def sums(output: Path) -> dict[str, str]:
     """Name → sha256 of every Parquet file, and of nothing else."""
-    paths = sorted(output.rglob("*.parquet"))
+    paths = sorted([*output.glob("*.parquet"), *output.glob("_rejects/*")])
     return {str(p.relative_to(output)): hashlib.sha256(p.read_bytes()).hexdigest() for p in paths}
 
 
 def strange_names(output: Path) -> list[str]:
     """Files that a finished run must not leave."""
-    manifest = json.loads((output / "manifest.json").read_text())
+    manifest = json.loads((output / "_manifest.json").read_text())
     listed = {file["name"] for file in manifest["files"]}
-    ours = {"manifest.json", "_SUCCESS", "_shards/plan.json"}
-    ours |= {f"_shards/{name}.json" for name in listed if not name.startswith("rejects/")}
+    ours = {"_manifest.json", "_SUCCESS", "_shards/plan.json"}
+    ours |= {f"_shards/{name}.json" for name in listed if not name.startswith("_rejects/")}
     there = {str(p.relative_to(output)) for p in output.rglob("*") if p.is_file()}
     return sorted(there ^ (listed | ours))
 
@@ -111,7 +111,7 @@ def disturbed(tmp_path: Path, rows: int, kills: int, shard_rows: int, seed: int)
             done_before = {}
             continue
         survived += 1
-        assert not (output / "_SUCCESS").exists() or (output / "manifest.json").exists()
+        assert not (output / "_SUCCESS").exists() or (output / "_manifest.json").exists()
         accounts = {
             p.name: p.stat().st_mtime_ns for p in (output / "_shards").glob("*.parquet.json")
         }
@@ -122,7 +122,7 @@ def disturbed(tmp_path: Path, rows: int, kills: int, shard_rows: int, seed: int)
     complete = (output / "_SUCCESS").exists()  # the last kill came after the commit
     code, _, complained = run_to_end(source, output, *flags)
     assert code == 0, complained
-    manifest = json.loads((output / "manifest.json").read_text())
+    manifest = json.loads((output / "_manifest.json").read_text())
     accounts = {p.name: p.stat().st_mtime_ns for p in (output / "_shards").glob("*.parquet.json")}
     assert done_before.items() <= accounts.items()
     assert complete or manifest["shards_this_run"] == len(accounts) - len(done_before)
@@ -185,7 +185,7 @@ def test_only_the_guilty_rows_of_a_batch_are_rejected(tmp_path, with_model):
     with_model(scorer)
     manifest = run_score(tmp_path / "in.parquet", tmp_path / "out")
     assert manifest["rejected_by_reason"] == {"model_failed": 3}
-    rejected = read_parts(tmp_path / "out", "in", "rejects")
+    rejected = read_parts(tmp_path / "out", "in", "_rejects")
     assert rejected["id"].to_pylist() == list(guilty)
     assert set(rejected["reject_detail"].to_pylist()) == {"ValueError"}
     scored = read_parts(tmp_path / "out", "in")

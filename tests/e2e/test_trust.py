@@ -217,9 +217,9 @@ def test_row_contents_never_reach_logs_manifests_or_details(tmp_path, monkeypatc
     told = capfd.readouterr()
     assert mark not in told.out + told.err
     for path in (tmp_path / "out").rglob("*"):
-        if path.is_file() and path.suffix != ".parquet":
+        if path.is_file() and path.suffix not in (".parquet", ".rejected"):
             assert mark not in path.read_text()
-    rejected = pq.read_table(tmp_path / "out" / "rejects")
+    rejected = pq.read_table(tmp_path / "out" / "_rejects")
     assert rejected.num_rows == 6
     assert not any(mark in detail for detail in rejected["reject_detail"].to_pylist())
 
@@ -294,7 +294,7 @@ def test_fuzz_accounts_and_plans(tmp_path, monkeypatch):
     run_score(source, output)
     planned = score.plan([str(source)], PairColumns(), shard_rows=131_072).shards
     whole = {
-        path: path.read_bytes() for path in (*output.glob("_shards/*"), output / "manifest.json")
+        path: path.read_bytes() for path in (*output.glob("_shards/*"), output / "_manifest.json")
     }
     json_values = st.recursive(
         st.none() | st.integers() | st.text(max_size=5),

@@ -50,10 +50,11 @@ def sums(folder: Path) -> dict[str, str]:
     """sha256 of every Parquet file below a folder, by name."""
     return {
         str(path.relative_to(folder)): hashlib.sha256(path.read_bytes()).hexdigest()
-        for path in sorted(folder.rglob("*.parquet"))
+        for path in sorted([*folder.rglob("*.parquet"), *folder.rglob("*.rejected")])
     }
 
 
 def manifest(folder: Path) -> dict[str, Any]:
     """A folder's manifest."""
-    return json.loads((folder / "manifest.json").read_text())
+    names = (folder / name for name in ("_manifest.json", "manifest.json"))
+    return json.loads(next(path for path in names if path.exists()).read_text())

@@ -41,7 +41,7 @@ def test_measures_of_a_scoring_folder(told: dict, table: pa.Table):
         table[name].to_numpy() for name in ("label", "similarity", "similarity_label")
     )
 
-    assert told["rows"] == 3_000  # and nothing of rejects/
+    assert told["rows"] == 3_000  # and nothing of _rejects/
     assert told["skipped_by_reason"] == {"label_invalid": 1, "label_null": 1}
     assert told["metrics"]["accuracy"] == pytest.approx(sk.accuracy_score(label, given))
     assert told["metrics"]["roc_auc"] == pytest.approx(

@@ -16,10 +16,10 @@ from transforms.errors import UserError
 @pytest.fixture
 def scores(tmp_path: Path) -> Path:
     folder = write_scores(tmp_path / "scores", scored_table(50))
-    manifest = json.loads((folder / "manifest.json").read_text())
+    manifest = json.loads((folder / "_manifest.json").read_text())
     for file in manifest["files"]:
         file["sha256"] = hashlib.sha256((folder / file["name"]).read_bytes()).hexdigest()
-    (folder / "manifest.json").write_text(json.dumps(manifest))
+    (folder / "_manifest.json").write_text(json.dumps(manifest))
     return folder
 
 

@@ -138,7 +138,7 @@ def test_the_folder_holds_what_training_needs(made):
         "eval-00000-of-00001.tfrecord.gz",
         "transform_fn",
         "transformed_metadata",
-        "rejects",
+        "_rejects",
         "recipe.yaml",
         "manifest.json",
         "_SUCCESS",
@@ -162,7 +162,7 @@ def test_every_row_is_accounted_for(made):
 def test_rejected_rows_lie_beside_with_all_their_columns(made):
     folder, _, _, _ = made
     rejects = pa.concat_tables(
-        [pq.read_table(path) for path in sorted((folder / "examples/rejects").glob("*.parquet"))]
+        [pq.read_table(path) for path in sorted((folder / "examples/_rejects").glob("*"))]
     )
     assert rejects.column_names == [
         "sentence1", "sentence2", "label", "id", "reject_reason", "reject_detail",

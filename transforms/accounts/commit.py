@@ -16,6 +16,7 @@ from transforms.accounts.output_folder import (
 )
 from transforms.accounts.shard_account import (
     MANIFEST,
+    REJECTED,
     REJECTS_FOLDER,
     SHARDS_FOLDER,
     SUCCESS,
@@ -170,7 +171,8 @@ def _tidy(output: str, manifest: dict[str, Any]) -> None:
 
 
 def _is_output(name: str) -> bool:
-    return name.endswith(".parquet") and "/" not in name.removeprefix(REJECTS_FOLDER + "/")
+    rejects = name.startswith(REJECTS_FOLDER + "/") and name.endswith(REJECTED)
+    return rejects or (name.endswith(".parquet") and "/" not in name)
 
 
 def _format_reasons(reasons: dict[str, int]) -> str:

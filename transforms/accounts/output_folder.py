@@ -10,17 +10,17 @@ from typing import Any
 
 from transforms.accounts.shard_account import (
     MANIFEST,
-    REJECTS_FOLDER,
     SHARDS_FOLDER,
     SUCCESS,
     ShardAccount,
     read_account,
+    rejects_name,
 )
 from transforms.errors import UserError
 from transforms.input.shards import RejectedFile, Shard
 from transforms.storage import files
 
-DRIFT_PAGE = "drift.html"
+DRIFT_PAGE = "_drift.html"
 
 PLAN = "plan.json"
 
@@ -32,6 +32,9 @@ PART_SHARDS = 1_000
 
 LOCK = "_LOCK"
 
+EARLIER_MANIFEST = "manifest.json"
+EARLIER_REJECTS = "rejects"
+
 
 def read_manifest(output: str) -> dict[str, Any]:
     """The manifest of a committed run.
@@ -39,10 +42,16 @@ def read_manifest(output: str) -> dict[str, Any]:
     Raises:
         UserError: the folder has none, or it is no JSON object.
     """
-    path = files.join(output, MANIFEST)
-    if not files.exists(path):
+    path = find_manifest(output)
+    if path is None:
         raise UserError(f"{output} has no {MANIFEST}; it is no finished run of twinbeam")
     return read_object(path)
+
+
+def find_manifest(output: str) -> str | None:
+    """The path of the manifest, also where it has its earlier name; None where there is none."""
+    paths = (files.join(output, name) for name in (MANIFEST, EARLIER_MANIFEST))
+    return next((path for path in paths if files.exists(path)), None)
 
 
 def manifest_files(output: str, manifest: dict[str, Any]) -> Iterator[dict[str, Any]]:
@@ -97,7 +106,7 @@ def open_output(
         raise UserError(
             f"{output} holds {foreign[0]!r}, which no scoring run wrote; choose an empty folder"
         )
-    trouble = _difference(accounts, shards, key)
+    trouble = _earlier(names) or _difference(accounts, shards, key)
     if trouble and not overwrite:
         raise UserError(
             f"{output} holds scores of another run ({trouble}); "
@@ -194,12 +203,9 @@ def _accounts(output: str, names: Sequence[str]) -> dict[str, ShardAccount]:
 
 def _ours(accounts: dict[str, ShardAccount], names: Sequence[str]) -> set[str]:
     listed = {file.name for account in accounts.values() for file in account.files}
-    hidden = {
-        name
-        for name in names
-        if name.startswith((files.TEMPORARY_FOLDER + "/", SHARDS_FOLDER + "/"))
-    }
-    last = {MANIFEST, SUCCESS, DRIFT_PAGE}
+    folders = (files.TEMPORARY_FOLDER, SHARDS_FOLDER, EARLIER_REJECTS)
+    hidden = {name for name in names if name.startswith(tuple(f"{folder}/" for folder in folders))}
+    last = {MANIFEST, SUCCESS, DRIFT_PAGE, EARLIER_MANIFEST, "drift.html"}
     halves = tuple(f".{name}." for name in last)  # a file that was being written when its run died
     beside = {name for name in names if name.startswith(halves)}
     return listed | hidden | beside | last
@@ -213,9 +219,14 @@ def _leftovers(output: str, accounts: dict[str, ShardAccount], names: Sequence[s
     planned = read_object(path).get("shards")
     if not isinstance(planned, list) or not all(isinstance(name, str) for name in planned):
         raise UserError(f"{path} is not the plan of a run; delete it, or give another --output")
-    written = {name for shard in planned for name in (shard, f"{REJECTS_FOLDER}/{shard}")}
+    written = {name for shard in planned for name in (shard, rejects_name(shard))}
     listed = {file.name for account in accounts.values() for file in account.files}
     return (written & set(names)) - listed
+
+
+def _earlier(names: Sequence[str]) -> str | None:
+    found = {name.split("/")[0] for name in names} & {EARLIER_MANIFEST, EARLIER_REJECTS}
+    return f"of an earlier version, with {min(found)} among the scores" if found else None
 
 
 def _difference(accounts: dict[str, ShardAccount], shards: Sequence[Shard], key: str) -> str | None:

@@ -1,7 +1,9 @@
 """The account of a finished shard: what was read, written and rejected.
 
 A finished shard leaves its account in `_shards/`; that file is the shard's own commit, so a run
-that died goes on from the accounts it finds. `manifest.json` and `_SUCCESS` come last.
+that died resumes from the accounts it finds. `_manifest.json` and `_SUCCESS` come last. All that is
+not scores begins with `_`, and no rejects end in `.parquet`: whatever reads the folder as a data
+set, or the pattern `**/*.parquet`, reads the scores alone.
 """
 
 from __future__ import annotations
@@ -17,10 +19,11 @@ from transforms.errors import RunError, UserError
 from transforms.input.shards import Shard
 from transforms.storage import files
 
-MANIFEST = "manifest.json"
+MANIFEST = "_manifest.json"
 SUCCESS = "_SUCCESS"
 SHARDS_FOLDER = "_shards"
-REJECTS_FOLDER = "rejects"
+REJECTS_FOLDER = "_rejects"
+REJECTED = ".rejected"
 
 
 @dataclass(frozen=True)
@@ -42,7 +45,7 @@ class ShardAccount:
         run_key: fingerprint of all that decides the output's bytes, but the input.
         rows_in: rows read.
         rows_scored: rows written with a similarity.
-        rows_rejected: rows written to `rejects/`.
+        rows_rejected: rows written to `_rejects/`.
         rejected_by_reason: rows rejected, by `reject_reason`.
         counts: further counts, such as sentences and sentences encoded.
         files: what was written.
@@ -75,6 +78,11 @@ class ShardAccount:
                 f"{self.rows_scored} scored, {self.rows_rejected} rejected: they must add up"
             )
         return self
+
+
+def rejects_name(shard_name: str) -> str:
+    """Where the rejected rows of a shard are, below the output folder; the file is Parquet."""
+    return f"{REJECTS_FOLDER}/{shard_name}{REJECTED}"
 
 
 def run_key(**identity: Any) -> str:

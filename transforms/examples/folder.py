@@ -8,16 +8,17 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any
 
-from transforms.accounts.shard_account import MANIFEST, REJECTS_FOLDER, SUCCESS, WrittenFile
+from transforms.accounts.shard_account import REJECTS_FOLDER, SUCCESS, WrittenFile
 from transforms.errors import RunError, UserError
 from transforms.examples.counts import Counts, accounts
 from transforms.storage import files
 from transforms.storage.publishing import publish_folder
 
+MANIFEST = "manifest.json"
 RECIPE = "recipe.yaml"
 GRAPH_FOLDERS = ("transform_fn", "transformed_metadata")
 VOCABULARY_ASSET = "transform_fn/assets/vocabulary"
-_OURS = (MANIFEST, SUCCESS, RECIPE, REJECTS_FOLDER, *GRAPH_FOLDERS)
+_OURS = (MANIFEST, SUCCESS, RECIPE, REJECTS_FOLDER, "rejects", *GRAPH_FOLDERS)
 _RESERVED_IDS = 2  # padding and out-of-vocabulary
 
 

@@ -10,7 +10,7 @@ import numpy as np
 import pyarrow as pa
 from apache_beam.metrics import Metrics
 
-from transforms.accounts.shard_account import REJECTS_FOLDER
+from transforms.accounts.shard_account import rejects_name
 from transforms.accounts.shard_writer import ShardWriter
 from transforms.examples.counts import COUNTS, count_read
 from transforms.examples.folder import mark_done
@@ -82,7 +82,7 @@ class ReadTrainingPairs(beam.DoFn):
 class ReadPairs(beam.DoFn):
     """Shard → raw features of both parts (outputs `train` and `eval`), and counts.
 
-    Rejected rows go to `rejects/`, under the shard's name; doing it twice is harmless.
+    Rejected rows go to `_rejects/`, under the shard's name; doing it twice is harmless.
     """
 
     how: PairReading
@@ -93,7 +93,7 @@ class ReadPairs(beam.DoFn):
     ) -> Iterator[beam.pvalue.TaggedOutput]:
         """Reads one shard; `held_out` are the sentences of a split by groups."""
         schema = rejected_schema(shard_schema(shard))
-        target = f"{REJECTS_FOLDER}/{shard.name}"
+        target = rejects_name(shard.name)
         with ShardWriter(self.folder, target, schema, shard.source, "zstd") as rejects:
             for parts, rejected in read_pairs(shard, self.how.with_held_out(held_out)):
                 for part, rows in parts.items():

@@ -19,9 +19,9 @@ from apache_beam.metrics import Metrics
 from apache_beam.utils.shared import Shared
 
 from transforms.accounts.shard_account import (
-    REJECTS_FOLDER,
     ShardAccount,
     find_account,
+    rejects_name,
     write_account,
 )
 from transforms.accounts.shard_writer import ShardWriter
@@ -107,7 +107,7 @@ def score_shard(shard: Shard, scorer: Scorer, settings: ScoreSettings) -> ShardA
             )
             for name, kind in (
                 (shard.name, scored_schema(schema, scorer)),
-                (f"{REJECTS_FOLDER}/{shard.name}", rejected_schema(schema)),
+                (rejects_name(shard.name), rejected_schema(schema)),
             )
         )
         for batch in read_shard(shard):

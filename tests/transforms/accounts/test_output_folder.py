@@ -93,7 +93,7 @@ def test_finished_shards_are_done_and_a_commit_is_found(output):
 def test_a_new_input_uncommits_without_touching_the_old(output):
     commit(output, finish(output, A))
     assert work(output, A, B) == output_folder.Work((B,), (A,), committed=False)
-    assert not (output / "_SUCCESS").exists() and not (output / "manifest.json").exists()
+    assert not (output / "_SUCCESS").exists() and not (output / "_manifest.json").exists()
     assert (output / A.name).exists()
 
 
@@ -136,19 +136,19 @@ def test_what_a_dead_run_left_is_known_by_its_plan_and_tidied_at_the_commit(outp
     (output / B.name).write_bytes(b"no account of it")
     (output / "_tmp").mkdir()
     (output / "_tmp" / "half").write_bytes(b"x")
-    (output / ".manifest.json.123").write_bytes(b"half")
+    (output / "._manifest.json.123").write_bytes(b"half")
     assert work(output, A).done == (A,)
     commit(output, account)
     left = sorted(str(p.relative_to(output)) for p in output.rglob("*") if p.is_file())
     assert left == [
-        "_SUCCESS", f"_shards/{A.name}.json", "_shards/plan.json", A.name, "manifest.json",
+        "_SUCCESS", "_manifest.json", f"_shards/{A.name}.json", "_shards/plan.json", A.name,
     ]  # fmt: skip
 
 
 def test_a_shard_without_account_stops_the_commit(output):
     with pytest.raises(RunError, match="1 shards have no account"):
         commit(output, finish(output, A), expected=[A.name, B.name])
-    assert not (output / "manifest.json").exists()
+    assert not (output / "_manifest.json").exists()
 
 
 @pytest.mark.parametrize(("rejected", "fails"), [(1, False), (2, True)])
