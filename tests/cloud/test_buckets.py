@@ -16,7 +16,8 @@ from requests.adapters import HTTPAdapter
 from pipelines import convert, score
 from tests.cloud.fakes import FakeCloud
 from tests.scoring_kit import EqualBundle, EqualScorer, exit_code, pairs, run_score, write
-from transforms.accounts import commit, shard_account
+from transforms.accounts import commit as commits
+from transforms.accounts import shard_account
 from transforms.accounts.shard_writer import ShardWriter
 from transforms.errors import RunError, UserError
 from transforms.storage import files, gcs
@@ -233,10 +234,10 @@ def test_a_step_that_a_runner_does_twice_commits_once(cloud: FakeCloud, uploaded
     accounts = accounts_in(cloud, f"{uploaded}/out")
     how = {"expected": list(accounts), "header": {"seconds": 1e9}, "max_reject_fraction": 1.0}
 
-    again = commit.commit(f"{uploaded}/out", accounts.values(), **how, run=manifest["run"])
+    again = commits.commit(f"{uploaded}/out", accounts.values(), **how, run=manifest["run"])
     assert again == manifest
     with pytest.raises(RunError, match="taken over"):
-        commit.commit(f"{uploaded}/out", accounts.values(), **how, run="another")
+        commits.commit(f"{uploaded}/out", accounts.values(), **how, run="another")
 
 
 def test_of_two_runs_that_pass_every_check_at_once_one_commits(
@@ -265,7 +266,7 @@ def test_of_two_runs_that_pass_every_check_at_once_one_commits(
         run = threading.current_thread().name
         how = {"expected": list(accounts), "header": {}, "max_reject_fraction": 1.0, "run": run}
         try:
-            ends[run] = commit.commit(output, accounts.values(), **how)
+            ends[run] = commits.commit(output, accounts.values(), **how)
         except RunError as error:
             ends[run] = str(error)
 
