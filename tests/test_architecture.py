@@ -155,6 +155,26 @@ def test_a_folder_can_be_seen_at_a_glance(folder: str):
     assert len(list(ROOT.joinpath(*folder.split(".")).glob("*.py"))) <= MOST_FILES + 1
 
 
+# Methods whose meaning a framework fixes: a docstring would only say so again.
+FRAMEWORK_METHODS = {"expand", "get_config"}
+
+
+def test_public_methods_say_what_they_do():
+    silent = [
+        f"{path.relative_to(ROOT)}: {node.name}.{method.name}"
+        for path in sources("transforms", "model", "pipelines")
+        for node in ast.parse(path.read_text(encoding="utf-8")).body
+        if isinstance(node, ast.ClassDef) and not node.name.startswith("_")
+        for method in node.body
+        if isinstance(method, ast.FunctionDef)
+        and not method.name.startswith("_")
+        and method.name not in FRAMEWORK_METHODS
+        and not ast.get_docstring(method)
+    ]
+
+    assert not silent
+
+
 def test_a_wrong_import_would_be_seen():
     tree = ast.parse("def f():\n    from pipelines.score import run\n    import tests.x as y\n")
 

@@ -75,7 +75,6 @@ class Bundle:
     """An opened bundle: its functions on NumPy arrays (see `model.bundle.signatures.Twins`)."""
 
     def __init__(self, manifest: dict[str, Any], recipe: Recipe, functions: Any, keep: Any):
-        """Takes the manifest, the recipe, the signatures, and the object that owns them."""
         self.manifest = manifest
         self.recipe = recipe
         self.dimensions: int = manifest["dimensions"]

@@ -30,7 +30,6 @@ class ServingModule(tf.Module):
     """
 
     def __init__(self, siamese: Siamese, recipe: Recipe, examples: str, threshold: float):
-        """Takes the trained parts, the folder that holds the transform graph, and the threshold."""
         super().__init__()
         self.transform = tft.TFTransformOutput(examples).transform_features_layer()
         self.encoder = serving_encoder(siamese, recipe)
@@ -97,7 +96,6 @@ class RecurrentEncoder(tf.Module):
     """A stacked BiLSTM encoder with folded inputs, and its pooling."""
 
     def __init__(self, encoder: keras.Model, pooling: str):
-        """Takes the trained Keras encoder and how it pools."""
         super().__init__()
         self.layers = FoldedBiLstm(encoder)
         self.pooling = pooling
@@ -123,7 +121,6 @@ class PlainEncoder(tf.Module):
     """Any other Keras encoder, as it is in scoring."""
 
     def __init__(self, encoder: keras.Model):
-        """Takes the trained Keras encoder."""
         super().__init__()
         self.encoder = encoder
 

@@ -86,7 +86,6 @@ class Compare(keras.layers.Layer):
         return function(self.kind, u, v)
 
     def get_config(self):
-        """What rebuilds the layer."""
         return {**super().get_config(), "kind": self.kind}
 
 

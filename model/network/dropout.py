@@ -78,7 +78,6 @@ class StepDropout(keras.layers.Layer):
         return inputs * tf.cast(keep, inputs.dtype) * (1 / (1 - self.rate))
 
     def get_config(self) -> dict[str, Any]:
-        """What rebuilds the layer."""
         return {**super().get_config(), "rate": self.rate}
 
 

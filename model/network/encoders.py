@@ -156,7 +156,6 @@ class AddPositions(keras.layers.Layer):
         return tokens + self.vectors[: ops.shape(tokens)[1]]
 
     def get_config(self):
-        """What rebuilds the layer."""
         return {**super().get_config(), "longest": self.longest}
 
 

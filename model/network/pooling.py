@@ -45,7 +45,6 @@ class PoolTokens(_Pool):
         return greatest if self.how == "max" else ops.concatenate([mean, greatest], axis=-1)
 
     def get_config(self):
-        """What rebuilds the layer."""
         return {**super().get_config(), "how": self.how}
 
 

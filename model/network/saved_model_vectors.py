@@ -77,7 +77,6 @@ class SavedModelVectors(keras.layers.Layer):
         return keras.KerasTensor((*sentences.shape, self.dimensions), "float32")
 
     def get_config(self):
-        """What rebuilds the layer."""
         return {
             **super().get_config(),
             "folder": self.folder,

@@ -121,7 +121,6 @@ class Apart(keras.layers.Layer):
         return [keras.KerasTensor((None, size), encoded.dtype) for _ in range(2)]
 
     def get_config(self):
-        """What rebuilds the layer."""
         return {**super().get_config(), "stack": self.stack}
 
 

@@ -122,7 +122,6 @@ class LoadedScorer:
         manifest: dict[str, Any],
         options: ScorerOptions,
     ):
-        """Takes the engine, the columns it fills, and the bundle's manifest."""
         self.fields = fields
         self._engine = engine
         self._classes = manifest.get("classes")

@@ -28,7 +28,6 @@ class LanguageModel:
     """Tells each token of a sentence from those before it, and from those after it."""
 
     def __init__(self, encoder: keras.Model, *, steps: int, seed: int):
-        """Takes a `bilstm` encoder, whose weights it changes, and how many steps there will be."""
         self.embedding = encoder.get_layer(EMBEDDING)
         self.layers = [layer for layer in encoder.layers if layer.name.startswith("bilstm_")]
         size, units = self.embedding.output_dim, self.layers[-1].forward_layer.units

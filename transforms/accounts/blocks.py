@@ -155,12 +155,10 @@ class ListShards(beam.PTransform):
     """
 
     def __init__(self, output: str, label: str, shards: Sequence[Shard]):
-        """Takes the shards, and where and under what label to write them if they are many."""
         super().__init__()
         self._given = output, label, shards
 
     def expand(self, begin: beam.pvalue.PBegin) -> beam.PCollection:
-        """Wires the work."""
         output, label, shards = self._given
         if len(shards) <= INLINE_SHARDS:
             listed = begin | "List shards" >> beam.Create(list(shards))
@@ -178,12 +176,10 @@ class AddUpAccounts(beam.PTransform):
     """(whether it is of this run, account) → blocks."""
 
     def __init__(self, blocks: Blocks):
-        """Takes how the plan is parted."""
         super().__init__()
         self._blocks = blocks
 
     def expand(self, accounts: beam.PCollection) -> beam.PCollection:
-        """Wires the work."""
         blocks = self._blocks
         return (
             accounts

@@ -20,7 +20,6 @@ class ShardWriter:
     """
 
     def __init__(self, folder: str, name: str, schema: pa.Schema, source: str, compression: str):
-        """Takes where to write, what, and from which input file it comes."""
         self.schema = schema
         self.rows = 0
         self._folder = folder

@@ -211,12 +211,10 @@ class EvaluateShards(beam.PTransform):
         priors: Any = None,
         load_unknown: Callable[[], FindUnknown] | None = None,
     ):
-        """Takes the parts; nothing is opened before a worker starts."""
         super().__init__()
         self._settings, self._priors, self._load_unknown = settings, priors, load_unknown
 
     def expand(self, shards: beam.PCollection) -> beam.PCollection:
-        """Wires the work."""
         judge = beam.ParDo(_EvaluateShard(self._settings, self._load_unknown), self._priors)
         total = beam.CombineGlobally(add_up, keep=self._settings.worst)
         return shards | "Judge shard" >> judge | "Add up" >> total

@@ -135,12 +135,10 @@ class CountSentences(beam.PTransform):
     """Shards of training pairs → one `SentencePriors`."""
 
     def __init__(self, columns: PairColumns, labels: LabelRule):
-        """Takes where the columns are and how labels are read."""
         super().__init__()
         self._columns, self._labels = columns, labels
 
     def expand(self, shards: beam.PCollection) -> beam.PCollection:
-        """Wires the work."""
         return (
             shards
             | "Count shard" >> beam.Map(count_sentences, self._columns, self._labels)

@@ -168,7 +168,6 @@ class InferPairs(beam.PTransform):
     rows: int
 
     def expand(self, pairs: beam.PCollection) -> tuple[beam.PCollection, beam.PCollection]:
-        """Wires the work."""
         count = max(1, min(_MOST_BUCKETS, self.rows // _BUCKET_ROWS))
         inferred = (
             pairs

@@ -101,7 +101,6 @@ class HoldOutGroups(beam.PTransform):
     how: PairReading
 
     def expand(self, shards: beam.PCollection) -> beam.PCollection:
-        """Wires the work."""
         hashes = shards | "Read hashes" >> beam.FlatMap(read_hashes, self.how)
         return (
             shards.pipeline

@@ -63,7 +63,6 @@ class StoreExamples(beam.PTransform):
     def expand(
         self, features: dict[str, beam.PCollection]
     ) -> tuple[beam.PCollection, beam.PCollection]:
-        """Wires the work."""
         encoded = {name: self._encoded(name, rows) for name, rows in features.items()}
         numbers = [(part, number) for part in PARTS for number in range(self.files[part])]
         nothing = features[TRAIN].pipeline | "Name files" >> beam.Create(

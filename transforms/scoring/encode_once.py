@@ -139,7 +139,6 @@ class EncodeOnce(beam.PTransform):
         partitions: int,
         store: EmbeddingStore | None = None,
     ):
-        """Takes the parts; nothing is opened before a worker starts."""
         super().__init__()
         self._load_encoder = load_encoder
         self._shared = shared
@@ -150,7 +149,6 @@ class EncodeOnce(beam.PTransform):
         self._store = store
 
     def expand(self, shards: beam.PCollection) -> dict[str, beam.PCollection]:
-        """Wires the work."""
         named = shards | "Name shards" >> beam.Map(lambda shard: (shard.name, shard))
         encoded = (
             shards

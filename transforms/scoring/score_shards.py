@@ -227,12 +227,10 @@ class ScoreShards(beam.PTransform):
     def __init__(
         self, load_scorer: Callable[[], Scorer], settings: ScoreSettings, *, shared: Shared
     ):
-        """Takes the parts; nothing is opened before a worker starts."""
         super().__init__()
         self._work = _ScoreShard(load_scorer, settings, shared)
 
     def expand(self, shards: beam.PCollection) -> beam.PCollection:
-        """Wires the work."""
         return shards | "Score shard" >> beam.ParDo(self._work)
 
 

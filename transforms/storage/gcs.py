@@ -256,7 +256,6 @@ class ObjectWriter:
     """A resumable upload: the object appears when it is closed, and not at all if abandoned."""
 
     def __init__(self, path: str):
-        """Takes where the object will be."""
         self._path = path
         with _errors_named(path):
             self._file = _blob(path).open(
