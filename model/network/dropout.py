@@ -18,8 +18,8 @@ import tensorflow as tf
 
 from model.keyed_random import mix, word
 from model.network.pooling import PACKAGE
+from transforms.text.token_ids import UNKNOWN_ID
 
-UNKNOWN = 1  # the id of tokens that are not in the vocabulary
 _HIDING = 0x68696465  # sets what is hidden apart from what components are dropped
 
 _current: list[tuple[tf.Tensor, tf.Tensor]] = []
@@ -91,7 +91,7 @@ def hide_tokens(ids: tf.Tensor, rows: tf.Tensor, rate: float) -> tf.Tensor:
     keys = token_keys(rows[:, None], tf.range(tf.shape(ids)[1])[None, :])
     drawn = mix(keys + mix(_current[-1][1] + word(_HIDING)))
     hidden = (drawn < tf.constant(round(rate * 2**32), tf.uint32)) & (ids > 0)
-    return tf.where(hidden, UNKNOWN, ids)
+    return tf.where(hidden, UNKNOWN_ID, ids)
 
 
 def token_keys(rows: tf.Tensor, places: tf.Tensor) -> tf.Tensor:

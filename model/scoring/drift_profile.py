@@ -10,11 +10,10 @@ import pyarrow as pa
 
 from model.recipe.recipe import similarity_range
 from transforms.drift import SAMPLE, Profile, profile
+from transforms.text.token_ids import UNKNOWN_ID
 
 if TYPE_CHECKING:
     from model.bundle.loading import Bundle
-
-OUT_OF_VOCABULARY = 1
 
 
 @dataclass(frozen=True)
@@ -32,5 +31,5 @@ class ProfileScores:
             sample = [text for side in (side1, side2) for text in side.take(places).to_pylist()]
             tokens = self.bundle.tokenize(np.array([text.encode() for text in sample], object))
         # BERT's word pieces leave next to nothing unknown, and have another id for it.
-        unknown = None if recipe.text.tokenizer == "wordpiece" else OUT_OF_VOCABULARY
+        unknown = None if recipe.text.tokenizer == "wordpiece" else UNKNOWN_ID
         return profile(similarity.to_numpy(), similarity_range(recipe), tokens, unknown)

@@ -52,7 +52,7 @@ def unknown_id(examples: str) -> int:
     Raises:
         UserError: its recipe has no vocabulary.
     """
-    from transforms.text.features import OUT_OF_VOCABULARY
+    from transforms.text.token_ids import UNKNOWN_ID
     from transforms.text.wordpieces import read_wordpieces
 
     where = files.join(examples, "recipe.yaml")
@@ -61,4 +61,4 @@ def unknown_id(examples: str) -> int:
         raise UserError(f"--examples {examples}: its recipe reads raw text and has no vocabulary")
     if recipe.vocabulary_path is not None:
         return read_wordpieces(recipe.vocabulary_path).index("[UNK]")
-    return OUT_OF_VOCABULARY
+    return UNKNOWN_ID

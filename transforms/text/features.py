@@ -14,8 +14,6 @@ import tensorflow_text as tf_text
 import tensorflow_transform as tft
 
 VOCABULARY = "vocabulary"
-OUT_OF_VOCABULARY = 1
-FIRST_ID = 2
 SIDES = (("sentence1", "1"), ("sentence2", "2"), ("sentence3", "3"))  # the third in triplets only
 
 # Never a token: control characters are dropped, and tft.vocabulary leaves line breaks out.
@@ -54,7 +52,7 @@ class TextFeatures:
         """The id of tokens that the vocabulary does not hold; None for raw text."""
         if self.tokenizer == "wordpiece":
             return self.wordpieces.index("[UNK]")
-        return None if self.tokenizer == "none" else OUT_OF_VOCABULARY
+        return None if self.tokenizer == "none" else UNKNOWN_ID
 
     def __call__(self, inputs: dict[str, tf.Tensor]) -> dict[str, tf.Tensor | tf.RaggedTensor]:
         """Raw features to model features.
@@ -104,7 +102,7 @@ class TextFeatures:
 def token_ids(tokens: tf.RaggedTensor, vocabulary: tf.Tensor) -> tf.RaggedTensor:
     """Tokens, ragged [n, tokens] → int64 ids of the same shape; each distinct one is looked up."""
     distinct, place = tf.unique(tokens.flat_values)
-    unknown = OUT_OF_VOCABULARY - FIRST_ID
+    unknown = UNKNOWN_ID - FIRST_ID
     ids = tft.apply_vocabulary(spell(distinct), vocabulary, default_value=unknown) + FIRST_ID
     return tokens.with_flat_values(tf.gather(ids, place))
 
