@@ -36,7 +36,7 @@ FOLDERS = {
     },
     "model": {"transforms", "transforms.evaluation"},
     "model.recipe": {"model", "transforms"},
-    "model.network": {"model", "model.recipe", "transforms"},
+    "model.network": {"model", "model.recipe", "transforms", "transforms.text"},
     "model.dataset": {"model", "model.recipe", "transforms", "transforms.storage"},
     "model.bundle": {"model", "model.recipe", "model.network", "transforms", "transforms.storage"},
     "model.training": {

@@ -13,6 +13,8 @@ import tensorflow as tf
 import tensorflow_text as tf_text
 import tensorflow_transform as tft
 
+from transforms.text.token_ids import FIRST_ID, UNKNOWN_ID
+
 VOCABULARY = "vocabulary"
 SIDES = (("sentence1", "1"), ("sentence2", "2"), ("sentence3", "3"))  # the third in triplets only
 
