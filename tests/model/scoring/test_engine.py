@@ -1,7 +1,10 @@
 """The engine: distinct sentences once, and scores that are those of the plain two-sided pass."""
 
+from concurrent.futures import ThreadPoolExecutor
+
 import numpy as np
 import pyarrow as pa
+import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -80,3 +83,21 @@ def test_more_pairs_than_one_comparison_takes(monkeypatch):
     compared, _ = Engine(CodePointTwins(), cache_mb=0).score(strings(words), strings(words[::-1]))
     wanted = [expected(a, b) for a, b in zip(words, words[::-1], strict=True)]
     np.testing.assert_allclose(compared["similarity"], wanted, rtol=1e-6)
+
+
+@pytest.mark.parametrize("threads", [2, 4])
+@pytest.mark.parametrize("entries", [0, 50, 100_000])
+def test_bytes_do_not_depend_on_the_threads_that_share_an_engine(threads, entries, eager_switching):
+    """Dataflow's workers score with two threads, Flink's with one a slot, over one cache."""
+    choice = np.random.default_rng(5)
+    words = [f"word {number}" for number in range(400)]
+    shards = [[strings(choice.choice(words, 20)) for _ in "12"] for _ in range(40)]
+
+    def scores(pool: ThreadPoolExecutor) -> list[bytes]:
+        engine = Engine(CodePointTwins(), cache_mb=1, threads=2)
+        engine._cache.capacity = entries
+        scored = pool.map(lambda shard: engine.score(*shard)[0]["similarity"].tobytes(), shards)
+        return list(scored)
+
+    with ThreadPoolExecutor(1) as alone, ThreadPoolExecutor(threads) as many:
+        assert scores(many) == scores(alone)

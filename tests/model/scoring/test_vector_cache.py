@@ -1,6 +1,9 @@
 """The cache gives back what was put in, keeps its bound, and drops the least recently used."""
 
+from concurrent.futures import ThreadPoolExecutor
+
 import numpy as np
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -56,3 +59,36 @@ def test_a_request_above_the_capacity_keeps_what_fits():
     cache = cache_of(2)
     cache.add(list("abc"), np.stack([vector(word) for word in "abc"]))
     assert ask(cache, list("abc"))[1] == ["c"]
+
+
+def test_a_sentence_that_two_threads_missed_at_once_takes_one_row():
+    """Both add `a`; were the second row lost, `b` would be written over it."""
+    cache = cache_of(3)
+    for word in "aab":
+        cache.add([word], vector(word)[None])
+    into, unknown = ask(cache, list("ab"))
+    assert unknown == [] and len(cache) == 2
+    np.testing.assert_array_equal(into, [vector("a"), vector("b")])
+
+
+@pytest.mark.parametrize("threads", [2, 4])
+@pytest.mark.parametrize("entries", [7, 60, 1000])
+def test_threads_never_get_the_vector_of_another_sentence(threads, entries, eager_switching):
+    cache, words = cache_of(entries), [chr(1000 + number) for number in range(200)]
+
+    def work(seed: int) -> int:
+        wrong, choice = 0, np.random.default_rng(seed)
+        for _ in range(60):
+            asked = [words[place] for place in choice.choice(len(words), 20, replace=False)]
+            into, unknown = ask(cache, asked)
+            wrong += sum(
+                into[place, 0] != ord(word)
+                for place, word in enumerate(asked)
+                if word not in unknown
+            )
+            cache.add(unknown, np.array([vector(word) for word in unknown]).reshape(-1, D))
+        return wrong
+
+    with ThreadPoolExecutor(threads) as pool:
+        assert list(pool.map(work, range(threads))) == [0] * threads
+    assert len(cache) == min(entries, len(words))
