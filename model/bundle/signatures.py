@@ -15,7 +15,6 @@ import tensorflow_transform as tft
 
 from model.bundle.folded_lstm import FoldedBiLstm, mean_in_order
 from model.network.siamese import Siamese, similarity
-from model.recipe import parts
 from model.recipe.recipe import Recipe
 
 _STRINGS = tf.TensorSpec([None], tf.string)
@@ -131,6 +130,6 @@ class PlainEncoder(tf.Module):
 
 def serving_encoder(siamese: Siamese, recipe: Recipe) -> tf.Module:
     """The encoder as it runs in scoring: recurrent ones with their input projections folded."""
-    if isinstance(recipe.encoder, parts.BiLstm):
-        return RecurrentEncoder(siamese.encoder, recipe.encoder.pooling)
+    if recipe.encoder_kind.recurrent:
+        return RecurrentEncoder(siamese.encoder, getattr(recipe.encoder, "pooling", "last"))
     return PlainEncoder(siamese.encoder)

@@ -1,7 +1,7 @@
 """Comparisons: from the vectors of two sentences to one output. No weights, or a dense head.
 
-A comparison's output is what its loss computes best with, and `siamese.similarity` makes a
-similarity of it:
+`model.recipe.kinds` has a row for each. Its output is what its loss computes best with, and
+`siamese.similarity` makes a similarity of it:
 
 | kind | features | output | symmetric |
 | --- | --- | --- | --- |
@@ -24,6 +24,7 @@ from keras import ops
 from model.network.dropout import StepDropout
 from model.network.pooling import PACKAGE
 from model.recipe import parts
+from model.recipe.kinds import COMPARISONS, resolve
 from model.recipe.recipe import Recipe
 
 _SMALL = 1e-12
@@ -50,40 +51,60 @@ def cosine_distance(u: Any, v: Any) -> Any:
     return 1 - cosine(u, v)
 
 
-DISTANCES = {"manhattan": manhattan, "euclidean": euclidean, "cosine": cosine_distance}
+def minus_manhattan(u: Any, v: Any) -> Any:
+    """Vectors […, d] → −distances […], the logs of the similarities exp(−distance)."""
+    return -manhattan(u, v)
 
 
-def measure(kind: str, u: Any, v: Any) -> Any:
-    """The output of a comparison without weights: vectors […, d] → […]."""
-    return cosine(u, v) if kind == "cosine" else -DISTANCES[kind](u, v)
+def minus_euclidean(u: Any, v: Any) -> Any:
+    """Vectors […, d] → −distances […], the logs of the similarities exp(−distance)."""
+    return -euclidean(u, v)
 
 
-def features(kind: str, u: Any, v: Any) -> Any:
-    """What a dense head sees: vectors [b, d] → [b, d], [b, 2 d] or [b, 3 d]."""
-    difference = ops.abs(u - v)
-    if kind == "l1":
-        return 1 - difference
-    joined = {
-        "absdiff_product": [difference, u * v],
-        "concat": [u, v],
-        "concat_absdiff": [u, v, difference],
-    }
-    return ops.concatenate(joined[kind], axis=-1)
+def l1(u: Any, v: Any) -> Any:
+    """1 − |u − v|: vectors [b, d] → features [b, d]."""
+    return 1 - ops.abs(u - v)
+
+
+def absdiff_product(u: Any, v: Any) -> Any:
+    """[|u − v|, u · v]: vectors [b, d] → features [b, 2 d]."""
+    return ops.concatenate([ops.abs(u - v), u * v], axis=-1)
+
+
+def concat(u: Any, v: Any) -> Any:
+    """[u, v]: vectors [b, d] → features [b, 2 d]."""
+    return ops.concatenate([u, v], axis=-1)
+
+
+def concat_absdiff(u: Any, v: Any) -> Any:
+    """[u, v, |u − v|]: vectors [b, d] → features [b, 3 d]."""
+    return ops.concatenate([u, v, ops.abs(u - v)], axis=-1)
+
+
+def compare(kind: str, u: Any, v: Any) -> Any:
+    """What a kind of comparison computes: vectors […, d] → outputs […], or a head's features."""
+    return resolve(COMPARISONS[kind].compute)(u, v)
+
+
+def distance(kind: str, u: Any, v: Any) -> Any:
+    """The distance of a kind of comparison that has one: vectors […, d] → […]."""
+    name = COMPARISONS[kind].distance
+    assert name is not None, f"{kind} is no distance"
+    return resolve(name)(u, v)
 
 
 @keras.saving.register_keras_serializable(package=PACKAGE)
 class Compare(keras.layers.Layer):
-    """`measure` or `features` of a kind of comparison, as a layer."""
+    """What a kind of comparison computes, as a layer."""
 
     def __init__(self, kind: str, **kwargs: Any):
-        """`kind` as in the module's table."""
+        """`kind` as in `kinds.COMPARISONS`."""
         super().__init__(**kwargs)
         self.kind = kind
 
     def call(self, u, v):
         """Vectors [b, d] of both sides → [b], or features [b, n]."""
-        function = measure if self.kind in DISTANCES else features
-        return function(self.kind, u, v)
+        return compare(self.kind, u, v)
 
     def get_config(self):
         return {**super().get_config(), "kind": self.kind}

@@ -1,4 +1,4 @@
-"""Encoders: from a sentence's ids to its vector. One function builds each kind.
+"""Encoders: from a sentence's ids to its vector. One function builds each kind, see `kinds`.
 
 All are functional Keras models from ids, int32 [b, t] with 0 as padding on the right, to float32
 [b, d]; `saved_model` reads the sentences themselves, strings [b]. A row has at least one id.
@@ -17,6 +17,7 @@ from model.network.dropout import StepDropout
 from model.network.pooling import PACKAGE, pool
 from model.network.saved_model_vectors import SavedModelVectors
 from model.recipe import parts
+from model.recipe.kinds import resolve
 from model.recipe.paths import resolve_path
 from model.recipe.recipe import Recipe
 from transforms.errors import UserError
@@ -37,22 +38,16 @@ def build_encoder(
     Raises:
         UserError: vectors of another shape; files of a pre-trained model that are not there.
     """
-    spec = recipe.encoder
-    if isinstance(spec, parts.SavedModel):
-        return _saved_model(spec)
-    ids = keras.Input((None,), dtype="int32", name="ids")
-    if isinstance(spec, parts.Bert):
-        return keras.Model(ids, _exact(_bert(spec, ids)), name="encoder")
-    assert recipe.embedding is not None
-    masked = isinstance(spec, parts.BiLstm)
-    tokens = _embed(recipe.embedding, ids, vocabulary_size, vectors, masked=masked)
-    if isinstance(spec, parts.BiLstm):
-        encoded = _bilstm(spec, ids, tokens)
-    elif isinstance(spec, parts.Cnn):
-        encoded = _cnn(spec, ids, tokens)
-    else:
-        encoded = _transformer(spec, ids, tokens, recipe.text.max_tokens)
-    return keras.Model(ids, _exact(encoded), name="encoder")
+    build = resolve(recipe.encoder_kind.build)
+    return build(recipe, vocabulary_size=vocabulary_size, vectors=vectors)
+
+
+def _model(ids: Any, vectors: Any) -> keras.Model:
+    return keras.Model(ids, _exact(vectors), name="encoder")
+
+
+def _ids() -> Any:
+    return keras.Input((None,), dtype="int32", name="ids")
 
 
 def _exact(vectors: Any) -> Any:
@@ -61,8 +56,10 @@ def _exact(vectors: Any) -> Any:
 
 
 def _embed(
-    spec: parts.Embedding, ids: Any, size: int, vectors: np.ndarray | None, *, masked: bool
+    recipe: Recipe, ids: Any, size: int, vectors: np.ndarray | None, *, masked: bool = False
 ) -> Any:
+    spec = recipe.embedding
+    assert spec is not None
     start: Any = "uniform"
     if vectors is not None:
         if vectors.shape != (size, spec.dimensions):
@@ -85,17 +82,27 @@ def _embed(
     return StepDropout(spec.dropout)(tokens) if spec.dropout else tokens
 
 
-def _bilstm(spec: parts.BiLstm, ids: Any, tokens: Any) -> Any:
+def bilstm(recipe: Recipe, *, vocabulary_size: int, vectors: np.ndarray | None) -> keras.Model:
+    """LSTMs in both directions, one on the other."""
+    spec, ids = recipe.encoder, _ids()
+    assert isinstance(spec, parts.BiLstm)
+    tokens = _embed(recipe, ids, vocabulary_size, vectors, masked=True)
     for number, units in enumerate(spec.units, start=1):
         sequences = number < len(spec.units) or spec.pooling != "last"
         lstm = keras.layers.LSTM(units, return_sequences=sequences)
         tokens = keras.layers.Bidirectional(lstm, name=f"bilstm_{number}")(tokens)
         if spec.dropout:
             tokens = StepDropout(spec.dropout)(tokens)
-    return tokens if spec.pooling == "last" else pool(spec.pooling, tokens, ops.not_equal(ids, 0))
+    if spec.pooling != "last":
+        tokens = pool(spec.pooling, tokens, ops.not_equal(ids, 0))
+    return _model(ids, tokens)
 
 
-def _cnn(spec: parts.Cnn, ids: Any, tokens: Any) -> Any:
+def cnn(recipe: Recipe, *, vocabulary_size: int, vectors: np.ndarray | None) -> keras.Model:
+    """Convolutions of several widths side by side."""
+    spec, ids = recipe.encoder, _ids()
+    assert isinstance(spec, parts.Cnn)
+    tokens = _embed(recipe, ids, vocabulary_size, vectors)
     keep = ops.not_equal(ids, 0)
     tokens = ops.multiply(tokens, ops.cast(ops.expand_dims(keep, -1), "float32"))
     tokens = ops.concatenate(
@@ -108,17 +115,21 @@ def _cnn(spec: parts.Cnn, ids: Any, tokens: Any) -> Any:
         axis=-1,
     )
     encoded = pool(spec.pooling, tokens, keep)
-    return StepDropout(spec.dropout)(encoded) if spec.dropout else encoded
+    return _model(ids, StepDropout(spec.dropout)(encoded) if spec.dropout else encoded)
 
 
-def _transformer(spec: parts.Transformer, ids: Any, tokens: Any, longest: int) -> Any:
+def transformer(recipe: Recipe, *, vocabulary_size: int, vectors: np.ndarray | None) -> keras.Model:
+    """A small Transformer with learned positions."""
+    spec, ids = recipe.encoder, _ids()
+    assert isinstance(spec, parts.Transformer)
+    tokens = _embed(recipe, ids, vocabulary_size, vectors)
     keep = ops.not_equal(ids, 0)
     size = tokens.shape[-1]
-    tokens = AddPositions(longest, name="positions")(tokens)
+    tokens = AddPositions(recipe.text.max_tokens, name="positions")(tokens)
     for number in range(1, spec.layers + 1):
         tokens = _transformer_block(spec, tokens, keep, size, f"block_{number}")
     tokens = keras.layers.LayerNormalization(name="norm")(tokens)
-    return pool(spec.pooling, tokens, keep)
+    return _model(ids, pool(spec.pooling, tokens, keep))
 
 
 def _transformer_block(
@@ -159,7 +170,10 @@ class AddPositions(keras.layers.Layer):
         return {**super().get_config(), "longest": self.longest}
 
 
-def _bert(spec: parts.Bert, ids: Any) -> Any:
+def bert(recipe: Recipe, *, vocabulary_size: int, vectors: np.ndarray | None) -> keras.Model:
+    """A pre-trained BERT, by keras-hub."""
+    spec, ids = recipe.encoder, _ids()
+    assert isinstance(spec, parts.Bert)
     try:
         import keras_hub
     except ImportError:
@@ -183,10 +197,16 @@ def _bert(spec: parts.Bert, ids: Any) -> Any:
         }
     )
     tokens = outputs["sequence_output"]
-    return tokens[:, 0] if spec.pooling == "cls" else pool("mean", tokens, keep)
+    encoded = tokens[:, 0] if spec.pooling == "cls" else pool("mean", tokens, keep)
+    if spec.normalize:
+        encoded = keras.layers.UnitNormalization(name="unit", dtype="float32")(encoded)
+    return _model(ids, encoded)
 
 
-def _saved_model(spec: parts.SavedModel) -> keras.Model:
+def saved_model(recipe: Recipe, *, vocabulary_size: int, vectors: np.ndarray | None) -> keras.Model:
+    """Somebody's SavedModel from text, as it is."""
+    spec = recipe.encoder
+    assert isinstance(spec, parts.SavedModel)
     text = keras.Input((), dtype="string", name="text")
     layer = SavedModelVectors(
         resolve_path(spec.path), spec.dimensions, spec.signature, spec.output, name="saved_model"

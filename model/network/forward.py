@@ -9,7 +9,6 @@ import tensorflow as tf
 
 from model.network.packed_lstm import encode_packed
 from model.network.siamese import Siamese, acts_on_vectors
-from model.recipe import parts
 from model.recipe.recipe import Recipe
 
 Forward = Callable[[tuple[Any, Any], bool], Any]
@@ -20,7 +19,7 @@ def choose_forward(siamese: Siamese, recipe: Recipe) -> Forward:
 
     On a GPU, Keras runs LSTMs by cuDNN; the packed way is for CPUs, and for float32.
     """
-    recurrent = isinstance(recipe.encoder, parts.BiLstm)
+    recurrent = recipe.encoder_kind.recurrent
     exact = siamese.encoder.compute_dtype == "float32"
     if recurrent and exact and not tf.config.list_logical_devices("GPU"):
         return packed_forward(siamese, recipe)

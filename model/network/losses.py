@@ -1,4 +1,8 @@
-"""Losses: pure functions from labels and outputs to the loss of each example, [b]."""
+"""Losses: pure functions from labels and outputs to the loss of each example, [b].
+
+`model.recipe.kinds` names for each kind the function `make_…`, which takes the recipe and gives a
+function (labels [b], output of the network, weights [b] or None) → [b].
+"""
 
 from __future__ import annotations
 
@@ -8,9 +12,10 @@ from typing import Any
 import keras
 from keras import ops
 
-from model.network.comparisons import DISTANCES
+from model.network.comparisons import distance
 from model.network.triplets import given_triplets, mined_triplets
 from model.recipe import parts
+from model.recipe.kinds import resolve
 from model.recipe.recipe import Recipe
 
 Loss = Callable[..., Any]
@@ -22,7 +27,7 @@ def make_loss(recipe: Recipe) -> Loss:
 
     Losses are weighted but not averaged: who calls it knows how large the whole batch is.
     """
-    loss = _unweighted(recipe)
+    loss = resolve(recipe.loss_kind.make)(recipe)
 
     def weighted(labels: Any, output: Any, weights: Any = None) -> Any:
         losses = loss(ops.cast(labels, "float32"), ops.cast(output, "float32"), weights)
@@ -31,33 +36,57 @@ def make_loss(recipe: Recipe) -> Loss:
     return weighted
 
 
-def _unweighted(recipe: Recipe) -> Callable[[Any, Any, Any], Any]:
-    spec, kind = recipe.loss, recipe.comparison.kind
-    low, high = recipe.label_range
-    scaled = lambda labels: (labels - low) / (high - low)  # noqa: E731
-    if isinstance(spec, parts.CosineMse):
-        width = spec.high - spec.low
-        return lambda y, cos, _: ops.square(spec.low + width * scaled(y) - cos)
-    if isinstance(spec, parts.Contrastive):
-        return lambda y, pairs, _: contrastive(
-            y, DISTANCES[kind](*split_pairs(pairs)[:2]), margin=spec.margin
-        )
-    if isinstance(spec, parts.Triplet) and spec.mining == "given":
-        return lambda y, pairs, _: given_triplets(
-            DISTANCES[kind](*split_pairs(pairs)[:2]), margin=spec.margin
-        )
-    if isinstance(spec, parts.Triplet):
-        return lambda y, pairs, weights: mined_triplets(
-            y, *split_pairs(pairs), weights, kind=kind, mining=spec.mining, margin=spec.margin
-        )
-    if spec.kind == "softmax_crossentropy":
-        return lambda y, logits, _: softmax_crossentropy(y, logits)
-    learned = isinstance(recipe.comparison, parts.Head)
-    if spec.kind == "mse":
-        unit = ops.sigmoid if learned else ops.exp
-        return lambda y, output, _: ops.square(scaled(y) - unit(output))
+def make_binary_crossentropy(recipe: Recipe) -> Loss:
+    """Cross-entropy of two classes, on a logit or on the log of a similarity."""
+    learned = recipe.comparison_kind.output == "logit"
     crossentropy = logit_crossentropy if learned else log_similarity_crossentropy
-    return lambda y, output, _: crossentropy(y, output)
+    return lambda labels, output, _: crossentropy(labels, output)
+
+
+def make_softmax_crossentropy(recipe: Recipe) -> Loss:
+    """Cross-entropy of several classes."""
+    return lambda labels, logits, _: softmax_crossentropy(labels, logits)
+
+
+def make_mse(recipe: Recipe) -> Loss:
+    """Squared error of the similarity, labels and similarity on the scale 0…1."""
+    unit = ops.sigmoid if recipe.comparison_kind.output == "logit" else ops.exp
+    return lambda labels, output, _: ops.square(_scaled(recipe, labels) - unit(output))
+
+
+def make_cosine_mse(recipe: Recipe) -> Loss:
+    """Squared error of the cosine, labels on the scale `low`…`high`."""
+    spec = recipe.loss
+    assert isinstance(spec, parts.CosineMse)
+    low, width = spec.low, spec.high - spec.low
+    return lambda labels, cos, _: ops.square(low + width * _scaled(recipe, labels) - cos)
+
+
+def make_contrastive(recipe: Recipe) -> Loss:
+    """`contrastive` over the distance of the recipe's comparison."""
+    spec, kind = recipe.loss, recipe.comparison.kind
+    assert isinstance(spec, parts.Contrastive)
+    return lambda labels, pairs, _: contrastive(
+        labels, distance(kind, *split_pairs(pairs)[:2]), margin=spec.margin
+    )
+
+
+def make_triplet(recipe: Recipe) -> Loss:
+    """The triplet loss over triplets given, or mined."""
+    spec, kind = recipe.loss, recipe.comparison.kind
+    assert isinstance(spec, parts.Triplet)
+    if spec.mining == "given":
+        return lambda labels, pairs, _: given_triplets(
+            distance(kind, *split_pairs(pairs)[:2]), margin=spec.margin
+        )
+    return lambda labels, pairs, weights: mined_triplets(
+        labels, *split_pairs(pairs), weights, kind=kind, mining=spec.mining, margin=spec.margin
+    )
+
+
+def _scaled(recipe: Recipe, labels: Any) -> Any:
+    low, high = recipe.label_range
+    return (labels - low) / (high - low)
 
 
 def split_pairs(pairs: Any) -> tuple[Any, Any, Any]:

@@ -10,7 +10,7 @@ import numpy as np
 import tensorflow as tf
 from keras import ops
 
-from model.network.comparisons import build_comparison, measure
+from model.network.comparisons import build_comparison, compare
 from model.network.encoders import build_encoder
 from model.network.pooling import PACKAGE
 from model.recipe import parts
@@ -79,7 +79,7 @@ def build_siamese(
 
 def acts_on_vectors(recipe: Recipe) -> bool:
     """Whether the loss reads both vectors and not the comparison's output."""
-    return isinstance(recipe.loss, parts.Contrastive | parts.Triplet)
+    return recipe.loss_kind.on_vectors
 
 
 @keras.saving.register_keras_serializable(package=PACKAGE)
@@ -159,7 +159,7 @@ def similarity(recipe: Recipe, output: Any) -> Any:
     if recipe.task == "classes":
         return ops.softmax(output, axis=-1)[:, recipe.similar_class]
     if len(output.shape) == 3:
-        output = measure(recipe.comparison.kind, output[:, 0, :-1], output[:, 1, :-1])
+        output = compare(recipe.comparison.kind, output[:, 0, :-1], output[:, 1, :-1])
     similar = _unit(recipe, output)
     if recipe.task == "binary":
         return ops.clip(similar, 0, 1)
@@ -173,13 +173,12 @@ def unit_similarity(recipe: Recipe, output: Any) -> Any:
 
 
 def _unit(recipe: Recipe, output: Any) -> Any:
-    if recipe.comparison.kind == "cosine":
-        scale = (
-            recipe.loss
-            if isinstance(recipe.loss, parts.CosineMse)
-            else parts.CosineMse(kind="cosine_mse")
-        )
-        return (output - scale.low) / (scale.high - scale.low)
-    if isinstance(recipe.comparison, parts.Distance):
-        return ops.exp(output)
-    return ops.sigmoid(output)
+    match recipe.comparison_kind.output:
+        case "cosine":
+            loss = recipe.loss
+            low, high = (loss.low, loss.high) if isinstance(loss, parts.CosineMse) else (-1.0, 1.0)
+            return (output - low) / (high - low)
+        case "log_similarity":
+            return ops.exp(output)
+        case _:
+            return ops.sigmoid(output)

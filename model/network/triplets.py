@@ -13,7 +13,7 @@ from typing import Any
 
 from keras import ops
 
-from model.network.comparisons import DISTANCES
+from model.network.comparisons import distance
 
 _FAR = 1e9
 
@@ -60,7 +60,7 @@ def mined_triplets(
         v: vectors of the other, [b, d].
         marks: equal for equal sentences, [b, 2].
         weights: pairs of weight 0 are not there, [b].
-        kind: name of the distance, see `comparisons.DISTANCES`.
+        kind: name of the distance, see `comparisons.distance`.
         mining: `semi_hard` or `batch_hard`.
         margin: by which a positive must be nearer.
 
@@ -78,9 +78,9 @@ def mined_triplets(
         chosen = ops.argmin(ops.where(negative, distances, _FAR), axis=1)
     else:
         chosen = _semi_hard(distances, negative)
-    distance = DISTANCES[kind]  # again, for the chosen only: what the gradient goes through
-    to_negative = distance(anchors, ops.take(anchors, chosen, axis=0))
-    losses = triplets(distance(anchors, own), to_negative, margin=margin)
+    # Again, for the chosen only: what the gradient goes through.
+    to_negative = distance(kind, anchors, ops.take(anchors, chosen, axis=0))
+    losses = triplets(distance(kind, anchors, own), to_negative, margin=margin)
     losses = ops.where(ops.any(negative, axis=1), losses, 0.0)
     return labels * ops.mean(ops.reshape(losses, (2, -1)), axis=0)
 

@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
 from model.recipe import parts
+from model.recipe.kinds import ENCODERS, comparisons_read_by
 
 if TYPE_CHECKING:
     from model.recipe.recipe import Recipe
@@ -16,13 +17,14 @@ def misfits(recipe: Recipe) -> Iterator[str]:
     yield from _label_misfits(recipe)
     yield from _text_misfits(recipe)
     yield from _loss_misfits(recipe)
-    trains_bilstm = recipe.encoder.kind == "bilstm"
-    if recipe.training.pretrain_epochs and not trains_bilstm:
-        yield f"training.pretrain_epochs: only for encoder bilstm; it is {recipe.encoder.kind}"
+    kind, encoder = recipe.encoder.kind, recipe.encoder_kind
+    if recipe.training.pretrain_epochs and not encoder.recurrent:
+        recurrent = " or ".join(name for name, row in ENCODERS.items() if row.recurrent)
+        yield f"training.pretrain_epochs: only for encoder {recurrent}; it is {kind}"
     if recipe.training.keep == "last" and recipe.training.patience:
         yield "training.patience: stops after the best epoch, so training.keep cannot be last"
-    if recipe.training.xla and recipe.encoder.kind in ("bilstm", "saved_model"):
-        yield f"training.xla: cannot compile the encoder {recipe.encoder.kind}; leave it out"
+    if recipe.training.xla and not encoder.compiles:
+        yield f"training.xla: cannot compile the encoder {kind}; leave it out"
 
 
 def _label_misfits(recipe: Recipe) -> Iterator[str]:
@@ -57,17 +59,16 @@ def _label_misfits(recipe: Recipe) -> Iterator[str]:
 
 def _text_misfits(recipe: Recipe) -> Iterator[str]:
     kind, tokenizer = recipe.encoder.kind, recipe.text.tokenizer
-    wanted = {"bert": ("wordpiece",), "saved_model": ("none",)}.get(kind, ("char", "word"))
+    wanted, embeds = recipe.encoder_kind.tokenizers, recipe.encoder_kind.embeds
     if tokenizer not in wanted:
         yield (
             f"text.tokenizer: encoder {kind} needs {' or '.join(wanted)}; received {tokenizer!r}"
         )
     if recipe.text.vocabulary is not None and tokenizer != "wordpiece":
         yield f"text.vocabulary: only for tokenizer wordpiece; tokenizer is {tokenizer!r}"
-    brings_vectors = kind in ("bert", "saved_model")
-    if brings_vectors and recipe.embedding is not None:
+    if not embeds and recipe.embedding is not None:
         yield f"embedding: encoder {kind} brings its own vectors; leave it out"
-    if not brings_vectors and recipe.embedding is None:
+    if embeds and recipe.embedding is None:
         yield f"embedding: encoder {kind} needs it, as in 'embedding: {{dimensions: 128}}'"
     embedding = recipe.embedding
     if embedding is not None and not embedding.trainable and embedding.vectors is None:
@@ -80,21 +81,9 @@ def _text_misfits(recipe: Recipe) -> Iterator[str]:
         )
 
 
-# loss → (tasks, comparisons) that it can judge
-_HEADS = ("l1", "concat", "concat_absdiff", "absdiff_product")
-_LOSS_FITS = {
-    "binary_crossentropy": (("binary",), ("manhattan", "euclidean", *_HEADS)),
-    "softmax_crossentropy": (("classes",), _HEADS),
-    "mse": (("binary", "regression"), ("manhattan", "euclidean", *_HEADS)),
-    "cosine_mse": (("binary", "regression"), ("cosine",)),
-    "contrastive": (("binary",), ("manhattan", "euclidean", "cosine")),
-    "triplet": (("binary",), ("manhattan", "euclidean", "cosine")),
-}
-
-
 def _loss_misfits(recipe: Recipe) -> Iterator[str]:
-    loss = recipe.loss
-    tasks, comparisons = _LOSS_FITS[loss.kind]
+    loss, tasks = recipe.loss, recipe.loss_kind.tasks
+    comparisons = comparisons_read_by(loss.kind)
     if recipe.task not in tasks:
         yield f"task: loss {loss.kind} needs {' or '.join(tasks)}; received {recipe.task!r}"
     if recipe.comparison.kind not in comparisons:

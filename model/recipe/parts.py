@@ -1,7 +1,7 @@
 """The parts a recipe is put together from, and what each may say. No TensorFlow here.
 
-Every part is frozen and refuses keys it does not know. Parts that come in several kinds are told
-apart by their `kind`.
+Every part is frozen and refuses keys it does not know. Which kinds an encoder, a comparison or a
+loss comes in, and which of these parts describes each, stands in `kinds`.
 """
 
 from __future__ import annotations
@@ -26,6 +26,12 @@ class Part(BaseModel):
     """A piece of a recipe: frozen, and strict about its keys."""
 
     model_config = ConfigDict(extra="forbid", frozen=True, protected_namespaces=())
+
+
+class Kinded(Part):
+    """A part that comes in several kinds, see `kinds`."""
+
+    kind: str
 
 
 class Labels(Part):
@@ -78,29 +84,26 @@ class Embedding(Part):
     token_dropout: Rate = 0.0
 
 
-class BiLstm(Part):
+class BiLstm(Kinded):
     """Bidirectional LSTM layers, one on the other; `dropout` follows each of them."""
 
-    kind: Literal["bilstm"]
     units: Annotated[tuple[Count, ...], Field(min_length=1)] = (128,)
     dropout: Rate = 0.0
     pooling: Pooling = "last"
 
 
-class Cnn(Part):
+class Cnn(Kinded):
     """Convolutions of several widths side by side, each with `filters` outputs."""
 
-    kind: Literal["cnn"]
     filters: Count = 128
     widths: Annotated[tuple[Count, ...], Field(min_length=1)] = (2, 3, 4)
     dropout: Rate = 0.0
     pooling: Literal["mean", "max", "mean_max", "attention"] = "max"
 
 
-class Transformer(Part):
+class Transformer(Kinded):
     """A small pre-norm Transformer encoder, from scratch, with learned positions."""
 
-    kind: Literal["transformer"]
     layers: Count = 2
     heads: Count = 4
     feed_forward: Count = 512
@@ -108,73 +111,63 @@ class Transformer(Part):
     pooling: Literal["mean", "max", "mean_max", "attention"] = "mean"
 
 
-class Bert(Part):
+class Bert(Kinded):
     """A pre-trained BERT: `preset` is a folder (`package:NAME/FOLDER` lies in a Python package)."""
 
-    kind: Literal["bert"]
     preset: str
     pooling: Literal["cls", "mean"] = "mean"
     normalize: bool = False
     trainable: bool = True
 
 
-class SavedModel(Part):
+class SavedModel(Kinded):
     """Any TensorFlow SavedModel from strings [n] to vectors [n, dimensions]; it stays as it is.
 
     `signature` names what to call; without it, the model itself is called. `output` names the
     vectors among several outputs.
     """
 
-    kind: Literal["saved_model"]
     path: str
     dimensions: Count
     signature: str | None = None
     output: str | None = None
 
 
-class Distance(Part):
+class Distance(Kinded):
     """A comparison with nothing to learn: exp(−Manhattan), exp(−Euclidean) or the cosine."""
 
-    kind: Literal["manhattan", "euclidean", "cosine"]
 
-
-class Head(Part):
+class Head(Kinded):
     """Features of both vectors, then dense layers: `hidden` units with ReLU, and the output."""
 
-    kind: Literal["l1", "concat", "concat_absdiff", "absdiff_product"]
     hidden: tuple[Count, ...] = ()
     dropout: Rate = 0.0
 
 
-class PlainLoss(Part):
+class PlainLoss(Kinded):
     """Cross-entropy of two classes or of several, or the squared error of a 0…1 similarity."""
 
-    kind: Literal["binary_crossentropy", "softmax_crossentropy", "mse"]
 
-
-class CosineMse(Part):
+class CosineMse(Kinded):
     """Squared error between the cosine and the label, scaled to `low`…`high`."""
 
-    kind: Literal["cosine_mse"]
     low: Annotated[float, Field(ge=-1, le=1)] = -1.0
     high: Annotated[float, Field(ge=-1, le=1)] = 1.0
 
 
-class Contrastive(Part):
+class Contrastive(Kinded):
     """Pulls similar pairs together and pushes others apart, up to a distance of `margin`."""
 
-    kind: Literal["contrastive"]
     margin: Positive = 1.0
 
 
-class Triplet(Part):
+class Triplet(Kinded):
     """Anchor nearer to its positive than to a negative by `margin`.
 
     `mining`: where the negative comes from. `given`: each row of the data has its own, in a third
     column; `semi_hard` and `batch_hard` find it in the batch of labelled pairs.
     """
 
-    kind: Literal["triplet"]
     margin: Positive = 1.0
     mining: Literal["given", "semi_hard", "batch_hard"] = "semi_hard"
 
@@ -214,10 +207,3 @@ class Training(Part):
     precision: Literal["float32", "mixed_bfloat16"] = "float32"
     xla: bool = False
     seed: Annotated[int, Field(ge=0)] = 42
-
-
-SYMMETRIC = frozenset({"manhattan", "euclidean", "cosine", "l1", "absdiff_product"})
-
-Encoder = Annotated[BiLstm | Cnn | Transformer | Bert | SavedModel, Field(discriminator="kind")]
-Comparison = Annotated[Distance | Head, Field(discriminator="kind")]
-Loss = Annotated[PlainLoss | CosineMse | Contrastive | Triplet, Field(discriminator="kind")]

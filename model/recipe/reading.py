@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any, get_args
+from typing import Any
 
 import yaml
 from pydantic import BaseModel, ValidationError
@@ -11,6 +11,7 @@ from pydantic_core import ErrorDetails
 
 from model.recipe import parts
 from model.recipe.checks import misfits
+from model.recipe.kinds import KINDS
 from model.recipe.recipe import Recipe
 from transforms.errors import UserError
 
@@ -68,7 +69,7 @@ def parse_recipe(values: Any, *, where: str) -> Recipe:
     try:
         recipe = Recipe.model_validate(values)
     except ValidationError as error:
-        raise UserError(f"recipe {where}: {_explain(error.errors()[0])}") from None
+        raise UserError(f"recipe {where}: {_explain(error.errors()[0], values)}") from None
     for problem in misfits(recipe):
         raise UserError(f"recipe {where}: {problem}")
     return recipe
@@ -85,19 +86,19 @@ def with_training(recipe: Recipe, **overrides: Any) -> Recipe:
     return parse_recipe(values, where=f"{recipe.name} (with changed training values)")
 
 
-def _explain(error: ErrorDetails) -> str:
+def _explain(error: ErrorDetails, values: Any) -> str:
     location, received = error["loc"], error["input"]
-    key = ".".join(str(step) for step in _without_kinds(location))
+    key = ".".join(map(str, location))
     match error["type"]:
         case "extra_forbidden":
-            allowed = ", ".join(_part_at(location[:-1]).model_fields)
+            allowed = ", ".join(_part_at(location[:-1], values).model_fields)
             return f"{key}: unknown key; allowed here: {allowed}; received {received!r}"
         case "missing":
             return f"{key}: missing; received keys: {', '.join(map(str, received))}"
-        case "union_tag_invalid":
-            allowed = error["ctx"]["expected_tags"]
-            return f"{key}.kind: allowed are {allowed}; received {error['ctx']['tag']!r}"
-        case "union_tag_not_found":
+        case "unknown_kind":
+            allowed = error["ctx"]["allowed"]
+            return f"{key}.kind: allowed are {allowed}; received {received['kind']!r}"
+        case "no_kind":
             return f"{key}.kind: missing; received {received!r}"
         case "model_type":
             return f"{key or 'the file'}: expected keys and values; received {received!r}"
@@ -107,15 +108,6 @@ def _explain(error: ErrorDetails) -> str:
             return f"{key or 'the file'}: {error['msg']}; received {received!r}"
 
 
-_KINDED = ("encoder", "comparison", "loss")
-
-_KINDS: dict[str, type[BaseModel]] = {
-    kind: part
-    for union in (parts.Encoder, parts.Comparison, parts.Loss)
-    for part in get_args(get_args(union)[0])
-    for kind in get_args(part.model_fields["kind"].annotation)
-}
-
 _PLAIN: dict[str, type[BaseModel]] = {
     "labels": parts.Labels,
     "text": parts.Text,
@@ -124,13 +116,9 @@ _PLAIN: dict[str, type[BaseModel]] = {
 }
 
 
-def _without_kinds(location: tuple[int | str, ...]) -> list[int | str]:
-    """A location without the kind that pydantic puts behind the name of a kinded part."""
-    return [s for i, s in enumerate(location) if not (i == 1 and location[0] in _KINDED)]
-
-
-def _part_at(location: tuple[int | str, ...]) -> type[BaseModel]:
+def _part_at(location: tuple[int | str, ...], values: Any) -> type[BaseModel]:
     """The part whose keys a location lies among."""
     if not location:
         return Recipe
-    return _KINDS[str(location[1])] if location[0] in _KINDED else _PLAIN[str(location[0])]
+    name = str(location[0])
+    return KINDS[name][values[name]["kind"]].part if name in KINDS else _PLAIN[name]

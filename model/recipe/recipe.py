@@ -5,12 +5,24 @@
 
 from __future__ import annotations
 
+from functools import partial
 from pathlib import Path
-from typing import Literal
+from typing import Annotated
 
 import yaml
+from pydantic import PlainValidator, SerializeAsAny
 
 from model.recipe import parts
+from model.recipe.kinds import (
+    COMPARISONS,
+    ENCODERS,
+    LOSSES,
+    ComparisonKind,
+    EncoderKind,
+    LossKind,
+    Task,
+    read_part,
+)
 from model.recipe.paths import resolve_path
 from transforms.labels import LabelRule
 
@@ -21,14 +33,31 @@ class Recipe(parts.Part):
     name: str
     description: str
     source: str
-    task: Literal["binary", "regression", "classes"]
+    task: Task
     labels: parts.Labels
     text: parts.Text
     embedding: parts.Embedding | None = None
-    encoder: parts.Encoder
-    comparison: parts.Comparison
-    loss: parts.Loss
+    encoder: Annotated[SerializeAsAny[parts.Kinded], PlainValidator(partial(read_part, "encoder"))]
+    comparison: Annotated[
+        SerializeAsAny[parts.Kinded], PlainValidator(partial(read_part, "comparison"))
+    ]
+    loss: Annotated[SerializeAsAny[parts.Kinded], PlainValidator(partial(read_part, "loss"))]
     training: parts.Training = parts.Training()
+
+    @property
+    def encoder_kind(self) -> EncoderKind:
+        """The row of its encoder."""
+        return ENCODERS[self.encoder.kind]
+
+    @property
+    def comparison_kind(self) -> ComparisonKind:
+        """The row of its comparison."""
+        return COMPARISONS[self.comparison.kind]
+
+    @property
+    def loss_kind(self) -> LossKind:
+        """The row of its loss."""
+        return LOSSES[self.loss.kind]
 
     @property
     def label_rule(self) -> LabelRule:
@@ -61,7 +90,7 @@ class Recipe(parts.Part):
     @property
     def symmetric(self) -> bool:
         """Whether the similarity of (a, b) is that of (b, a)."""
-        return self.comparison.kind in parts.SYMMETRIC
+        return self.comparison_kind.symmetric
 
     @property
     def padding_changes_bits(self) -> bool:
@@ -70,8 +99,7 @@ class Recipe(parts.Part):
         A state and a maximum pass over padding, and a recurrent encoder's mean is added up in
         order; the sums of attention round another way when there are more zeros in them.
         """
-        pooling = {"bilstm": ("last", "max", "mean", "mean_max"), "cnn": ("max",)}
-        return getattr(self.encoder, "pooling", None) not in pooling.get(self.encoder.kind, ())
+        return getattr(self.encoder, "pooling", None) not in self.encoder_kind.bits_kept_by
 
     @property
     def vocabulary_path(self) -> str | None:

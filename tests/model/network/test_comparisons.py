@@ -6,9 +6,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from model.network.comparisons import Compare, build_comparison, features, measure
+from model.network.comparisons import Compare, build_comparison, compare, distance
 from model.network.siamese import similarity
-from model.recipe import parts
+from model.recipe.kinds import COMPARISONS
 from tests.model.tiny_recipes import recipe
 
 HEADS = ("l1", "absdiff_product", "concat", "concat_absdiff")
@@ -28,7 +28,7 @@ def of_kind(kind: str):
     ("kind", "expected"), [("manhattan", -7), ("euclidean", -5), ("cosine", 0.70710678)]
 )
 def test_measures_worked_out_by_hand(kind, expected):
-    np.testing.assert_allclose(measure(kind, U, V), [expected], rtol=1e-6)
+    np.testing.assert_allclose(compare(kind, U, V), [expected], rtol=1e-6)
 
 
 @pytest.mark.parametrize(
@@ -41,7 +41,7 @@ def test_measures_worked_out_by_hand(kind, expected):
     ],
 )
 def test_features_worked_out_by_hand(kind, expected):
-    np.testing.assert_allclose(features(kind, U, V), [expected])
+    np.testing.assert_allclose(compare(kind, U, V), [expected])
 
 
 @pytest.mark.parametrize(
@@ -53,20 +53,20 @@ def test_features_worked_out_by_hand(kind, expected):
     ],
 )
 def test_distances_become_similarities(kind, expected):
-    output = measure(kind, U, V)
+    output = compare(kind, U, V)
     np.testing.assert_allclose(similarity(of_kind(kind), output), [expected], rtol=1e-5)
 
 
 @pytest.mark.parametrize("kind", DISTANCES)
 def test_equal_vectors_are_alike_and_opposite_ones_are_not(kind):
-    same = similarity(of_kind(kind), measure(kind, U, U))
-    opposite = similarity(of_kind(kind), measure(kind, 10 * U, -10 * U))
+    same = similarity(of_kind(kind), compare(kind, U, U))
+    opposite = similarity(of_kind(kind), compare(kind, 10 * U, -10 * U))
     np.testing.assert_allclose(same, [1], atol=2e-6)
     np.testing.assert_allclose(opposite, [0], atol=1e-6)
 
 
 def test_the_cosine_of_a_zero_vector_is_zero():
-    np.testing.assert_array_equal(measure("cosine", U, np.zeros_like(U)), [0])
+    np.testing.assert_array_equal(compare("cosine", U, np.zeros_like(U)), [0])
 
 
 vectors = st.lists(st.floats(-100, 100, width=32), min_size=3 * 4, max_size=3 * 4).map(
@@ -74,11 +74,12 @@ vectors = st.lists(st.floats(-100, 100, width=32), min_size=3 * 4, max_size=3 * 
 )
 
 
-@pytest.mark.parametrize("kind", sorted(parts.SYMMETRIC))
+@pytest.mark.parametrize("kind", [kind for kind, row in COMPARISONS.items() if row.symmetric])
 @given(u=vectors, v=vectors)
 def test_symmetric_kinds_do_not_care_for_the_order(kind, u, v):
-    function = measure if kind in DISTANCES else features
-    np.testing.assert_array_equal(function(kind, u, v), function(kind, v, u))
+    np.testing.assert_array_equal(compare(kind, u, v), compare(kind, v, u))
+    if COMPARISONS[kind].distance:
+        np.testing.assert_array_equal(distance(kind, u, v), distance(kind, v, u))
 
 
 @pytest.mark.parametrize("kind", [*DISTANCES, *HEADS])

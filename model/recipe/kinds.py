@@ -1,0 +1,228 @@
+"""The kinds of encoders, comparisons and losses: one row each, and all else follows. No TensorFlow.
+
+A row says what a recipe may write (`part`), what the kind fits with, and which function makes it.
+Functions are named as `module:function`, so that reading a recipe loads no network. To add a kind,
+add its row here and write its function; `tests/model/recipe/test_kinds.py` adds one of each.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from importlib import import_module
+from typing import Any, Literal
+
+from pydantic_core import PydanticCustomError
+
+from model.recipe import parts
+
+_ENCODERS, _COMPARISONS = "model.network.encoders", "model.network.comparisons"
+_LOSSES = "model.network.losses"
+
+Task = Literal["binary", "regression", "classes"]
+# What a comparison's output is: minus a distance, which is the log of the similarity exp(−d);
+# a cosine; or the logits of a dense head.
+Output = Literal["log_similarity", "cosine", "logit"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class EncoderKind:
+    """An encoder: sentences' ids, or sentences as they are, to vectors.
+
+    Attributes:
+        part: what a recipe may say of it.
+        build: (recipe, vocabulary_size=…, vectors=…) → a Keras model, see `encoders`.
+        tokenizers: the values of `text.tokenizer` that it can read; `none` is raw text.
+        embeds: whether it learns a vector for each id, so that a recipe needs `embedding`.
+        recurrent: whether it is a stack of LSTMs under a pooling, as `packed_lstm` trains, as
+            `pretraining` prepares and as `folded_lstm` serves it.
+        compiles: whether XLA can compile its training step.
+        bits_kept_by: poolings under which padding never changes a vector's bits.
+    """
+
+    part: type[parts.Kinded]
+    build: str
+    tokenizers: tuple[str, ...] = ("char", "word")
+    embeds: bool = True
+    recurrent: bool = False
+    compiles: bool = True
+    bits_kept_by: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, kw_only=True)
+class ComparisonKind:
+    """A comparison of two vectors.
+
+    Attributes:
+        part: what a recipe may say of it; a dense head follows where it is a `parts.Head`.
+        compute: vectors (u […, d], v […, d]) → the output […], or what a dense head sees.
+        symmetric: whether (u, v) and (v, u) come out the same. Without a default: it must be known.
+        output: what its output means.
+        distance: vectors (u […, d], v […, d]) → distances […], for losses on vectors.
+        splits: whether its features never join u and v, so that without a hidden layer the output
+            is f(u) + g(v).
+    """
+
+    part: type[parts.Kinded]
+    compute: str
+    symmetric: bool
+    output: Output
+    distance: str | None = None
+    splits: bool = False
+
+
+@dataclass(frozen=True, kw_only=True)
+class LossKind:
+    """A loss.
+
+    Attributes:
+        part: what a recipe may say of it.
+        make: recipe → a function (labels, output, weights) → losses, see `losses`.
+        tasks: what it can learn.
+        reads: outputs of comparisons that it can judge.
+        on_vectors: whether it reads both vectors, and not the comparison's output.
+    """
+
+    part: type[parts.Kinded]
+    make: str
+    tasks: tuple[Task, ...]
+    reads: tuple[Output, ...]
+    on_vectors: bool = False
+
+
+ENCODERS: dict[str, EncoderKind] = {
+    "bilstm": EncoderKind(
+        part=parts.BiLstm,
+        build=f"{_ENCODERS}:bilstm",
+        recurrent=True,
+        compiles=False,
+        bits_kept_by=("last", "max", "mean", "mean_max"),
+    ),
+    "cnn": EncoderKind(part=parts.Cnn, build=f"{_ENCODERS}:cnn", bits_kept_by=("max",)),
+    "transformer": EncoderKind(part=parts.Transformer, build=f"{_ENCODERS}:transformer"),
+    "bert": EncoderKind(
+        part=parts.Bert, build=f"{_ENCODERS}:bert", tokenizers=("wordpiece",), embeds=False
+    ),
+    "saved_model": EncoderKind(
+        part=parts.SavedModel,
+        build=f"{_ENCODERS}:saved_model",
+        tokenizers=("none",),
+        embeds=False,
+        compiles=False,
+    ),
+}
+
+
+def _distance(name: str) -> ComparisonKind:
+    return ComparisonKind(
+        part=parts.Distance,
+        compute=f"{_COMPARISONS}:minus_{name}",
+        symmetric=True,
+        output="log_similarity",
+        distance=f"{_COMPARISONS}:{name}",
+    )
+
+
+def _head(name: str, *, symmetric: bool, splits: bool = False) -> ComparisonKind:
+    return ComparisonKind(
+        part=parts.Head,
+        compute=f"{_COMPARISONS}:{name}",
+        symmetric=symmetric,
+        output="logit",
+        splits=splits,
+    )
+
+
+COMPARISONS: dict[str, ComparisonKind] = {
+    "manhattan": _distance("manhattan"),
+    "euclidean": _distance("euclidean"),
+    "cosine": ComparisonKind(
+        part=parts.Distance,
+        compute=f"{_COMPARISONS}:cosine",
+        symmetric=True,
+        output="cosine",
+        distance=f"{_COMPARISONS}:cosine_distance",
+    ),
+    "l1": _head("l1", symmetric=True),
+    "absdiff_product": _head("absdiff_product", symmetric=True),
+    "concat": _head("concat", symmetric=False, splits=True),
+    "concat_absdiff": _head("concat_absdiff", symmetric=False),
+}
+
+LOSSES: dict[str, LossKind] = {
+    "binary_crossentropy": LossKind(
+        part=parts.PlainLoss,
+        make=f"{_LOSSES}:make_binary_crossentropy",
+        tasks=("binary",),
+        reads=("log_similarity", "logit"),
+    ),
+    "softmax_crossentropy": LossKind(
+        part=parts.PlainLoss,
+        make=f"{_LOSSES}:make_softmax_crossentropy",
+        tasks=("classes",),
+        reads=("logit",),
+    ),
+    "mse": LossKind(
+        part=parts.PlainLoss,
+        make=f"{_LOSSES}:make_mse",
+        tasks=("binary", "regression"),
+        reads=("log_similarity", "logit"),
+    ),
+    "cosine_mse": LossKind(
+        part=parts.CosineMse,
+        make=f"{_LOSSES}:make_cosine_mse",
+        tasks=("binary", "regression"),
+        reads=("cosine",),
+    ),
+    "contrastive": LossKind(
+        part=parts.Contrastive,
+        make=f"{_LOSSES}:make_contrastive",
+        tasks=("binary",),
+        reads=("log_similarity", "cosine"),
+        on_vectors=True,
+    ),
+    "triplet": LossKind(
+        part=parts.Triplet,
+        make=f"{_LOSSES}:make_triplet",
+        tasks=("binary",),
+        reads=("log_similarity", "cosine"),
+        on_vectors=True,
+    ),
+}
+
+KINDS: dict[str, Mapping[str, EncoderKind | ComparisonKind | LossKind]] = {
+    "encoder": ENCODERS,
+    "comparison": COMPARISONS,
+    "loss": LOSSES,
+}
+
+
+def comparisons_read_by(loss: str) -> list[str]:
+    """The kinds of comparisons that a kind of loss can judge."""
+    reads = LOSSES[loss].reads
+    return [kind for kind, row in COMPARISONS.items() if row.output in reads]
+
+
+def resolve(name: str) -> Any:
+    """The function that `module:function` names."""
+    module, _, function = name.partition(":")
+    return getattr(import_module(module), function)
+
+
+def read_part(place: str, value: Any) -> parts.Kinded:
+    """The part of a recipe that plain values say, by the row of its kind.
+
+    Raises:
+        PydanticCustomError: there is no such kind.
+        ValidationError: a key of the part is wrong.
+    """
+    if isinstance(value, parts.Kinded):
+        return value
+    if not isinstance(value, Mapping):
+        raise PydanticCustomError("model_type", "expected keys and values")
+    if "kind" not in value:
+        raise PydanticCustomError("no_kind", "missing")
+    if value["kind"] not in KINDS[place]:
+        allowed = ", ".join(map(repr, KINDS[place]))
+        raise PydanticCustomError("unknown_kind", "{allowed}", {"allowed": allowed})
+    return KINDS[place][value["kind"]].part.model_validate(value)
