@@ -36,6 +36,7 @@ NEEDS_preprocess := INPUT RECIPE OUTPUT
 NEEDS_train := EXAMPLES OUTPUT
 NEEDS_train-vertex := EXAMPLES OUTPUT
 NEEDS_score := INPUT MODEL OUTPUT
+NEEDS_find := MODEL OUTPUT
 NEEDS_evaluate := INPUT OUTPUT
 NEEDS_convert := INPUT OUTPUT
 NEEDS_inspect := INPUT
@@ -45,6 +46,7 @@ EXAMPLE_preprocess := INPUT='data/labelled/*.parquet' RECIPE=char-bilstm-manhatt
 EXAMPLE_train := EXAMPLES=out/examples OUTPUT=out/bundle
 EXAMPLE_train-vertex := EXAMPLES=gs://b/examples OUTPUT=gs://b/bundle ARGS='--project p --region r --image i'
 EXAMPLE_score := INPUT='data/pairs/*.parquet' MODEL=out/bundle OUTPUT=out/scores
+EXAMPLE_find := INPUT='data/questions/*.parquet' MODEL=out/bundle OUTPUT=out/pairs
 EXAMPLE_evaluate := INPUT=out/scores OUTPUT=out/report
 EXAMPLE_convert := INPUT='data/*.tsv' OUTPUT=data/pairs.parquet
 EXAMPLE_inspect := INPUT=out/scores
@@ -72,7 +74,7 @@ ON_FLINK = $(call flag,--flink_job_server_jar,$(FLINK_JOB_SERVER)) \
 RUN_ON = $(call flag,--runner,$(RUNNER)) $(if $(filter FlinkRunner,$(RUNNER)),$(ON_FLINK))
 
 .PHONY: help setup demo test test-slow lint format run-preprocess run-train run-train-vertex \
-	run-score run-evaluate run-calibrate run-convert run-inspect run-try bench bench-score quality lock lock-check \
+	run-score run-find run-evaluate run-calibrate run-convert run-inspect run-try bench bench-score quality lock lock-check \
 	audit clean flink-up flink-down flink-lock test-flink \
 	airflow-up airflow-down airflow-lock test-airflow \
 	test-cloud image template
@@ -112,6 +114,9 @@ run-train-vertex: $(READY) ## Train on Vertex AI: EXAMPLES= OUTPUT= ARGS='--proj
 
 run-score: $(READY) ## Pairs and a bundle to scored pairs: INPUT= MODEL= OUTPUT= [RUNNER= ARGS=]
 	@$(PY) -m pipelines.score $(INPUTS) $(call flag,--model,$(MODEL)) $(OUT) $(RUN_ON) $(ARGS)
+
+run-find: $(READY) ## Similar pairs of a table, or of two: INPUT= MODEL= OUTPUT= [RUNNER= ARGS='--against G' or '--left G --right G']
+	@$(PY) -m pipelines.find $(INPUTS) $(call flag,--model,$(MODEL)) $(OUT) $(RUN_ON) $(ARGS)
 
 run-evaluate: $(READY) ## Labelled scores to metrics and a report: INPUT= OUTPUT= [RUNNER= ARGS=]
 	@$(PY) -m pipelines.evaluate $(INPUTS) $(OUT) $(RUN_ON) $(ARGS)

@@ -35,6 +35,11 @@ EXTRAS = {
         "keras-hub",  # BertBackbone
         "safetensors",  # keras-hub reads the weights of a Hugging Face folder with it
     ],
+    "find": [
+        "faiss-cpu",  # k-means for cells, exact nearest neighbours
+        "numba",  # tiles of Manhattan distances, and the scan of a tile
+        "threadpoolctl",  # a core for each matrix product
+    ],
     "vertex": [
         "google-cloud-aiplatform>=1.165,<2",  # submits training jobs; Beam asks for it as well
     ],

@@ -34,6 +34,13 @@ FOLDERS = {
     "transforms.scoring": {
         "transforms", "transforms.storage", "transforms.input", "transforms.accounts",
     },
+    "transforms.finding": {
+        "transforms", "transforms.storage", "transforms.input", "transforms.accounts",
+        "transforms.scoring",
+    },
+    "transforms.clustering": {
+        "transforms", "transforms.storage", "transforms.input", "transforms.accounts",
+    },
     "model": {"transforms", "transforms.evaluation"},
     "model.recipe": {"model", "transforms"},
     "model.network": {"model", "model.recipe", "transforms", "transforms.text"},

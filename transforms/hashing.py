@@ -25,7 +25,7 @@ def pair_hash(sentence1: pa.Array, sentence2: pa.Array) -> np.ndarray:
 def unordered_hash(first: np.ndarray, second: np.ndarray) -> np.ndarray:
     """A hash of two hashes that is the same for both orders of them: uint64 [n]."""
     low, high = np.minimum(first, second), np.maximum(first, second)
-    return _mix(_mix(low) ^ high)
+    return mix(mix(low) ^ high)
 
 
 def split_by_hash(hashes: np.ndarray, count: int) -> Iterator[tuple[int, np.ndarray]]:
@@ -38,7 +38,7 @@ def split_by_hash(hashes: np.ndarray, count: int) -> Iterator[tuple[int, np.ndar
         yield int(bucket), rows
 
 
-def _mix(bits: np.ndarray) -> np.ndarray:
+def mix(bits: np.ndarray) -> np.ndarray:
     """The finaliser of SplitMix64 (Steele, Lea and Flood, OOPSLA 2014): uint64 [n] → uint64 [n]."""
     bits = bits + np.uint64(0x9E3779B97F4A7C15)
     bits = (bits ^ (bits >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)

@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass
 from itertools import combinations
+from typing import Protocol
 
 import numpy as np
 import pyarrow as pa
@@ -49,8 +50,29 @@ class PairColumns:
         """All columns of sentences: two, or three in triplets."""
         return self.sides if self.negative is None else (*self.sides, self.negative)
 
+    @property
+    def flagged(self) -> list[tuple[str, str]]:
+        """All columns of sentences, each with the flag that names it."""
+        return list(zip(("sentence1", "sentence2", "negative"), self.texts, strict=False))
 
-def check_schema(schema: pa.Schema, columns: PairColumns, source: str) -> None:
+
+class TextColumns(Protocol):
+    """Columns of a table with sentences: pairs, or single sentences."""
+
+    @property
+    def label(self) -> str | None:
+        """The column of labels, where they are read."""
+
+    @property
+    def texts(self) -> tuple[str, ...]:
+        """All columns of sentences."""
+
+    @property
+    def flagged(self) -> list[tuple[str, str]]:
+        """All columns of sentences, each with the flag that names it."""
+
+
+def check_schema(schema: pa.Schema, columns: TextColumns, source: str) -> None:
     """Checks that a file has the columns a run needs, with types it can read.
 
     Raises:
@@ -59,13 +81,12 @@ def check_schema(schema: pa.Schema, columns: PairColumns, source: str) -> None:
     repeated = sorted({name for name in schema.names if schema.names.count(name) > 1})
     if repeated:
         raise UserError(f"{source}: column {repeated[0]!r} is there twice; names must be unique")
-    flags = ("sentence1", "sentence2", "negative")
-    for (flag, name), (other, same) in combinations(zip(flags, columns.texts, strict=False), 2):
+    for (flag, name), (other, same) in combinations(columns.flagged, 2):
         if name == same:
             raise UserError(
                 f"--{flag}_column and --{other}_column are both {name!r}; expected two columns"
             )
-    for flag, name in zip(flags, columns.texts, strict=False):
+    for flag, name in columns.flagged:
         found = _require(schema, name, f"--{flag}_column", source).type
         if not _holds_text(found):
             raise UserError(
@@ -156,7 +177,7 @@ def cut_sentences(
 
 def split_rows(
     batch: pa.RecordBatch,
-    columns: PairColumns,
+    columns: TextColumns,
     *,
     max_chars: int,
     truncate: bool = False,
@@ -218,7 +239,7 @@ def with_reject(batch: pa.RecordBatch, reason: str, detail: str) -> pa.RecordBat
 
 
 def _problems(
-    batch: pa.RecordBatch, columns: PairColumns, max_chars: int | None, labels: LabelRule | None
+    batch: pa.RecordBatch, columns: TextColumns, max_chars: int | None, labels: LabelRule | None
 ) -> Iterator[tuple[np.ndarray, str, str]]:
     for name in columns.texts:
         missing = _mask(_is_missing(batch.column(name)))

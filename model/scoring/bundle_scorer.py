@@ -20,6 +20,7 @@ from model.scoring.drift_profile import ProfileScores
 from model.scoring.engine import Engine, KnownVectors
 from transforms.quiet_tensorflow import import_tensorflow
 from transforms.scoring.encode_once import Vectors
+from transforms.storage import files
 
 
 @dataclass(frozen=True)
@@ -76,6 +77,14 @@ class BundleScorer:
             *(pa.field(f"probability_{name}", pa.float32()) for name in classes or ()),
         )
 
+    def comparison(self) -> tuple[str, bool]:
+        """The kind of comparison in the bundle's recipe, and whether it is symmetric."""
+        from model.recipe.reading import read_recipe
+
+        path = files.join(self.bundle, "recipe.yaml")
+        recipe = read_recipe(files.read_bytes(path), where=path)
+        return recipe.comparison.kind, recipe.symmetric
+
     def load(self) -> LoadedScorer:
         """Opens the bundle."""
         import_tensorflow()
@@ -131,12 +140,27 @@ class LoadedScorer:
     def score(self, side1: pa.Array, side2: pa.Array) -> tuple[list[pa.Array], dict[str, int]]:
         """Scores pairs into the columns of `fields`."""
         compared, counts = self._engine.score(side1, side2)
+        return self._columns(compared), {name: counts[name] for name in self._counts}
+
+    def compare(self, vectors: np.ndarray, first: np.ndarray, second: np.ndarray) -> list[pa.Array]:
+        """Compares sentences by their vectors, to the very bits that `score` gives.
+
+        Args:
+            vectors: float32 [n, d].
+            first: rows of the first sentences, [m], m > 0.
+            second: rows of the second sentences, [m].
+
+        Returns:
+            One array [m] for each of `fields`.
+        """
+        return self._columns(self._engine.compare(vectors, first, second))
+
+    def _columns(self, compared: dict[str, np.ndarray]) -> list[pa.Array]:
         similarity = compared["similarity"].astype(np.float32)
         labels = compared["label"]
         if self._threshold is not None and not self._classes:
             labels = similarity >= np.float32(self._threshold)
-        counted = {name: counts[name] for name in self._counts}
-        return [pa.array(similarity), *self._labels(labels, compared)], counted
+        return [pa.array(similarity), *self._labels(labels, compared)]
 
     @property
     def dimensions(self) -> int:

@@ -100,7 +100,7 @@ class Engine:
         vectors, fresh = self._encode_cached(distinct)
         places = encoded.indices.to_numpy()
         pairs = len(side1)
-        compared = self._compare(vectors, places[:pairs], places[pairs:])
+        compared = self.compare(vectors, places[:pairs], places[pairs:])
         counts = {
             "sentences": len(distinct),
             "sentences_encoded": fresh,
@@ -121,7 +121,7 @@ class Engine:
     def warm_up(self) -> None:
         """Calls the bundle's functions once: TensorFlow prepares a graph when it first runs."""
         vectors = self.encode(["warm"])
-        self._compare(vectors, np.zeros(1, np.int64), np.zeros(1, np.int64))
+        self.compare(vectors, np.zeros(1, np.int64), np.zeros(1, np.int64))
 
     @property
     def dimensions(self) -> int:
@@ -154,9 +154,10 @@ class Engine:
             vectors[start : start + len(part)] = self._encoder.encode(filled)[: len(part)]
         return vectors
 
-    def _compare(
+    def compare(
         self, vectors: np.ndarray, first: np.ndarray, second: np.ndarray
     ) -> dict[str, np.ndarray]:
+        """Compares rows of vectors [n, d] by number: outputs of the comparison, each [m, …]."""
         pieces = []
         for start in range(0, len(first), COMPARE_ROWS):
             rows = min(COMPARE_ROWS, len(first) - start)

@@ -63,6 +63,11 @@ def add_input_flags(to: argparse.ArgumentParser, *, label: str | None) -> None:
     group.add_argument("--sentence2_column", default="sentence2", help="second sentence")
     if label is not None:
         group.add_argument("--label_column", default=label, help="label")
+    add_shard_flags(group)
+
+
+def add_shard_flags(group: argparse._ArgumentGroup) -> None:
+    """Adds the flags that say how the input is cut and which of it is left out."""
     group.add_argument(
         "--max_sentence_chars",
         type=positive,

@@ -9,7 +9,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from transforms.errors import UserError
-from transforms.pairs import PairColumns, check_schema
+from transforms.pairs import TextColumns, check_schema
 from transforms.storage import files
 
 MAGIC = b"PAR1"
@@ -26,7 +26,7 @@ class Footer:
     rows: tuple[int, ...]
 
 
-def checked_footer(path: str, columns: PairColumns) -> Footer:
+def checked_footer(path: str, columns: TextColumns) -> Footer:
     """A file's footer, once its columns are seen to be usable."""
     footer = read_footer(path)
     check_schema(footer.schema, columns, path)

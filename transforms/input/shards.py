@@ -19,7 +19,7 @@ import pyarrow.parquet as pq
 from transforms.errors import RunError, UserError
 from transforms.input.footers import Footer, checked_footer, fingerprint
 from transforms.input.input_files import find
-from transforms.pairs import PairColumns
+from transforms.pairs import TextColumns
 from transforms.storage import files
 
 BATCH_ROWS = 65_536
@@ -70,14 +70,14 @@ class Plan:
     rejected: tuple[RejectedFile, ...]
 
 
-def plan_shards(patterns: Sequence[str], columns: PairColumns, *, shard_rows: int) -> list[Shard]:
+def plan_shards(patterns: Sequence[str], columns: TextColumns, *, shard_rows: int) -> list[Shard]:
     """The shards of `plan`, where no file may be left out."""
     return list(plan(patterns, columns, shard_rows=shard_rows, on_bad_file=None).shards)
 
 
 def plan(
     patterns: Sequence[str],
-    columns: PairColumns,
+    columns: TextColumns,
     *,
     shard_rows: int,
     on_bad_file: Literal["fail", "reject"] | None = "fail",
@@ -125,7 +125,7 @@ def plan(
     return Plan(shards, {file.path: footer.schema for file, footer in usable}, rejected)
 
 
-def _footer_or_error(path: str, columns: PairColumns) -> Footer | UserError:
+def _footer_or_error(path: str, columns: TextColumns) -> Footer | UserError:
     try:
         return checked_footer(path, columns)
     except UserError as error:

@@ -30,7 +30,9 @@ MAX_BUCKETS = 4096
 class SentenceEncoder(Protocol):
     """What encodes sentences: the engine over a bundle, or a fake in a test."""
 
-    dimensions: int
+    @property
+    def dimensions(self) -> int:
+        """Length d of a vector."""
 
     def encode(self, sentences: list[str]) -> np.ndarray:
         """Distinct sentences [n] → vectors, float32 [n, d]."""
@@ -93,7 +95,7 @@ def encode_partition(
     sentences = {name: pa.concat_arrays(arrays).unique() for name, arrays in by_shard.items()}
     distinct = pa.concat_arrays(list(sentences.values())).unique()
     distinct = distinct.take(pc.sort_indices(distinct))  # the order of arrival must not matter
-    vectors, fresh = _encode_stored(distinct.to_pylist(), encoder, store)
+    vectors, fresh = encode_stored(distinct.to_pylist(), encoder, store)
     answers = [
         (name, Vectors(array, vectors[pc.index_in(array, value_set=distinct).to_numpy()]))
         for name, array in sentences.items()
@@ -101,9 +103,13 @@ def encode_partition(
     return answers, {"sentences": len(distinct), "sentences_encoded": fresh}
 
 
-def _encode_stored(
+def encode_stored(
     texts: list[str], encoder: SentenceEncoder, store: EmbeddingStore | None
 ) -> tuple[np.ndarray, int]:
+    """Distinct sentences [n] → vectors, float32 [n, d], and how many the store did not have.
+
+    What was missing is added to it.
+    """
     if store is None:
         return encoder.encode(texts), len(texts)
     vectors = np.empty((len(texts), encoder.dimensions), np.float32)

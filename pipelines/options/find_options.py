@@ -1,0 +1,201 @@
+"""What a search for pairs may be asked for, and the flags that say it."""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Any, Literal
+
+from pipelines.dataflow import estimate
+from pipelines.dataflow import settings as dataflow
+from pipelines.options import command_line
+from transforms.errors import UserError
+from transforms.finding.rows import DEFAULT_ID, SentenceColumns
+
+DESCRIPTION = (
+    "Finds the pairs of sentences of one table, or of two, that a bundle says are similar: every "
+    "pair is accounted for."
+)
+EXAMPLE = "python -m pipelines.find --input 'questions/*.parquet' --model bundle --output pairs"
+
+
+@dataclass(frozen=True, kw_only=True)
+class FindRun:
+    """All that a search was asked for.
+
+    Attributes:
+        left: patterns of the table, or of the left one.
+        right: patterns of the other table; none for pairs within one.
+        within: whether pairs within `left` are looked for.
+        columns: of both tables; without an id where none was named and the files have none.
+        id_named: whether the id column was named.
+        min_similarity: the least similarity; None takes the bundle's threshold.
+        equal: all pairs of rows with equal sentences, or each with the first of them.
+    """
+
+    left: tuple[str, ...]
+    right: tuple[str, ...] = ()
+    within: bool = True
+    output: str
+    model: str
+    columns: SentenceColumns = field(default_factory=SentenceColumns)
+    id_named: bool = False
+    min_similarity: float | None = None
+    equal: Literal["all", "first"] = "all"
+    model_sha256: str | None = None
+    embedding_store: str | None = None
+    compression: str = "zstd"
+    max_chars: int = command_line.DEFAULT_MAX_CHARS
+    shard_rows: int = command_line.DEFAULT_SHARD_ROWS
+    on_bad_file: Literal["fail", "reject"] = "fail"
+    max_reject_fraction: float = 0.05
+    overwrite: bool = False
+    accelerator: str | None = None
+    estimating: estimate.Asked = field(default_factory=estimate.Asked)
+    beam_flags: tuple[str, ...] = ()
+
+    def paths(self) -> list[str]:
+        """Every path that workers use."""
+        stores = filter(None, [self.embedding_store])
+        return [*self.left, *self.right, self.model, self.output, *stores]
+
+    def decides(self) -> dict[str, Any]:
+        """The options that decide the bytes of the output."""
+        return {
+            "sentence_column": self.columns.sentence,
+            "id_column": self.columns.id,
+            "keep_columns": list(self.columns.keep),
+            "within": self.within,
+            "min_similarity": self.min_similarity,
+            "equal_sentences": self.equal,
+            "max_sentence_chars": self.max_chars,
+            "shard_rows": self.shard_rows,
+            "compression": self.compression,
+        }
+
+
+def flags() -> argparse.ArgumentParser:
+    """All flags that are ours."""
+    parser = command_line.parser("find", DESCRIPTION, EXAMPLE)
+    _add_input_flags(parser)
+    _add_search_flags(parser)
+    dataflow.add_flags(parser)
+    estimate.add_flags(parser)
+    return parser
+
+
+def parse(argv: Sequence[str]) -> FindRun:
+    """Flags → what the search was asked for.
+
+    Raises:
+        UserError: the tables that are named do not go together.
+    """
+    args, beam_flags = flags().parse_known_args(argv)
+    left, right, within = _tables(args)
+    named = args.id_column is not None
+    id_column = (args.id_column or None) if named else DEFAULT_ID
+    return FindRun(
+        left=left,
+        right=right,
+        within=within,
+        output=args.output.rstrip("/"),
+        model=args.model.rstrip("/"),
+        columns=SentenceColumns(args.sentence_column, id_column, tuple(args.keep_columns)),
+        id_named=named,
+        min_similarity=args.min_similarity,
+        equal=args.equal_sentences,
+        model_sha256=args.model_sha256,
+        embedding_store=args.embedding_store,
+        compression=args.compression,
+        max_chars=args.max_sentence_chars,
+        shard_rows=args.shard_rows,
+        on_bad_file=args.on_bad_file,
+        max_reject_fraction=args.max_reject_fraction,
+        overwrite=args.overwrite,
+        accelerator=args.accelerator,
+        estimating=estimate.Asked.of(args),
+        beam_flags=tuple(beam_flags),
+    )
+
+
+def _tables(args: argparse.Namespace) -> tuple[tuple[str, ...], tuple[str, ...], bool]:
+    """Left patterns, right patterns, and whether pairs within the left are looked for."""
+    if args.input:
+        if args.left or args.right:
+            raise UserError(
+                "--input is for the pairs of one table, --left and --right for those of two; to "
+                "compare new rows with each other and with old ones: --input NEW --against OLD"
+            )
+        return tuple(args.input), tuple(args.against), True
+    if not (args.left and args.right) or args.against:
+        raise UserError(
+            "expected --input GLOB (pairs within one table), --input NEW --against OLD (and with "
+            "another), or --left GLOB --right GLOB (pairs of two tables)"
+        )
+    return tuple(args.left), tuple(args.right), False
+
+
+def _add_input_flags(parser: argparse.ArgumentParser) -> None:
+    group = parser.add_argument_group("input")
+    for flag, text in (
+        ("--input", "Parquet files of one table: pairs within it; patterns in quotes"),
+        ("--against", "old rows: pairs of --input with these too, but not among these"),
+        ("--left", "Parquet files of the first of two tables: pairs between them alone"),
+        ("--right", "Parquet files of the second"),
+    ):
+        group.add_argument(flag, nargs="+", action="extend", default=[], metavar="GLOB", help=text)
+    group.add_argument("--sentence_column", default="sentence", help="the sentence")
+    group.add_argument(
+        "--id_column",
+        help="what names a row (default: id, where there is such a column; else, or with '', the "
+        "file's name and the row's number)",
+    )
+    group.add_argument(
+        "--keep_columns",
+        nargs="+",
+        action="extend",
+        default=[],
+        metavar="NAME",
+        help="further columns to bring along, of both sides, as left_NAME and right_NAME",
+    )
+    command_line.add_shard_flags(group)
+
+
+def _add_search_flags(parser: argparse.ArgumentParser) -> None:
+    group = parser.add_argument_group("search")
+    group.add_argument("--model", required=True, metavar="BUNDLE", help="folder of the bundle")
+    group.add_argument(
+        "--model_sha256", metavar="HEX", help="the fingerprint that the bundle has to have"
+    )
+    group.add_argument("--output", required=True, metavar="DIR", help="folder to write to")
+    group.add_argument(
+        "--min_similarity", type=float, help="of a pair (default: the bundle's threshold)"
+    )
+    group.add_argument(
+        "--equal_sentences",
+        choices=("all", "first"),
+        default="all",
+        help="rows with equal sentences: all their pairs, or each with the first of them, which "
+        "then stands for all (enough for clusters)",
+    )
+    group.add_argument(
+        "--embedding_store",
+        metavar="DIR",
+        help="keep vectors here and take them from here: a nightly run encodes only new sentences",
+    )
+    group.add_argument(
+        "--max_reject_fraction",
+        type=command_line.fraction,
+        default=0.05,
+        help="with more rejected rows than this the run fails and does not commit",
+    )
+    group.add_argument(
+        "--compression",
+        choices=("zstd", "snappy", "gzip", "lz4", "none"),
+        default="zstd",
+        help="codec of the Parquet that is written",
+    )
+    group.add_argument(
+        "--overwrite", action="store_true", help="replace pairs of another run in --output"
+    )

@@ -1,0 +1,103 @@
+"""The last step of a search: adds up the accounts, checks that no pair is missing, and commits."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import Any
+
+from transforms.accounts import blocks, commit
+from transforms.accounts.shard_account import REJECTS_FOLDER
+from transforms.errors import RunError
+from transforms.finding import join, units
+from transforms.finding.vector_block import BLOCKS_FOLDER, BlockAccount
+from transforms.storage import files
+
+
+@dataclass(frozen=True)
+class CommitPairs:
+    """Commits the run in a worker, so it happens even where the launcher has gone.
+
+    Attributes:
+        output: the output folder.
+        names: of all shards and units of the plan.
+        blocks: how many blocks each side has.
+        header: what the manifest says besides the accounts.
+        max_reject_fraction: of rows; with more the run fails.
+        started: when the run began.
+        run: the name that `begin` gave.
+    """
+
+    output: str
+    names: tuple[str, ...]
+    blocks: units.Blocks
+    header: dict[str, Any]
+    max_reject_fraction: float
+    started: float
+    run: str
+
+    def __call__(self, _: None, parts: Any, made: Iterable[BlockAccount]) -> dict[str, Any]:
+        """Commits.
+
+        Args:
+            _: nothing.
+            parts: sums of the accounts of all shards and units.
+            made: accounts of all blocks.
+
+        Raises:
+            RunError: an account is missing, or the pairs do not add up.
+        """
+        complete = blocks.merge(parts)
+        missing = 0 if complete.names else len(self.names) - complete.shards
+        commit.check_complete(self.names if complete.names else (), complete.names, missing)
+        summary = dict(complete.summary)
+        summary["rows_used"] = summary.pop("rows_scored")
+        summary |= self._sentences(list(made), summary)
+        seconds = time.time() - self.started
+        manifest = commit.publish(
+            self.output,
+            summary,
+            header={
+                **self.header,
+                "seconds": round(seconds, 3),
+                "pairs_per_second": round(summary[join.PAIRS] / seconds, 1),
+            },
+            max_reject_fraction=self.max_reject_fraction,
+            run=self.run,
+        )
+        files.delete_folder(files.join(self.output, *BLOCKS_FOLDER.split("/")))
+        return manifest
+
+    def _sentences(self, made: list[BlockAccount], summary: dict[str, Any]) -> dict[str, Any]:
+        """Counts of sentences and pairs, once every pair is seen to be accounted for."""
+        found = {(block.side, block.number) for block in made}
+        lacking = sorted(set(self.blocks.all()) - found)
+        if lacking:
+            raise RunError(f"block {lacking[0]} has no account; run again")
+        left, right = (
+            sum(block.sentences for block in made if block.side == side)
+            for side in ("left", "right")
+        )
+        pairs = units.pairs_of(self.blocks, left, right)
+        counts = {name: summary.get(name, 0) for name in (join.COMPARED, join.EXCLUDED)}
+        if sum(counts.values()) != pairs:
+            raise RunError(
+                f"{left:,} and {right:,} sentences make {pairs:,} pairs, but "
+                f"{counts[join.COMPARED]:,} were compared and {counts[join.EXCLUDED]:,} excluded"
+            )
+        written = [file for file in summary.get("files", ()) if not _is_reject(file["name"])]
+        rows = {"rows_written": sum(file["rows"] for file in written)}
+        return {
+            "sentences": left + right,
+            "sentences_encoded": sum(block.encoded for block in made),
+            join.PAIRS: pairs,
+            **counts,
+            join.FOUND: summary.get(join.FOUND, 0),
+            join.EQUAL: summary.get(join.EQUAL, 0),
+            **(rows if "files" in summary else {}),
+        }
+
+
+def _is_reject(name: str) -> bool:
+    return name.startswith(REJECTS_FOLDER + "/")

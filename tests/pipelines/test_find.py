@@ -1,0 +1,227 @@
+"""The command that finds pairs, held against brute force over the same comparison."""
+
+from __future__ import annotations
+
+import json
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+
+from pipelines import find
+from tests.finding_kit import (
+    LetterBundle,
+    as_pairs,
+    brute_force,
+    read_pairs,
+    run_find,
+    table,
+    texts,
+)
+from tests.scoring_kit import write
+from transforms.errors import UserError
+from transforms.finding import find_pairs, units
+
+DISTANCES = ("cosine", "euclidean", "manhattan")
+
+
+@pytest.fixture(autouse=True)
+def letters(monkeypatch):
+    """Blocks of about 60 rows, so that there are several, and a bundle that counts letters."""
+    monkeypatch.setattr(find, "BundleScorer", LetterBundle)
+    monkeypatch.setattr(units, "BLOCK_ROWS", 60)
+
+
+@pytest.mark.parametrize("distance", DISTANCES)
+def test_all_pairs_of_a_table_none_missing_none_twice(tmp_path, distance):
+    sentences = texts(400)
+    write(tmp_path / "in.parquet", table(sentences), row_group_size=90)
+    manifest = run_find(
+        tmp_path / "out", "--input", tmp_path / "in.parquet", "--shard_rows", 90, model=distance
+    )
+    assert as_pairs(read_pairs(tmp_path / "out")) == brute_force(sentences, distance, 0.7)
+    distinct = len(set(sentences))
+    assert manifest["sentences"] == manifest["sentences_encoded"] == distinct
+    assert manifest["pairs"] == distinct * (distinct - 1) // 2
+    assert manifest["pairs"] == manifest["pairs_compared"] + manifest["pairs_excluded"]
+    assert manifest["rows_in"] == manifest["rows_used"] == 400
+    assert manifest["rows_written"] == len(read_pairs(tmp_path / "out"))
+
+
+def test_both_orders_of_two_tables_find_the_same(tmp_path):
+    left, right = texts(150, 2), texts(230, 3)
+    write(tmp_path / "a.parquet", table(left))
+    write(tmp_path / "b.parquet", table(right, [f"b{n}" for n in range(230)]))
+    sides = ("a.parquet", "b.parquet"), ("b.parquet", "a.parquet")
+    for one, other in sides:
+        flags = "--left", tmp_path / one, "--right", tmp_path / other
+        manifest = run_find(tmp_path / f"{one}-out", *flags)
+        assert manifest["pairs"] == len(set(left)) * len(set(right)) == manifest["pairs_compared"]
+    found = as_pairs(read_pairs(tmp_path / "a.parquet-out"))
+    turned = as_pairs(read_pairs(tmp_path / "b.parquet-out"))
+    assert found == {(one, other): score for (other, one), score in turned.items()}
+    expected = brute_force(left, "manhattan", 0.7, right)
+    assert found == {(row, f"b{other}"): score for (row, other), score in expected.items()}
+
+
+def test_new_rows_are_compared_with_each_other_and_with_the_old_ones(tmp_path):
+    old, new = texts(200, 4), texts(50, 5)
+    write(tmp_path / "old.parquet", table(old, list(range(0, 400, 2))))
+    write(tmp_path / "new.parquet", table(new, list(range(1, 101, 2))))
+    flags = "--input", tmp_path / "new.parquet", "--against", tmp_path / "old.parquet"
+    manifest = run_find(tmp_path / "out", *flags)
+    fresh, known = len(set(new)), len(set(old))
+    assert manifest["pairs"] == fresh * (fresh - 1) // 2 + fresh * known
+    within = brute_force(new, "manhattan", 0.7)
+    across = brute_force(new, "manhattan", 0.7, old)
+    expected = {(2 * i + 1, 2 * j + 1): score for (i, j), score in within.items()}
+    expected |= {tuple(sorted((2 * i + 1, 2 * j))): s for (i, j), s in across.items()}
+    assert as_pairs(read_pairs(tmp_path / "out")) == expected
+
+
+def test_the_pairs_of_a_table_are_those_of_its_parts(tmp_path):
+    """All of old and new = old alone + (new against old): what a nightly run relies on."""
+    both = table(texts(240, 6))
+    for name, part in (("all", both), ("old", both[:200]), ("new", both[200:])):
+        write(tmp_path / f"{name}.parquet", part)
+    run_find(tmp_path / "o1", "--input", tmp_path / "all.parquet")
+    run_find(tmp_path / "o2", "--input", tmp_path / "old.parquet")
+    flags = "--input", tmp_path / "new.parquet", "--against", tmp_path / "old.parquet"
+    run_find(tmp_path / "o3", *flags)
+    whole, old, new = (as_pairs(read_pairs(tmp_path / name)) for name in ("o1", "o2", "o3"))
+    assert not old.keys() & new.keys()
+    assert whole == old | new
+
+
+def test_rows_that_cannot_be_used_are_rejected_with_a_reason(tmp_path):
+    sentences = ["abc", None, "abc", "  ", "a" * 30, "abd"]
+    rows = table(sentences, ["r1", "r2", None, "r4", "r5", "r6"])
+    write(tmp_path / "in.parquet", rows)
+    flags = "--max_sentence_chars", 20, "--max_reject_fraction", 1
+    manifest = run_find(tmp_path / "out", "--input", tmp_path / "in.parquet", *flags)
+    assert manifest["rejected_by_reason"] == {
+        "id_null": 1, "sentence_blank": 1, "sentence_null": 1, "sentence_too_long": 1
+    }  # fmt: skip
+    assert (manifest["rows_in"], manifest["rows_used"], manifest["rows_rejected"]) == (6, 2, 4)
+    rejects = pq.read_table(*(tmp_path / "out" / find.shard_account.REJECTS_FOLDER).iterdir())
+    assert rejects["id"].to_pylist() == ["r2", None, "r4", "r5"]
+    assert rejects.schema.names == [*rows.schema.names, "reject_reason", "reject_detail"]
+
+
+def test_rows_without_ids_are_called_after_their_file_and_number(tmp_path):
+    for name in "ab":
+        rows = table(["abc", "abd", "abc"]).select(["sentence"])
+        write(tmp_path / "in" / f"{name}.parquet", rows, row_group_size=2)
+    flags = "--input", tmp_path / "in" / "*.parquet", "--min_similarity", 0.99, "--shard_rows", 2
+    run_find(tmp_path / "out", *flags)
+    ids = [(side, f"{file}.parquet:{row}") for side, file, row in _places()]
+    abc, abd = ([name for text, name in ids if text == kind] for kind in ("abc", "abd"))
+    expected = {(a, b) for same in (abc, abd) for a in same for b in same if a < b}
+    assert as_pairs(read_pairs(tmp_path / "out")).keys() == expected
+
+
+def _places():
+    return [(text, f, row) for f in "ab" for row, text in enumerate(["abc", "abd", "abc"])]
+
+
+def test_kept_columns_come_along_on_both_sides(tmp_path):
+    rows = table(["abc", "abc", "h"], [3, 1, 2], kind=["x", "y", "z"], at=pa.array([1.5, None, 2]))
+    write(tmp_path / "in.parquet", rows)
+    flags = "--input", tmp_path / "in.parquet", "--keep_columns", "kind", "at"
+    run_find(tmp_path / "out", *flags)
+    found = read_pairs(tmp_path / "out").drop_columns(["similarity", "similarity_label"])
+    assert found.to_pylist() == [
+        {"id1": 1, "id2": 3, "sentence1": "abc", "sentence2": "abc",
+         "left_kind": "y", "left_at": None, "right_kind": "x", "right_at": 1.5}
+    ]  # fmt: skip
+
+
+def test_equal_sentences_may_be_joined_to_the_first_alone(tmp_path):
+    sentences = ["abc"] * 5 + ["abd"] * 3
+    write(tmp_path / "in.parquet", table(sentences))
+    flags = "--input", tmp_path / "in.parquet", "--min_similarity", 0.5
+    run_find(tmp_path / "all", *flags)
+    run_find(tmp_path / "first", *flags, "--equal_sentences", "first")
+    assert len(as_pairs(read_pairs(tmp_path / "all"))) == 8 * 7 // 2
+    assert sorted(as_pairs(read_pairs(tmp_path / "first"))) == [
+        (0, 1), (0, 2), (0, 3), (0, 4), (0, 5), (5, 6), (5, 7)
+    ]  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("flags", "words"),
+    [
+        ([], "expected --input GLOB"),
+        (["--input", "in.parquet", "--left", "in.parquet"], "--input NEW --against OLD"),
+        (["--input", "in.parquet", "--sentence_column", "text"], "no column 'text'"),
+        (["--input", "in.parquet", "--id_column", "key"], "name yours with --id_column"),
+        (["--input", "in.parquet", "--id_column", "at"], "expected whole numbers or text"),
+        (["--input", "in.parquet", "--keep_columns", "key"], "--keep_columns"),
+        (["--input", "in.parquet", "--id_column", "twice"], "1 rows have an id that another"),
+        (["--input", "in.parquet", "--against", "text_ids.parquet"], "make them the same"),
+        (["--input", "in.parquet", "--model_sha256", "00"], "another bundle"),
+    ],
+)
+def test_wrong_use_is_told_in_one_line(tmp_path, monkeypatch, capsys, flags, words):
+    monkeypatch.chdir(tmp_path)
+    write(tmp_path / "in.parquet", table(["ab", "ac"], at=[0.5, 1.5], twice=[7, 7]))
+    write(tmp_path / "text_ids.parquet", table(["ab", "ac"], ["x", "y"]))
+    code = find.command_line.run_main(lambda: run_find("out", *flags))
+    told = capsys.readouterr().err
+    assert code == 2 and words in told and told.count("\n") == 1
+
+
+@pytest.mark.parametrize("kind", ["concat", "absdiff_product"])
+def test_a_bundle_that_compares_otherwise_is_refused(tmp_path, monkeypatch, kind):
+    monkeypatch.setattr(LetterBundle, "comparison", lambda self: (kind, kind != "concat"))
+    with pytest.raises(UserError, match=kind):
+        run_find(tmp_path / "out", "--input", tmp_path / "in.parquet")
+
+
+def test_a_second_run_does_nothing_and_other_options_need_overwrite(tmp_path, capsys):
+    write(tmp_path / "in.parquet", table(texts(90)))
+    flags = "--input", tmp_path / "in.parquet"
+    first = run_find(tmp_path / "out", *flags)
+    before = {p: p.read_bytes() for p in tmp_path.rglob("*") if p.is_file()}
+    assert run_find(tmp_path / "out", *flags) == first
+    assert "complete already" in capsys.readouterr().out
+    assert before == {p: p.read_bytes() for p in tmp_path.rglob("*") if p.is_file()}
+    with pytest.raises(UserError, match="--overwrite"):
+        run_find(tmp_path / "out", *flags, "--min_similarity", 0.1)
+    run_find(tmp_path / "out", *flags, "--min_similarity", 0.1, "--overwrite")
+    assert len(read_pairs(tmp_path / "out")) > first["rows_written"]
+
+
+def test_an_estimate_counts_pairs_and_writes_nothing(tmp_path, capsys):
+    write(tmp_path / "in.parquet", table(texts(100)))
+    found = run_find(tmp_path / "out", "--input", tmp_path / "in.parquet", "--estimate")
+    assert found["rows"] == pytest.approx(100 * 99 // 2, abs=3)
+    assert "nothing was submitted" in capsys.readouterr().out
+    assert not (tmp_path / "out").exists()
+
+
+class Killed(Exception):
+    """In place of a kill: what was finished stays, the rest never happened."""
+
+
+@pytest.mark.parametrize("at", [1, 4, 9])
+def test_a_run_that_died_leaves_the_same_bytes_in_the_end(tmp_path, monkeypatch, at):
+    write(tmp_path / "in.parquet", table(texts(200)))
+    run_find(tmp_path / "quiet", "--input", tmp_path / "in.parquet")
+    real, calls = find_pairs.join_unit, []
+
+    def die(*args, **more):
+        calls.append(1)
+        if len(calls) == at:
+            raise Killed
+        return real(*args, **more)
+
+    monkeypatch.setattr(find_pairs, "join_unit", die)
+    with pytest.raises(RuntimeError, match="Killed"):  # as Beam hands it on
+        run_find(tmp_path / "out", "--input", tmp_path / "in.parquet")
+    assert not (tmp_path / "out" / "_SUCCESS").exists()
+    monkeypatch.setattr(find_pairs, "join_unit", real)
+    manifest = run_find(tmp_path / "out", "--input", tmp_path / "in.parquet")
+    quiet = json.loads((tmp_path / "quiet" / find.shard_account.MANIFEST).read_text())
+    assert manifest["files"] == quiet["files"]
+    assert manifest["sentences_encoded"] == quiet["sentences_encoded"]

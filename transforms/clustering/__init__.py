@@ -1,0 +1,1 @@
+"""Clusters: the connected components of pairs."""

@@ -1,0 +1,1 @@
+"""Finding pairs of near sentences that nobody has listed."""

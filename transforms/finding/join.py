@@ -1,0 +1,181 @@
+"""Compares blocks with each other and writes the pairs that are similar enough, with an account."""
+
+from __future__ import annotations
+
+import time
+from collections import Counter
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+
+import numpy as np
+import pyarrow as pa
+
+from transforms.accounts.shard_account import ShardAccount, write_account
+from transforms.accounts.shard_writer import ShardWriter
+from transforms.errors import RunError
+from transforms.finding.near import Reach, near_pairs
+from transforms.finding.pair_rows import PairRows
+from transforms.finding.reach import Comparer, reachable
+from transforms.finding.units import Unit, as_shard
+from transforms.finding.vector_block import VectorBlock
+
+COMPARED_AT_ONCE = 65_536
+PAIRS, COMPARED, EXCLUDED = "pairs", "pairs_compared", "pairs_excluded"
+FOUND, EQUAL = "pairs_found", "pairs_equal"
+
+
+@dataclass(frozen=True)
+class JoinSettings:
+    """What decides the pairs besides the blocks and the bundle.
+
+    Attributes:
+        output: the output folder.
+        run_key: see `transforms.accounts.shard_account.run_key`.
+        inputs: fingerprint of all that is read.
+        least: the least similarity of a pair.
+        schema: of the pairs.
+        ordered: whether the row with the lesser id comes first; else the one of the left table.
+        keep: kept columns.
+        equal: all pairs of rows with equal sentences, or each with the first of them.
+        compression: codec of the files written.
+    """
+
+    output: str
+    run_key: str
+    inputs: str
+    least: float
+    schema: pa.Schema
+    ordered: bool
+    keep: tuple[str, ...] = ()
+    equal: str = "all"
+    compression: str = "zstd"
+
+
+@dataclass
+class Joined:
+    """What a join of two blocks comes to, counted in pairs of different sentences."""
+
+    counts: Counter[str] = field(default_factory=Counter)
+
+    def add(self, pairs: int, compared: int) -> None:
+        """So many pairs, of which so many were compared."""
+        self.counts.update({PAIRS: pairs, COMPARED: compared, EXCLUDED: pairs - compared})
+
+
+def join_unit(
+    unit: Unit,
+    load: Callable[[str, int], VectorBlock],
+    comparer: Comparer,
+    reach: Reach,
+    settings: JoinSettings,
+    *,
+    threads: int = 1,
+) -> ShardAccount:
+    """Finds the pairs of a unit, writes them under its name and leaves its account.
+
+    Args:
+        unit: which blocks.
+        load: side and number → block.
+        comparer: decides which near pairs are similar enough.
+        reach: how near two vectors have to be for that.
+        settings: what decides the output.
+        threads: strips that are worked on at once.
+
+    Raises:
+        RunError: the account does not add up.
+    """
+    started, joined = time.time(), Joined()
+    block = load("left", unit.block)
+    with ShardWriter(
+        settings.output, unit.name, settings.schema, "", settings.compression
+    ) as writer:
+        for number in range(unit.first, unit.end):
+            own = unit.side == "left" and number == unit.block
+            other = block if own else load(unit.side, number)
+            rows = PairRows(block, other, settings.schema, settings.keep, ordered=settings.ordered)
+            if own:
+                _write_equal(rows, comparer, settings, writer, joined)
+            for first, second in batched(compared_pairs(block, other, own, reach, joined, threads)):
+                _write_similar(rows, (first, second), comparer, settings, writer, joined)
+        files = (writer.finish(),) if writer.rows else ()
+    if joined.counts[PAIRS] != joined.counts[COMPARED] + joined.counts[EXCLUDED]:
+        raise RunError(f"{unit.name}: pairs compared and excluded are not all pairs")
+    account = ShardAccount(
+        shard=as_shard(unit, settings.inputs).to_json(),
+        run_key=settings.run_key,
+        rows_in=0,
+        rows_scored=0,
+        rows_rejected=0,
+        rejected_by_reason={},
+        counts=dict(joined.counts),
+        files=files,
+        started=started,
+        finished=time.time(),
+    )
+    write_account(settings.output, account)
+    return account
+
+
+def compared_pairs(
+    block: VectorBlock, other: VectorBlock, own: bool, reach: Reach, joined: Joined, threads: int
+) -> Iterator[tuple[np.ndarray, np.ndarray]]:
+    """The near pairs of two blocks, each pair of them compared; of one block each once."""
+    pairs = len(block) * (len(block) - 1) // 2 if own else len(block) * len(other)
+    joined.add(pairs, pairs)
+    yield from near_pairs(block.vectors, None if own else other.vectors, reach, threads=threads)
+
+
+def batched(
+    parts: Iterator[tuple[np.ndarray, np.ndarray]],
+) -> Iterator[tuple[np.ndarray, np.ndarray]]:
+    """The same pairs in batches of one size, but the last: what is compared at once."""
+    held: list[tuple[np.ndarray, np.ndarray]] = []
+    size = 0
+    for part in parts:
+        held.append(part)
+        size += len(part[0])
+        while size >= COMPARED_AT_ONCE:
+            first, second = (np.concatenate(side) for side in zip(*held, strict=True))
+            yield first[:COMPARED_AT_ONCE], second[:COMPARED_AT_ONCE]
+            held = [(first[COMPARED_AT_ONCE:], second[COMPARED_AT_ONCE:])]
+            size -= COMPARED_AT_ONCE
+    if size:
+        first, second = (np.concatenate(side) for side in zip(*held, strict=True))
+        yield first, second
+
+
+def _write_similar(
+    rows: PairRows,
+    pairs: tuple[np.ndarray, np.ndarray],
+    comparer: Comparer,
+    settings: JoinSettings,
+    writer: ShardWriter,
+    joined: Joined,
+) -> None:
+    first, second = pairs
+    columns = comparer.compare(rows.vectors, first, second + rows.offset)
+    similar = reachable(columns[0], settings.least)
+    joined.counts[FOUND] += int(similar.sum())
+    kept = pa.array(similar)
+    scores = [column.filter(kept) for column in columns]
+    for batch in rows.of_sentences(first[similar], second[similar], scores, settings.equal):
+        writer.write(batch)
+
+
+def _write_equal(
+    rows: PairRows,
+    comparer: Comparer,
+    settings: JoinSettings,
+    writer: ShardWriter,
+    joined: Joined,
+) -> None:
+    """Pairs of rows with the same sentence: it is compared with itself, once."""
+    several = np.flatnonzero(rows.block.counts > 1)
+    for start in range(0, len(several), COMPARED_AT_ONCE):
+        part = several[start : start + COMPARED_AT_ONCE]
+        columns = comparer.compare(rows.vectors, part, part)
+        similar = reachable(columns[0], settings.least)
+        scores = [column.filter(pa.array(similar)) for column in columns]
+        for batch in rows.of_equal(part[similar], scores, settings.equal):
+            joined.counts[EQUAL] += batch.num_rows
+            writer.write(batch)

@@ -1,0 +1,270 @@
+"""Rows of tables → blocks of distinct sentences with their vectors, each sentence encoded once."""
+
+from __future__ import annotations
+
+import time
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import dataclass, replace
+from typing import Any
+
+import apache_beam as beam
+import pyarrow as pa
+import pyarrow.compute as pc
+from apache_beam.utils.shared import Shared
+
+from transforms.accounts.shard_account import (
+    REJECTS_FOLDER,
+    ShardAccount,
+    find_account,
+    write_account,
+)
+from transforms.accounts.shard_writer import ShardWriter
+from transforms.errors import UserError
+from transforms.finding.reach import Comparer
+from transforms.finding.rows import ID, SENTENCE, SentenceColumns, read_rows
+from transforms.finding.units import Side
+from transforms.finding.vector_block import (
+    BlockAccount,
+    block_name,
+    distinct,
+    gather_rows,
+    write_block,
+    write_block_account,
+)
+from transforms.hashing import buckets, text_hash
+from transforms.input.shards import Shard, shard_schema
+from transforms.pairs import rejected_schema
+from transforms.scoring.embedding_store import EmbeddingStore
+from transforms.scoring.encode_once import encode_stored
+
+ID_BUCKETS = 64
+
+
+@dataclass(frozen=True)
+class TableSettings:
+    """How the tables are read and parted into blocks.
+
+    Attributes:
+        output: the output folder.
+        run_key: see `transforms.accounts.shard_account.run_key`.
+        inputs: fingerprint of all that is read.
+        columns: of the tables.
+        schemas: of their rows, by side (see `transforms.finding.rows.row_schema`).
+        counts: how many blocks each side has.
+        missing: the blocks that are still to be made.
+        todo: names of the shards that have no account yet.
+        one_space: whether an id may stand in one of both tables only.
+        max_chars: characters of the longest sentence that is used.
+        compression: codec of rejects.
+    """
+
+    output: str
+    run_key: str
+    inputs: str
+    columns: SentenceColumns
+    schemas: Mapping[Side, pa.Schema]
+    counts: Mapping[Side, int]
+    missing: frozenset[tuple[Side, int]]
+    todo: frozenset[str]
+    one_space: bool
+    max_chars: int
+    compression: str = "zstd"
+
+    @property
+    def checks_ids(self) -> bool:
+        """Whether an id could be there twice; files and row numbers of one table cannot."""
+        return self.columns.id is not None or (self.one_space and len(self.counts) > 1)
+
+    @property
+    def key(self) -> str:
+        """What a block has to be made for."""
+        return f"{self.run_key}-{self.inputs}"
+
+
+@dataclass(frozen=True)
+class TableShard:
+    """A shard of a table.
+
+    Attributes:
+        side: whose.
+        shard: what to read; its name tells the sides apart.
+        file: what the file is called in ids.
+        first_row: the number of the shard's first row in the file.
+    """
+
+    side: Side
+    shard: Shard
+    file: str
+    first_row: int
+
+
+def table_shards(side: Side, shards: Iterable[Shard], *, alone: bool) -> list[TableShard]:
+    """Shards in the order of a plan, as those of one side; `alone`: there is no other."""
+    found, source, row = [], None, 0
+    for shard in shards:
+        row = 0 if shard.source != source else row
+        file = shard.name.rsplit("-", 3)[0] + ".parquet"
+        named = shard if alone else replace(shard, name=f"{side}-{shard.name}")
+        found.append(TableShard(side, named, file, row))
+        source, row = shard.source, row + shard.rows
+    return found
+
+
+def read_table_shard(
+    table: TableShard, settings: TableSettings
+) -> tuple[list[tuple[int, pa.RecordBatch]], ShardAccount]:
+    """Reads a shard: its rows by number of their block, and its account, left in the folder."""
+    started, parts, used = time.time(), [], 0
+    reasons: Counter[str] = Counter()
+    shard, schema = table.shard, settings.schemas[table.side]
+    rejects_schema = rejected_schema(shard_schema(shard))
+    with ShardWriter(
+        settings.output, f"{REJECTS_FOLDER}/{shard.name}", rejects_schema, shard.source,
+        settings.compression,
+    ) as rejects:  # fmt: skip
+        for read in read_rows(
+            shard, settings.columns, schema,
+            file=table.file, first_row=table.first_row, max_chars=settings.max_chars,
+        ):  # fmt: skip
+            used += read.good.num_rows
+            rejects.write(read.rejected)
+            reasons.update(read.rejected.column("reject_reason").to_pylist())
+            hashes = text_hash(read.good.column(SENTENCE))
+            for number, places in buckets(hashes, settings.counts[table.side]):
+                parts.append((number, read.good.take(pa.array(places))))
+        written = (rejects.finish(),) if rejects.rows else ()
+        account = ShardAccount(
+            shard=shard.to_json(),
+            run_key=settings.run_key,
+            rows_in=used + rejects.rows,
+            rows_scored=used,
+            rows_rejected=rejects.rows,
+            rejected_by_reason=dict(reasons),
+            files=written,
+            started=started,
+            finished=time.time(),
+        )
+    if find_account(settings.output, shard, settings.run_key) is None:
+        write_account(settings.output, account)
+    return parts, account
+
+
+def make_block(
+    side: Side,
+    number: int,
+    batches: Iterable[pa.RecordBatch],
+    encoder: Comparer,
+    store: EmbeddingStore | None,
+    settings: TableSettings,
+) -> BlockAccount:
+    """Encodes the sentences of a block and writes it; doing it twice is harmless."""
+    table = gather_rows(list(batches), settings.schemas[side])
+    sentences, _ = distinct(table)
+    vectors, fresh = encode_stored(sentences.to_pylist(), encoder, store)
+    write_block(settings.output, block_name(side, number), table, vectors)
+    account = BlockAccount(side, number, settings.key, len(sentences), table.num_rows, fresh)
+    return write_block_account(settings.output, account)
+
+
+def check_ids(arrays: Iterable[pa.Array]) -> None:
+    """Checks that no id is there twice.
+
+    Raises:
+        UserError: one is.
+    """
+    ids = pa.concat_arrays(list(arrays))
+    twice = len(ids) - pc.count_distinct(ids).as_py()
+    if twice:
+        raise UserError(
+            f"{twice:,} rows have an id that another row has too; ids must be unique: name "
+            "another column with --id_column, or --id_column '' to take file and row number"
+        )
+
+
+class MakeBlocks(beam.PTransform):
+    """Shards of tables → accounts of the blocks, and accounts of the shards.
+
+    Args:
+        load: opens what encodes, once in each worker process; picklable.
+        settings: what decides the blocks.
+        shared: holds the one copy of the model in a process.
+        store: vectors of earlier runs, or None.
+    """
+
+    def __init__(
+        self,
+        load: Callable[[], Comparer],
+        settings: TableSettings,
+        *,
+        shared: Shared,
+        store: EmbeddingStore | None = None,
+    ):
+        """Takes the parts; nothing is opened before a worker starts."""
+        super().__init__()
+        self._settings = settings
+        self._make = _MakeBlock(load, settings, shared, store)
+
+    def expand(self, shards: beam.PCollection) -> dict[str, beam.PCollection]:
+        """Wires the work."""
+        read = shards | "Read rows" >> beam.ParDo(_ReadShard(self._settings)).with_outputs(
+            "accounts", "ids", main="rows"
+        )
+        checked = (
+            read.ids
+            | "Gather ids" >> beam.GroupByKey()
+            | "Check ids" >> beam.MapTuple(lambda _, arrays: check_ids(arrays))
+        )
+        missing = [(block, None) for block in sorted(self._settings.missing)]
+        blocks = (
+            (read.rows, shards.pipeline | "List blocks" >> beam.Create(missing))
+            | "Rows of all blocks" >> beam.Flatten()
+            | "Gather blocks" >> beam.GroupByKey()
+            | "Make block" >> beam.ParDo(self._make, beam.pvalue.AsList(checked))
+        )
+        return {"blocks": blocks, "accounts": read.accounts}
+
+
+class _ReadShard(beam.DoFn):
+    def __init__(self, settings: TableSettings):
+        self._settings = settings
+
+    def process(self, table: TableShard) -> Iterator[Any]:
+        parts, account = read_table_shard(table, self._settings)
+        if table.shard.name in self._settings.todo:
+            yield beam.pvalue.TaggedOutput("accounts", account)
+        for number, batch in parts:
+            if (table.side, number) in self._settings.missing:
+                yield (table.side, number), batch
+            if self._settings.checks_ids:
+                yield from self._ids(table.side, batch.column(ID))
+
+    def _ids(self, side: Side, ids: pa.Array) -> Iterator[Any]:
+        space = "" if self._settings.one_space else side
+        for bucket, places in buckets(text_hash(ids.cast(pa.string())), ID_BUCKETS):
+            part = (space, bucket), ids.take(pa.array(places))
+            yield beam.pvalue.TaggedOutput("ids", part)
+
+
+class _MakeBlock(beam.DoFn):
+    def __init__(
+        self,
+        load: Callable[[], Comparer],
+        settings: TableSettings,
+        shared: Shared,
+        store: EmbeddingStore | None,
+    ):
+        self._load = load
+        self._settings = settings
+        self._shared = shared
+        self._store = store
+
+    def setup(self) -> None:
+        self._encoder = self._shared.acquire(self._load, tag="model")
+
+    def process(
+        self, gathered: tuple[tuple[Side, int], Iterable[Any]], _checked: Any
+    ) -> Iterator[BlockAccount]:
+        (side, number), batches = gathered
+        there = (batch for batch in batches if batch is not None)
+        yield make_block(side, number, there, self._encoder, self._store, self._settings)

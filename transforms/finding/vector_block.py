@@ -1,0 +1,145 @@
+"""A block: distinct sentences with their vectors, and the rows that each of them stands in.
+
+Blocks are the pieces that are compared with each other. One is a Parquet file with a row for each
+distinct sentence, in the order of the sentences, and its rows (id and kept columns) in a list, in
+the order of the ids; so its bytes depend on what is in it alone.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.parquet as pq
+
+from transforms.accounts.shard_account import SHARDS_FOLDER
+from transforms.accounts.shard_writer import ShardWriter
+from transforms.finding.rows import ID, SENTENCE
+from transforms.storage import files
+
+BLOCKS_FOLDER = f"{SHARDS_FOLDER}/blocks"
+_BATCH = 16_384
+
+
+@dataclass(frozen=True)
+class VectorBlock:
+    """Sentences, vectors and rows.
+
+    Attributes:
+        sentences: distinct, in order, large_string [n].
+        vectors: float32 [n, d].
+        starts: where each sentence's rows begin, int64 [n + 1].
+        rows: id and kept columns of all rows, sentence by sentence.
+    """
+
+    sentences: pa.Array
+    vectors: np.ndarray
+    starts: np.ndarray
+    rows: pa.StructArray
+
+    def __len__(self) -> int:
+        return len(self.sentences)
+
+    @property
+    def counts(self) -> np.ndarray:
+        """How many rows each sentence stands in, int64 [n]."""
+        return np.diff(self.starts)
+
+
+@dataclass(frozen=True)
+class BlockAccount:
+    """What became of a block.
+
+    Attributes:
+        side: `left` or `right`.
+        number: of the block.
+        key: the run's key and the input's fingerprint.
+        sentences: distinct sentences in it.
+        rows: rows in it.
+        encoded: sentences that the model had to encode.
+        reaches: numbers of the cells that a sentence of it may have partners in.
+        widest: the greatest distance from the cell's centroid.
+    """
+
+    side: str
+    number: int
+    key: str
+    sentences: int
+    rows: int
+    encoded: int
+    reaches: tuple[int, ...] = ()
+    widest: float = 0.0
+
+
+def block_name(side: str, number: int, kind: str = "block") -> str:
+    """The name of a block's file below the output folder."""
+    return f"{BLOCKS_FOLDER}/{side}-{kind}-{number:05d}.parquet"
+
+
+def gather_rows(batches: Sequence[pa.RecordBatch], schema: pa.Schema) -> pa.Table:
+    """Rows of any order → rows by sentence, then by id."""
+    table = pa.Table.from_batches(batches, schema)
+    order = pc.sort_indices(table, sort_keys=[(SENTENCE, "ascending"), (ID, "ascending")])
+    return table.take(order)
+
+
+def distinct(table: pa.Table) -> tuple[pa.Array, np.ndarray]:
+    """The distinct sentences of rows in order, and where the rows of each begin: [n], [n + 1]."""
+    if not table.num_rows:
+        return pa.array([], pa.large_string()), np.zeros(1, np.int64)
+    encoded = table[SENTENCE].combine_chunks().dictionary_encode()
+    places = encoded.indices.to_numpy()
+    starts = np.flatnonzero(np.diff(places, prepend=-1))
+    return encoded.dictionary, np.append(starts, table.num_rows).astype(np.int64)
+
+
+def write_block(output: str, name: str, table: pa.Table, vectors: np.ndarray) -> None:
+    """Writes rows in order, and the vectors [n, d] of their distinct sentences, as a block."""
+    sentences, starts = distinct(table)
+    rows = table.drop_columns([SENTENCE]).combine_chunks()
+    arrays = [_single(column) for column in rows.columns]
+    struct = pa.StructArray.from_arrays(arrays, fields=list(rows.schema))
+    lists = pa.LargeListArray.from_arrays(pa.array(starts), struct)
+    flat = pa.array(np.ascontiguousarray(vectors, np.float32).ravel())
+    matrix = pa.FixedSizeListArray.from_arrays(flat, vectors.shape[1])
+    batch = pa.RecordBatch.from_arrays([sentences, matrix, lists], ["sentence", "vector", "rows"])
+    with ShardWriter(output, name, batch.schema, "", "none") as writer:
+        for start in range(0, max(1, batch.num_rows), _BATCH):
+            writer.write(batch.slice(start, _BATCH))
+        writer.finish()
+
+
+def _single(column: pa.ChunkedArray) -> pa.Array:
+    combined = column.combine_chunks()
+    return pa.concat_arrays(combined.chunks) if isinstance(combined, pa.ChunkedArray) else combined
+
+
+def read_block(output: str, name: str) -> VectorBlock:
+    """A block that was written."""
+    with files.open_input(files.join(output, *name.split("/"))) as file:
+        table = pq.read_table(file)
+    dimensions = table.schema.field("vector").type.list_size
+    lists = _single(table["rows"])
+    starts = lists.offsets.to_numpy() if len(lists) else np.zeros(1, np.int64)
+    vectors = _single(table["vector"]).flatten().to_numpy().reshape(-1, dimensions)
+    return VectorBlock(_single(table["sentence"]), vectors, starts - starts[0], lists.flatten())
+
+
+def write_block_account(output: str, account: BlockAccount) -> BlockAccount:
+    """Commits a block: from here on it is not made again."""
+    name = block_name(account.side, account.number).removesuffix(".parquet") + ".json"
+    files.write_json(files.join(output, *name.split("/")), asdict(account))
+    return account
+
+
+def read_block_accounts(output: str, key: str) -> list[BlockAccount]:
+    """The accounts of blocks that were made for the same run and input."""
+    folder = files.join(output, *BLOCKS_FOLDER.split("/"))
+    names = [name for name in files.list_folder(folder) if name.endswith(".json")]
+    found: list[dict[str, Any]] = [files.read_json(files.join(folder, name)) for name in names]
+    accounts = [BlockAccount(**each | {"reaches": tuple(each["reaches"])}) for each in found]
+    return [account for account in accounts if account.key == key]
