@@ -11,11 +11,9 @@ import time
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, replace
 from importlib.metadata import version
-from importlib.util import find_spec
 from typing import Any
 
 import apache_beam as beam
-import pyarrow as pa
 from apache_beam.options.pipeline_options import PipelineOptions
 from apache_beam.utils.shared import Shared
 
@@ -23,7 +21,15 @@ from model.scoring.bundle_scorer import BundleScorer
 from pipelines.dataflow import estimate, jobs
 from pipelines.dataflow import settings as dataflow
 from pipelines.options import command_line
-from pipelines.options.find_options import FindRun, parse
+from pipelines.options.find_options import FindOptions, parse
+from pipelines.options.find_tables import (
+    Tables,
+    check_output,
+    check_packages,
+    least_similarity,
+    plan_tables,
+    usable_distance,
+)
 from pipelines.running.commit_pairs import CommitPairs
 from pipelines.running.run_graph import running
 from transforms.accounts import blocks, output_folder, shard_account
@@ -31,19 +37,17 @@ from transforms.errors import UserError
 from transforms.finding import units
 from transforms.finding.find_pairs import FindPairs, unit_of
 from transforms.finding.join import JoinSettings
-from transforms.finding.make_blocks import MakeBlocks, TableSettings, TableShard, table_shards
+from transforms.finding.make_blocks import MakeBlocks, TableSettings, TableShard
 from transforms.finding.near import Distance
 from transforms.finding.pair_rows import pair_schema
-from transforms.finding.reach import DISTANCES, Comparer
-from transforms.finding.rows import row_schema
+from transforms.finding.reach import Comparer
 from transforms.finding.vector_block import BlockAccount, read_block_accounts
-from transforms.input.shards import Plan, RejectedFile, Shard, plan
+from transforms.input.shards import Shard
 from transforms.scoring.embedding_store import EmbeddingStore
 from transforms.storage import files
 from transforms.storage.lock import lock
 
 PACKAGES = ("apache-beam", "pyarrow", "numpy", "tensorflow", "keras")
-NEEDED = ("numba", "threadpoolctl")
 
 
 def run(argv: Sequence[str] | None = None) -> dict[str, Any]:
@@ -51,32 +55,7 @@ def run(argv: Sequence[str] | None = None) -> dict[str, Any]:
     return find(parse(sys.argv[1:] if argv is None else argv))
 
 
-@dataclass(frozen=True)
-class Tables:
-    """The plan of both tables.
-
-    Attributes:
-        shards: of both, as they are read.
-        schemas: of their rows, by side.
-        blocks: how many each side has.
-        rejected: files that are left out.
-    """
-
-    shards: tuple[TableShard, ...]
-    schemas: dict[units.Side, pa.Schema]
-    blocks: units.Blocks
-    rejected: tuple[RejectedFile, ...]
-
-    def units(self) -> list[units.Unit]:
-        """What is compared with what."""
-        return units.plan_units(self.blocks)
-
-    def inputs(self) -> str:
-        """A fingerprint of all that is read."""
-        return units.fingerprint([table.shard for table in self.shards])
-
-
-def find(asked: FindRun) -> dict[str, Any]:
+def find(options: FindOptions) -> dict[str, Any]:
     """Plans, finds what is left to find, and commits.
 
     Raises:
@@ -85,52 +64,54 @@ def find(asked: FindRun) -> dict[str, Any]:
     """
     started = time.time()
     check_packages()
-    beam_options = command_line.beam_options(asked.beam_flags)
+    beam_options = command_line.beam_options(options.beam_flags)
     dataflow.configure(
-        beam_options, step="find", paths=asked.paths(), accelerator=asked.accelerator
+        beam_options, step="find", paths=options.paths(), accelerator=options.accelerator
     )
-    scorer = BundleScorer(asked.model)
+    scorer = BundleScorer(options.model)
     bundle = scorer.verify()
-    if asked.model_sha256 not in (None, bundle["fingerprint"]):
+    if options.model_sha256 not in (None, bundle["fingerprint"]):
         raise UserError(
-            f"{asked.model} has the fingerprint {bundle['fingerprint']}, expected --model_sha256 "
-            f"{asked.model_sha256}; it is another bundle than the one that was pinned"
+            f"{options.model} has the fingerprint {bundle['fingerprint']}, expected --model_sha256 "
+            f"{options.model_sha256}; it is another bundle than the one that was pinned"
         )
-    distance = usable_distance(asked.model, scorer)
-    asked, tables = plan_tables(asked)
-    asked = replace(asked, min_similarity=least_similarity(asked, bundle))
-    if asked.estimating.wanted:
-        return asdict(estimate_pairs(asked, tables, beam_options))
-    check_output(asked, tables)
-    key = shard_account.run_key(bundle=bundle["fingerprint"], **asked.decides())
-    decides = [key, tables.inputs()]
-    if jobs.adopt(beam_options, step="find", output=asked.output, decides=decides):
-        return print_result(asked.output)
-    busy = f"{asked.output} is being written by another run; wait for it, or choose another folder"
-    with lock(files.join(asked.output, output_folder.LOCK), busy=busy):
+    distance = usable_distance(options.model, scorer)
+    options, tables = plan_tables(options)
+    options = replace(options, min_similarity=least_similarity(options, bundle))
+    if options.estimating.wanted:
+        return asdict(estimate_pairs(options, tables, beam_options))
+    check_output(options, tables)
+    key = shard_account.run_key(bundle=bundle["fingerprint"], **options.identity())
+    identity = [key, tables.inputs()]
+    if jobs.adopt(beam_options, step="find", output=options.output, identity=identity):
+        return print_result(options.output)
+    busy = (
+        f"{options.output} is being written by another run; wait for it, or choose another folder"
+    )
+    with lock(files.join(options.output, output_folder.LOCK), busy=busy):
         found = [units.as_shard(unit, tables.inputs()) for unit in tables.units()]
         shards = [*(table.shard for table in tables.shards), *found]
         work = output_folder.open_output(
-            asked.output, shards, key, overwrite=asked.overwrite, rejected=tables.rejected
+            options.output, shards, key, overwrite=options.overwrite, rejected=tables.rejected
         )
         if work.committed:
-            print(f"{asked.output} is complete already: same inputs, bundle and options")
-            return output_folder.read_manifest(asked.output)
+            print(f"{options.output} is complete already: same inputs, bundle and options")
+            return output_folder.read_manifest(options.output)
         print_plan(tables, work)
-        name = output_folder.begin(asked.output, shards, key)
+        name = output_folder.begin(options.output, shards, key)
         header = {
-            "bundle": {"path": asked.model, "fingerprint": bundle["fingerprint"]},
-            "options": asked.decides(),
+            "bundle": {"path": options.model, "fingerprint": bundle["fingerprint"]},
+            "options": options.identity(),
             "files_rejected": [asdict(file) for file in tables.rejected],
             "versions": {name: version(name) for name in PACKAGES},
         }
         names = tuple(shard.name for shard in shards)
         commit = CommitPairs(
-            asked.output, names, tables.blocks, header, asked.max_reject_fraction, started, name
+            options.output, names, tables.blocks, header, options.max_reject_fraction, started, name
         )
-        search = Search.of(asked, tables, scorer, bundle, distance, key, work)
+        search = Search.of(options, tables, scorer, bundle, distance, key, work)
         run_pipeline(search, work, commit, beam_options)
-    return {} if dataflow.only_staged(beam_options) else print_result(asked.output)
+    return {} if dataflow.only_staged(beam_options) else print_result(options.output)
 
 
 @dataclass(frozen=True)
@@ -147,7 +128,7 @@ class Search:
 
     @staticmethod
     def of(
-        asked: FindRun,
+        options: FindOptions,
         tables: Tables,
         scorer: BundleScorer,
         bundle: dict[str, Any],
@@ -160,38 +141,40 @@ class Search:
         counts |= {"right": tables.blocks.right} if tables.blocks.right else {}
         todo = frozenset(shard.name for shard in work.todo)
         inputs = tables.inputs()
-        made = {(b.side, b.number): b for b in read_block_accounts(asked.output, f"{key}-{inputs}")}
+        made = {
+            (b.side, b.number): b for b in read_block_accounts(options.output, f"{key}-{inputs}")
+        }
         missing = frozenset(tables.blocks.all()) - made.keys()
         unread = any(table.shard.name in todo for table in tables.shards)
         reading = TableSettings(
-            asked.output,
+            options.output,
             key,
             inputs,
-            asked.columns,
+            options.columns,
             tables.schemas,
             counts,
             missing,
             todo,
-            one_space=asked.within,
-            max_chars=asked.max_chars,
-            compression=asked.compression,
+            one_space=options.within,
+            max_chars=options.max_chars,
+            compression=options.compression,
         )
         left, right = tables.schemas["left"], tables.schemas.get("right", tables.schemas["left"])
         joining = JoinSettings(
-            asked.output,
+            options.output,
             key,
             inputs,
-            float(asked.min_similarity or 0.0),
-            pair_schema(left, right, asked.columns.keep, scorer.fields(bundle)),
-            asked.within,
-            asked.columns.keep,
-            asked.equal,
-            asked.compression,
+            float(options.min_similarity or 0.0),
+            pair_schema(left, right, options.columns.keep, scorer.fields(bundle)),
+            options.within,
+            options.columns.keep,
+            options.equal,
+            options.compression,
         )
         store = None
-        if asked.embedding_store:
+        if options.embedding_store:
             found = bundle["fingerprint"], bundle["dimensions"]
-            store = EmbeddingStore(asked.embedding_store, *found).open()
+            store = EmbeddingStore(options.embedding_store, *found).open()
         shards = tables.shards if missing or unread else ()
         return Search(scorer.load, distance, reading, joining, shards, tuple(made.values()), store)
 
@@ -244,117 +227,8 @@ def _is_table(shard: Shard) -> bool:
     return shard.source != units.SOURCE
 
 
-def check_packages() -> None:
-    """Checks that what a search needs besides scoring is installed.
-
-    Raises:
-        UserError: it is not.
-    """
-    for name in NEEDED:
-        if find_spec(name) is None:
-            raise UserError(f"find needs {name}: pip install 'twinbeam[find]'")
-
-
-def usable_distance(model: str, scorer: BundleScorer) -> Distance:
-    """The distance that a bundle's similarity is a function of.
-
-    Raises:
-        UserError: it is a function of something else.
-    """
-    kind, symmetric = scorer.comparison()
-    if not symmetric:
-        raise UserError(
-            f"--model {model} compares by {kind}, which says another thing of a pair than of its "
-            "mirror; find needs a symmetric comparison"
-        )
-    for distance in DISTANCES:
-        if kind == distance:
-            return distance
-    raise UserError(
-        f"--model {model} compares by a learned head ({kind}); expected a bundle that compares by "
-        f"{', '.join(DISTANCES)}"
-    )
-
-
-def plan_tables(asked: FindRun) -> tuple[FindRun, Tables]:
-    """The shards of both tables, the schemas of their rows and their blocks.
-
-    Returns:
-        What was asked for, without an id column where there is none, and the tables.
-
-    Raises:
-        UserError: names the file that cannot be used and why.
-    """
-
-    def planned(patterns: Sequence[str]) -> Plan:
-        return plan(
-            patterns, asked.columns, shard_rows=asked.shard_rows, on_bad_file=asked.on_bad_file
-        )
-
-    sides: dict[units.Side, Plan] = {"left": planned(asked.left)}
-    if asked.right:
-        sides["right"] = planned(asked.right)
-    schemas = [schema for side in sides.values() for schema in side.schemas.values()]
-    named = asked.columns.id is not None
-    if named and not asked.id_named and all(asked.columns.id not in s.names for s in schemas):
-        asked = replace(asked, columns=replace(asked.columns, id=None))
-    alone = len(sides) == 1
-    rows = {side: sum(shard.rows for shard in found.shards) for side, found in sides.items()}
-    of_rows = {side: row_schema(found.schemas, asked.columns) for side, found in sides.items()}
-    check_ids_alike(asked, of_rows)
-    return asked, Tables(
-        tuple(t for side in sides for t in table_shards(side, sides[side].shards, alone=alone)),
-        of_rows,
-        units.Blocks(
-            units.block_count(rows["left"]),
-            units.block_count(rows["right"]) if not alone else 0,
-            asked.within,
-        ),
-        tuple(file for found in sides.values() for file in found.rejected),
-    )
-
-
-def check_ids_alike(asked: FindRun, schemas: dict[units.Side, pa.Schema]) -> None:
-    """Checks that ids of new and old rows can be put in one order.
-
-    Raises:
-        UserError: they are of different types.
-    """
-    types = [schema.field("id").type for schema in schemas.values()]
-    if asked.within and len(set(types)) > 1:
-        raise UserError(
-            f"the ids of --input are {types[0]}, those of --against {types[1]}; make them the same"
-        )
-
-
-def least_similarity(asked: FindRun, bundle: dict[str, Any]) -> float:
-    """The least similarity of a pair: what was asked for, or the bundle's threshold.
-
-    Raises:
-        UserError: neither is there.
-    """
-    found = asked.min_similarity if asked.min_similarity is not None else bundle.get("threshold")
-    if found is None:
-        raise UserError(f"--model {asked.model} has no threshold; give --min_similarity")
-    return float(found)
-
-
-def check_output(asked: FindRun, tables: Tables) -> None:
-    """Checks that the run does not write where it reads.
-
-    Raises:
-        UserError: the output folder holds an input.
-    """
-    for table in tables.shards:
-        if files.is_inside(table.shard.source, asked.output):
-            raise UserError(
-                f"--output {asked.output} holds the input {table.shard.source}; "
-                "choose another folder"
-            )
-
-
 def estimate_pairs(
-    asked: FindRun, tables: Tables, beam_options: PipelineOptions
+    options: FindOptions, tables: Tables, beam_options: PipelineOptions
 ) -> estimate.Estimate:
     """Prints what a job would take, by the pairs of rows; equal sentences make it less."""
     rows = {
@@ -364,12 +238,12 @@ def estimate_pairs(
     planned = tables.units()
     pairs = units.pairs_of(tables.blocks, rows["left"], rows["right"])
     shards = [replace(units.as_shard(unit, ""), rows=pairs // len(planned)) for unit in planned]
-    return estimate.tell(asked.estimating, "find", shards, beam_options)
+    return estimate.print_estimate(options.estimating, "find", shards, beam_options)
 
 
 def print_plan(tables: Tables, work: output_folder.Work) -> None:
     """Prints what there is to do, and what is left out."""
-    command_line.tell_left_out(tables.rejected)
+    command_line.print_left_out(tables.rejected)
     rows = sum(table.shard.rows for table in tables.shards)
     todo = sum(not _is_table(shard) for shard in work.todo)
     kept = f", {len(work.done)} shards done before" if work.done else ""

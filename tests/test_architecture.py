@@ -58,18 +58,19 @@ FOLDERS = {
     "pipelines.report": {"transforms", "transforms.storage"},
     "pipelines.running": {
         "pipelines.dataflow", "pipelines.report", "transforms", "transforms.storage",
-        "transforms.accounts", "transforms.examples",
+        "transforms.accounts", "transforms.examples", "transforms.finding",
     },
     "pipelines.options": {
         "pipelines.dataflow", "model", "model.recipe", "model.scoring", "model.training",
         "transforms", "transforms.storage", "transforms.input", "transforms.accounts",
-        "transforms.evaluation", "transforms.examples",
+        "transforms.evaluation", "transforms.examples", "transforms.finding",
     },
 }  # fmt: skip
 MOST_FILES = 15  # in one folder; the commands in pipelines/ apart
 # What a launcher or a worker loads before there is work: TensorFlow would cost seconds.
 WITHOUT_TENSORFLOW = (
     "pipelines.options.command_line",
+    "pipelines.find",
     "pipelines.preprocess",
     "pipelines.score",
     "pipelines.train",

@@ -1,4 +1,4 @@
-"""What a search for pairs may be asked for, and the flags that say it."""
+"""Options of a search for pairs, and their flags."""
 
 from __future__ import annotations
 
@@ -21,8 +21,8 @@ EXAMPLE = "python -m pipelines.find --input 'questions/*.parquet' --model bundle
 
 
 @dataclass(frozen=True, kw_only=True)
-class FindRun:
-    """All that a search was asked for.
+class FindOptions:
+    """The options of a search for pairs.
 
     Attributes:
         left: patterns of the table, or of the left one.
@@ -52,7 +52,7 @@ class FindRun:
     max_reject_fraction: float = 0.05
     overwrite: bool = False
     accelerator: str | None = None
-    estimating: estimate.Asked = field(default_factory=estimate.Asked)
+    estimating: estimate.EstimateOptions = field(default_factory=estimate.EstimateOptions)
     beam_flags: tuple[str, ...] = ()
 
     def paths(self) -> list[str]:
@@ -60,7 +60,7 @@ class FindRun:
         stores = filter(None, [self.embedding_store])
         return [*self.left, *self.right, self.model, self.output, *stores]
 
-    def decides(self) -> dict[str, Any]:
+    def identity(self) -> dict[str, Any]:
         """The options that decide the bytes of the output."""
         return {
             "sentence_column": self.columns.sentence,
@@ -85,8 +85,8 @@ def flags() -> argparse.ArgumentParser:
     return parser
 
 
-def parse(argv: Sequence[str]) -> FindRun:
-    """Flags → what the search was asked for.
+def parse(argv: Sequence[str]) -> FindOptions:
+    """Flags → options.
 
     Raises:
         UserError: the tables that are named do not go together.
@@ -95,7 +95,7 @@ def parse(argv: Sequence[str]) -> FindRun:
     left, right, within = _tables(args)
     named = args.id_column is not None
     id_column = (args.id_column or None) if named else DEFAULT_ID
-    return FindRun(
+    return FindOptions(
         left=left,
         right=right,
         within=within,
@@ -114,7 +114,7 @@ def parse(argv: Sequence[str]) -> FindRun:
         max_reject_fraction=args.max_reject_fraction,
         overwrite=args.overwrite,
         accelerator=args.accelerator,
-        estimating=estimate.Asked.of(args),
+        estimating=estimate.EstimateOptions.of(args),
         beam_flags=tuple(beam_flags),
     )
 

@@ -32,7 +32,7 @@ from transforms.finding.vector_block import (
     write_block,
     write_block_account,
 )
-from transforms.hashing import buckets, text_hash
+from transforms.hashing import split_by_hash, text_hash
 from transforms.input.shards import Shard, shard_schema
 from transforms.pairs import rejected_schema
 from transforms.scoring.embedding_store import EmbeddingStore
@@ -131,7 +131,7 @@ def read_table_shard(
             rejects.write(read.rejected)
             reasons.update(read.rejected.column("reject_reason").to_pylist())
             hashes = text_hash(read.good.column(SENTENCE))
-            for number, places in buckets(hashes, settings.counts[table.side]):
+            for number, places in split_by_hash(hashes, settings.counts[table.side]):
                 parts.append((number, read.good.take(pa.array(places))))
         written = (rejects.finish(),) if rejects.rows else ()
         account = ShardAccount(
@@ -241,7 +241,7 @@ class _ReadShard(beam.DoFn):
 
     def _ids(self, side: Side, ids: pa.Array) -> Iterator[Any]:
         space = "" if self._settings.one_space else side
-        for bucket, places in buckets(text_hash(ids.cast(pa.string())), ID_BUCKETS):
+        for bucket, places in split_by_hash(text_hash(ids.cast(pa.string())), ID_BUCKETS):
             part = (space, bucket), ids.take(pa.array(places))
             yield beam.pvalue.TaggedOutput("ids", part)
 
