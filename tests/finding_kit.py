@@ -10,7 +10,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from model.scoring.bundle_scorer import ScoreSettings
+from model.scoring.bundle_scorer import ScorerOptions
 from pipelines import find
 
 FIELDS = (pa.field("similarity", pa.float32()), pa.field("similarity_label", pa.int64()))
@@ -51,7 +51,7 @@ class LetterBundle:
     """In place of `BundleScorer`; the bundle's path is its distance and its fingerprint."""
 
     bundle: str
-    options: ScoreSettings = field(default_factory=ScoreSettings)
+    options: ScorerOptions = field(default_factory=ScorerOptions)
 
     def verify(self) -> dict[str, object]:
         return {"fingerprint": self.bundle, "dimensions": len(LETTERS), "threshold": 0.7}
