@@ -14,9 +14,9 @@ import pyarrow.compute as pc
 from apache_beam.utils.shared import Shared
 
 from transforms.accounts.shard_account import (
-    REJECTS_FOLDER,
     ShardAccount,
     find_account,
+    rejects_name,
     write_account,
 )
 from transforms.accounts.shard_writer import ShardWriter
@@ -120,7 +120,7 @@ def read_table_shard(
     shard, schema = table.shard, settings.schemas[table.side]
     rejects_schema = rejected_schema(shard_schema(shard))
     with ShardWriter(
-        settings.output, f"{REJECTS_FOLDER}/{shard.name}", rejects_schema, shard.source,
+        settings.output, rejects_name(shard.name), rejects_schema, shard.source,
         settings.compression,
     ) as rejects:  # fmt: skip
         for read in read_rows(
