@@ -75,7 +75,7 @@ RUN_ON = $(call flag,--runner,$(RUNNER)) $(if $(filter FlinkRunner,$(RUNNER)),$(
 
 .PHONY: help setup demo test test-slow lint format run-preprocess run-train run-train-vertex \
 	run-score run-find run-evaluate run-calibrate run-convert run-inspect run-try bench bench-score quality lock lock-check \
-	audit clean flink-up flink-down flink-lock test-flink \
+	audit docs clean flink-up flink-down flink-lock test-flink \
 	airflow-up airflow-down airflow-lock test-airflow \
 	test-cloud image template
 
@@ -191,6 +191,10 @@ template: $(READY) ## Write the flex templates' parameters; with IMAGE= and TEMP
 	@$(foreach step,score preprocess,$(PY) -m pipelines.template $(step) --output docker/$(step).metadata.json;)
 	@$(if $(TEMPLATE),$(foreach step,score preprocess,$(PY) -m pipelines.template $(step) --image \
 		$(call quoted,$(IMAGE)) --output $(call quoted,$(TEMPLATE)/$(step).json);))
+
+docs: $(READY) ## Build the documentation as a site in build/site, with its links checked
+	@NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict $(ARGS)
+	@echo "build/site/index.html"
 
 clean: ## Remove caches, builds and the demo's data (not .venv)
 	@rm -rf build dist *.egg-info demo-data .pytest_cache .mypy_cache .ruff_cache .hypothesis

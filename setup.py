@@ -43,6 +43,9 @@ EXTRAS = {
     "vertex": [
         "google-cloud-aiplatform>=1.165,<2",  # submits training jobs; Beam asks for it as well
     ],
+    "docs": [
+        "mkdocs-material",  # the documentation as a site
+    ],
     "dev": [
         "build",  # the packaging test builds the sdist
         "duckdb",  # an oracle for counts
