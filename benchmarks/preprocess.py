@@ -96,7 +96,8 @@ def where_time_goes(path: str, recipe_name: str) -> dict[str, float]:
     from transforms.examples.counts import count_features
     from transforms.examples.records import deal, in_order, raw_rows, serialize, write_records
     from transforms.examples.split import EvalSplit
-    from transforms.input.shards import plan_shards, read_shard
+    from transforms.input.read_shards import read_shard
+    from transforms.input.shards import plan_shards
     from transforms.pairs import PairColumns, split_rows
 
     recipe, columns = load_recipe(recipe_name), PairColumns(label="label")

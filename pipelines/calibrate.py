@@ -26,7 +26,7 @@ from transforms.evaluation import binary_metrics
 from transforms.evaluation.evaluate_shards import ALL, EvaluationSettings, evaluate_shard
 from transforms.evaluation.histograms import ScoreHistogram
 from transforms.evaluation.scored_rows import ScoredColumns
-from transforms.input.shards import plan_shards
+from transforms.input.shards import plan
 from transforms.pairs import PairColumns
 from transforms.storage import files
 
@@ -119,15 +119,16 @@ def read_histogram(options: CalibrateRun) -> ScoreHistogram:
     Raises:
         UserError: a file lacks a column.
     """
-    shards = plan_shards(
+    planned = plan(
         score_patterns(options.inputs),
         options.columns.pairs,
         shard_rows=command_line.DEFAULT_SHARD_ROWS,
+        on_bad_file=None,
     )
-    check_columns(shards, options.columns)
+    check_columns(planned.schemas, options.columns)
     settings = EvaluationSettings(options.columns, worst=0)
     total = ScoreHistogram.empty()
-    for shard in shards:
+    for shard in planned.shards:
         counted = evaluate_shard(shard, settings).tallies.get(ALL)
         total = total + counted if isinstance(counted, ScoreHistogram) else total
     return total

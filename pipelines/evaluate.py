@@ -36,7 +36,7 @@ from transforms.evaluation.evaluate_shards import (
 )
 from transforms.evaluation.metrics_json import results
 from transforms.evaluation.sentence_priors import CountSentences
-from transforms.input.shards import Shard, plan_shards
+from transforms.input.shards import Shard, plan, plan_shards
 from transforms.storage import files
 from transforms.storage.publishing import publish_folder
 
@@ -60,10 +60,14 @@ def evaluate(options: EvaluateOptions) -> dict[str, Any]:
     beam_options = command_line.beam_options(options.beam_flags)
     dataflow.configure(beam_options, step="evaluate", paths=options.paths())
     check_output(options.output, overwrite=options.overwrite)
-    shards = plan_shards(
-        score_patterns(options.inputs), options.columns.pairs, shard_rows=options.shard_rows
+    planned = plan(
+        score_patterns(options.inputs),
+        options.columns.pairs,
+        shard_rows=options.shard_rows,
+        on_bad_file=None,
     )
-    check_columns(shards, options.columns)
+    shards = planned.shards
+    check_columns(planned.schemas, options.columns)
     train_shards = []
     if options.train_inputs:
         train_shards = plan_shards(
@@ -74,7 +78,7 @@ def evaluate(options: EvaluateOptions) -> dict[str, Any]:
     if jobs.adopt(beam_options, step="evaluate", output=options.output, identity=identity):
         return print_result(options.output)
     settings = EvaluationSettings(
-        options.columns, score_range(shards, options.columns), options.worst
+        options.columns, score_range(planned.schemas, options.columns), options.worst
     )
     write = WriteEvaluation(
         options, started, lineage(options.inputs, options.bundle, options.examples)

@@ -10,12 +10,11 @@ import sys
 from collections.abc import Sequence
 from typing import Any
 
-import pyarrow.parquet as pq
-
 from pipelines.options import command_line
 from transforms.accounts.output_folder import find_manifest, manifest_files
 from transforms.accounts.shard_account import SUCCESS
 from transforms.errors import UserError
+from transforms.input.parquet_columns import open_parquet
 from transforms.storage import files
 
 MANIFEST = "manifest.json"  # of a bundle and of examples
@@ -112,7 +111,7 @@ def score_files(folder: str, manifest: dict[str, Any]) -> dict[str, Any]:
     about: dict[str, Any] = {"files": len(scored), "reject_files": len(names) - len(scored)}
     if scored:
         with files.open_input(files.join(folder, scored[0])) as file:
-            schema = pq.ParquetFile(file).schema_arrow
+            schema = open_parquet(file).schema_arrow
         about["schema"] = {field.name: str(field.type) for field in schema}
     return about
 

@@ -72,6 +72,7 @@ def preprocess(options: PreprocessOptions) -> dict[str, Any]:
         options.columns,
         shard_rows=options.shard_rows,
         on_bad_file=options.on_bad_file,
+        int96=options.int96,
     )
     shards = planned.shards
     command_line.print_left_out(planned.rejected)

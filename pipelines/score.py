@@ -29,7 +29,7 @@ from pipelines.running.run_graph import running
 from transforms import drift
 from transforms.accounts import blocks, output_folder, shard_account
 from transforms.errors import UserError
-from transforms.input.shards import RejectedFile, Shard, plan
+from transforms.input.shards import Plan, Shard, plan
 from transforms.pairs import REJECT_FIELDS
 from transforms.scoring.embedding_store import EmbeddingStore
 from transforms.scoring.encode_once import EncodeOnce, partition_count
@@ -65,6 +65,7 @@ def score(options: ScoreOptions) -> dict[str, Any]:
         options.columns,
         shard_rows=options.shard_rows,
         on_bad_file=options.on_bad_file,
+        int96=options.int96,
     )
     shards = planned.shards
     if options.estimating.wanted:
@@ -85,7 +86,7 @@ def score(options: ScoreOptions) -> dict[str, Any]:
         if work.committed:
             print(f"{options.output} is complete already: same inputs, bundle and options")
             return output_folder.read_manifest(options.output)
-        print_plan(work, planned.rejected)
+        print_plan(work, planned)
         name = output_folder.begin(options.output, shards, key)
         settings = ScoreSettings(
             options.output,
@@ -248,9 +249,10 @@ def check_output(
                 )
 
 
-def print_plan(work: output_folder.Work, rejected: Sequence[RejectedFile]) -> None:
-    """Says what there is to do, and what is left out."""
-    command_line.print_left_out(rejected)
+def print_plan(work: output_folder.Work, planned: Plan) -> None:
+    """Says what there is to do, what is left out, and what is written otherwise."""
+    command_line.print_left_out(planned.rejected)
+    command_line.print_rewritten(planned.rewritten)
     rows = sum(shard.rows for shard in work.todo)
     kept = f", {len(work.done)} shards done before" if work.done else ""
     print(f"{rows:,} rows in {len(work.todo)} shards to score{kept}", flush=True)

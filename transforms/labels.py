@@ -7,6 +7,8 @@ from dataclasses import dataclass
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from transforms.columns import as_text, holds_text, is_number, plain, plain_type
+
 
 @dataclass(frozen=True)
 class LabelRule:
@@ -46,7 +48,9 @@ def parse_labels(array: pa.Array, rule: LabelRule) -> pa.Array:
 
 
 def _as_text(array: pa.Array) -> pa.Array:
-    array = _plain(array)
+    array = plain(array)
+    if holds_text(array.type):
+        return pc.utf8_trim_whitespace(as_text(array))
     if pa.types.is_boolean(array.type):
         array = array.cast(pa.int8())
     elif pa.types.is_floating(array.type) or pa.types.is_decimal(array.type):
@@ -54,53 +58,19 @@ def _as_text(array: pa.Array) -> pa.Array:
         whole = pc.equal(numbers, pc.round(numbers))
         as_int = pc.if_else(whole, numbers, None).cast(pa.int64(), safe=False)
         return pc.if_else(whole, as_int.cast(pa.string()), numbers.cast(pa.string()))
-    return pc.utf8_trim_whitespace(_readable(array.cast(pa.large_string())))
+    return array.cast(pa.large_string())
 
 
 def _as_numbers(array: pa.Array) -> pa.Array:
-    array = _plain(array)
-    if not pa.types.is_string(array.type) and not pa.types.is_large_string(array.type):
+    array = plain(array)
+    if not holds_text(array.type):
         return array.cast(pa.float64(), safe=False)
-    text = pc.utf8_trim_whitespace(_readable(array))
+    text = pc.utf8_trim_whitespace(as_text(array))
     number = pc.match_substring_regex(text, r"^[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?$")
     return pc.if_else(number, text, None).cast(pa.float64())
 
 
-def _readable(text: pa.Array) -> pa.Array:
-    """Text with null for what is not UTF-8; Parquet files may hold such bytes as strings."""
-    try:
-        text.validate(full=True)
-        return text
-    except pa.ArrowInvalid:
-        raw = text.cast(pa.large_binary()).to_pylist()
-        return pa.array([_decoded(value) for value in raw], text.type)
-
-
-def _decoded(raw: bytes | None) -> str | None:
-    try:
-        return None if raw is None else raw.decode()
-    except UnicodeDecodeError:
-        return None
-
-
-def _plain(array: pa.Array) -> pa.Array:
-    if isinstance(array, pa.DictionaryArray):
-        array = array.dictionary_decode()
-    if pa.types.is_string_view(array.type):
-        array = array.cast(pa.string())
-    return array
-
-
 def can_be_label(data_type: pa.DataType) -> bool:
     """Whether a column of this type can hold labels at all."""
-    if pa.types.is_dictionary(data_type):
-        data_type = data_type.value_type
-    return (
-        pa.types.is_integer(data_type)
-        or pa.types.is_floating(data_type)
-        or pa.types.is_boolean(data_type)
-        or pa.types.is_decimal(data_type)
-        or pa.types.is_string(data_type)
-        or pa.types.is_large_string(data_type)
-        or pa.types.is_string_view(data_type)
-    )
+    found = plain_type(data_type)
+    return holds_text(found) or is_number(found) or pa.types.is_boolean(found)

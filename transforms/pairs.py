@@ -16,8 +16,10 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from transforms.columns import as_text, holds_text, plain
 from transforms.errors import UserError
 from transforms.labels import LabelRule, can_be_label, parse_labels
+from transforms.output_schema import extended_schema
 
 REJECT_REASON = "reject_reason"
 REJECT_DETAIL = "reject_detail"
@@ -88,7 +90,7 @@ def check_schema(schema: pa.Schema, columns: TextColumns, source: str) -> None:
             )
     for flag, name in columns.flagged:
         found = _require(schema, name, f"--{flag}_column", source).type
-        if not _holds_text(found):
+        if not holds_text(found):
             raise UserError(
                 f"{source}: column {name!r} is {found}, expected text (string or binary); "
                 f"name another with --{flag}_column"
@@ -116,46 +118,14 @@ def _shortened(names: list[str], most: int = 12) -> str:
     return shown + (f" and {len(names) - most} more" if len(names) > most else "")
 
 
-def _holds_text(data_type: pa.DataType) -> bool:
-    if pa.types.is_dictionary(data_type):
-        data_type = data_type.value_type
-    return (
-        pa.types.is_string(data_type)
-        or pa.types.is_large_string(data_type)
-        or pa.types.is_string_view(data_type)
-        or pa.types.is_binary(data_type)
-        or pa.types.is_large_binary(data_type)
-        or pa.types.is_binary_view(data_type)
-    )
-
-
 def rejected_schema(schema: pa.Schema) -> pa.Schema:
     """The schema of rejected rows: the input's, then why."""
-    for field in REJECT_FIELDS:
-        schema = schema.append(field)
-    return schema
+    return extended_schema(schema, REJECT_FIELDS)
 
 
 def sentences(batch: pa.RecordBatch, name: str) -> pa.Array:
     """A sentence column as `large_string`; rows that are not UTF-8 become null."""
-    column = batch.column(name)
-    if isinstance(column, pa.DictionaryArray):
-        column = column.dictionary_decode()
-    return _as_utf8(column.cast(pa.large_binary()))
-
-
-def _as_utf8(column: pa.Array) -> pa.Array:
-    try:
-        return column.cast(pa.large_string())
-    except pa.ArrowInvalid:  # some row is not UTF-8: look at each
-        return pa.array([_decoded(value) for value in column], pa.large_string())
-
-
-def _decoded(value: pa.Scalar) -> str | None:
-    try:
-        return None if not value.is_valid else value.as_py().decode()
-    except UnicodeDecodeError:
-        return None
+    return as_text(batch.column(name))
 
 
 def cut_sentences(
@@ -259,9 +229,7 @@ def _problems(
 
 
 def _is_missing(column: pa.Array) -> pa.Array:
-    if isinstance(column, pa.DictionaryArray):  # an index may point at a null entry
-        column = column.dictionary_decode()
-    return column.is_null()
+    return plain(column).is_null()  # an index of a dictionary may point at a null entry
 
 
 def _mask(array: pa.Array) -> np.ndarray:

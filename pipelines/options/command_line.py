@@ -86,6 +86,18 @@ def add_shard_flags(group: argparse._ArgumentGroup) -> None:
         default="fail",
         help="whether a file that cannot be used stops the run before it starts, or is left out",
     )
+    add_int96_flag(group)
+
+
+def add_int96_flag(group: argparse._ArgumentGroup) -> None:
+    """Adds the flag that says how times of a kind that is no longer written are written."""
+    group.add_argument(
+        "--int96",
+        choices=("us", "ns"),
+        default="us",
+        help="how times that are INT96 are written: as microseconds, or as nanoseconds (1677 to "
+        "2262, and Spark does not read them); a time that cannot be kept stops the run",
+    )
 
 
 def columns(args: argparse.Namespace) -> PairColumns:
@@ -99,6 +111,16 @@ def print_left_out(rejected: Sequence[RejectedFile]) -> None:
     """Says which files are left out, and why."""
     for file in rejected:
         print(f"left out: {file.reason}", flush=True)
+
+
+def print_rewritten(columns: Sequence[str]) -> None:
+    """Says which columns cannot be written as the kind they are, before there is any work."""
+    if columns:
+        print(
+            f"note: {', '.join(columns)}: written without this kind, which Arrow does not know; "
+            "the values stay as they are (docs/columns.md)",
+            flush=True,
+        )
 
 
 def positive(text: str) -> int:

@@ -12,6 +12,7 @@ from pipelines.dataflow import settings as dataflow
 from pipelines.options import command_line
 from transforms.errors import UserError
 from transforms.finding.rows import DEFAULT_ID, SentenceColumns
+from transforms.input.parquet_columns import Int96Unit
 
 DESCRIPTION = (
     "Finds the pairs of sentences of one table, or of two, that a bundle says are similar: every "
@@ -49,6 +50,7 @@ class FindOptions:
     max_chars: int = command_line.DEFAULT_MAX_CHARS
     shard_rows: int = command_line.DEFAULT_SHARD_ROWS
     on_bad_file: Literal["fail", "reject"] = "fail"
+    int96: Int96Unit = "us"
     max_reject_fraction: float = 0.05
     overwrite: bool = False
     accelerator: str | None = None
@@ -72,6 +74,7 @@ class FindOptions:
             "max_sentence_chars": self.max_chars,
             "shard_rows": self.shard_rows,
             "compression": self.compression,
+            "int96": self.int96,
         }
 
 
@@ -111,6 +114,7 @@ def parse(argv: Sequence[str]) -> FindOptions:
         max_chars=args.max_sentence_chars,
         shard_rows=args.shard_rows,
         on_bad_file=args.on_bad_file,
+        int96=args.int96,
         max_reject_fraction=args.max_reject_fraction,
         overwrite=args.overwrite,
         accelerator=args.accelerator,

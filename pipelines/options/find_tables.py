@@ -64,6 +64,7 @@ def plan_tables(options: FindOptions) -> tuple[FindOptions, Tables]:
             options.columns,
             shard_rows=options.shard_rows,
             on_bad_file=options.on_bad_file,
+            int96=options.int96,
         )
 
     sides: dict[units.Side, Plan] = {"left": planned(options.left)}

@@ -10,6 +10,7 @@ from typing import Any, Literal
 from pipelines.dataflow import estimate
 from pipelines.dataflow import settings as dataflow
 from pipelines.options import command_line
+from transforms.input.parquet_columns import Int96Unit
 from transforms.pairs import PairColumns
 
 
@@ -23,6 +24,7 @@ class PairOptions:
     max_chars: int = command_line.DEFAULT_MAX_CHARS
     shard_rows: int = command_line.DEFAULT_SHARD_ROWS
     on_bad_file: Literal["fail", "reject"] = "fail"
+    int96: Int96Unit = "us"
     max_reject_fraction: float = 0.05
     overwrite: bool = False
     accelerator: str | None = None
@@ -55,6 +57,7 @@ def asked_alike(args: argparse.Namespace, beam_flags: Sequence[str]) -> dict[str
         "max_chars": args.max_sentence_chars,
         "shard_rows": args.shard_rows,
         "on_bad_file": args.on_bad_file,
+        "int96": args.int96,
         "max_reject_fraction": args.max_reject_fraction,
         "overwrite": args.overwrite,
         "accelerator": args.accelerator,

@@ -46,6 +46,7 @@ class ScoreOptions(PairOptions):
             "redact": self.redact,
             "shard_rows": self.shard_rows,
             "compression": self.compression,
+            "int96": self.int96,
         }
 
 

@@ -3,19 +3,25 @@
 from __future__ import annotations
 
 import argparse
-from collections.abc import Iterable, Sequence
+import math
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
-import pyarrow.parquet as pq
+import pyarrow as pa
+import pyarrow.compute as pc
 
 from model.recipe.reading import read_recipe
 from model.recipe.recipe import Recipe
 from transforms.accounts.output_folder import find_manifest, manifest_files, read_manifest
 from transforms.accounts.shard_account import SUCCESS
+from transforms.columns import is_number
 from transforms.errors import UserError
 from transforms.evaluation.scored_rows import ScoredColumns, Task
-from transforms.input.shards import Shard, shard_schema
-from transforms.labels import LabelRule
+from transforms.evaluation.slices import can_be_slice
+from transforms.input.parquet_columns import column_leaves, open_parquet
+from transforms.input.shards import FOOTER_THREADS
+from transforms.labels import LabelRule, can_be_label
 from transforms.pairs import PairColumns
 from transforms.storage import files
 
@@ -116,36 +122,73 @@ def find_columns(args: argparse.Namespace, pairs: PairColumns, bundle: str | Non
     )
 
 
-def check_columns(shards: Sequence[Shard], columns: ScoredColumns) -> None:
-    """Checks that every file has what an evaluation reads.
+def check_columns(schemas: Mapping[str, pa.Schema], columns: ScoredColumns) -> None:
+    """Checks that every file has what an evaluation reads, in types that it can read.
 
     Raises:
-        UserError: names the file, the column and what to do.
+        UserError: names the file, the column, its type and what to do.
     """
-    for shard in {shard.source: shard for shard in shards}.values():
-        names = shard_schema(shard).names
+    checked: set[int] = set()
+    for source, schema in schemas.items():
+        if id(schema) in checked:  # files with the same schema share one
+            continue
+        checked.add(id(schema))
         for name in columns.needed():
-            if name not in names:
+            if name not in schema.names:
                 raise UserError(
-                    f"{shard.source}: no column {name!r}; it has {', '.join(names[:12])}; "
+                    f"{source}: no column {name!r}; it has {', '.join(schema.names[:12])}; "
                     "expected scores of pipelines.score, or name yours with a flag (see --help)"
+                )
+        for flag, name, fits, expected in _expected_types(columns):
+            found = schema.field(name).type
+            if not fits(found):
+                raise UserError(
+                    f"{source}: column {name!r} is {found}, expected {expected}; "
+                    f"name another with {flag}"
                 )
 
 
-def score_range(shards: Sequence[Shard], columns: ScoredColumns) -> tuple[float, float]:
-    """Least and greatest similarity: 0 and 1, or for number labels what the footers say."""
+def _expected_types(
+    columns: ScoredColumns,
+) -> Iterator[tuple[str, str, Callable[[pa.DataType], bool], str]]:
+    yield "--similarity_column", columns.similarity, is_number, "numbers"
+    if columns.predicted is not None and columns.task != "regression":
+        labels = "numbers, text or booleans"
+        yield "--similarity_label_column", columns.predicted, can_be_label, labels
+    if columns.task == "classes":
+        for name in columns.classes:
+            yield "--classes", f"probability_{name}", is_number, "numbers"
+    for name in columns.slices:
+        simple = "text, numbers, booleans, dates or times"
+        yield "--slice_column", name, can_be_slice, simple
+
+
+def score_range(sources: Collection[str], columns: ScoredColumns) -> tuple[float, float]:
+    """Least and greatest similarity: 0 and 1, or for number labels what the files say."""
     if columns.task != "regression":
         return 0.0, 1.0
-    low, high = columns.labels.minimum or 0.0, columns.labels.maximum or 1.0
-    for source in {shard.source for shard in shards}:
-        with files.open_input(source) as file:
-            metadata = pq.ParquetFile(file).metadata
-            place = metadata.schema.to_arrow_schema().names.index(columns.similarity)
-            for group in range(metadata.num_row_groups):
-                found = metadata.row_group(group).column(place).statistics
-                if found is not None and found.has_min_max:
-                    low, high = min(low, found.min), max(high, found.max)
-    return float(low), float(high)
+    bounds = [columns.labels.minimum or 0.0, columns.labels.maximum or 1.0]
+    with ThreadPoolExecutor(max_workers=FOOTER_THREADS) as pool:
+        for found in pool.map(lambda source: _range_in(source, columns.similarity), sources):
+            bounds += found
+    return float(min(bounds)), float(max(bounds))
+
+
+def _range_in(source: str, name: str) -> list[float]:
+    """The finite bounds of a column: by its statistics, or read where a file has none."""
+    with files.open_input(source) as file:
+        parquet = open_parquet(file)
+        place, kind = column_leaves(parquet.schema_arrow, name)[0], parquet.schema_arrow.field(name)
+        groups = [parquet.metadata.row_group(g) for g in range(parquet.metadata.num_row_groups)]
+        statistics = [group.column(place).statistics for group in groups if group.num_rows]
+        told = all(found is not None and found.has_min_max for found in statistics)
+        if told and not pa.types.is_float16(kind.type):  # Arrow hands those on as bytes
+            bounds = [bound for found in statistics for bound in (found.min, found.max)]
+        else:
+            values = parquet.read(columns=[name]).column(name).cast(pa.float64()).drop_null()
+            finite = values.filter(pc.is_finite(values))
+            bounds = [pc.min(finite).as_py(), pc.max(finite).as_py()] if len(finite) else []
+    return [float(bound) for bound in bounds if math.isfinite(bound)]
 
 
 def lineage(inputs: Sequence[str], bundle: str | None, examples: str | None) -> dict[str, Any]:

@@ -110,7 +110,8 @@ def test_the_footer_is_all_that_planning_reads(cloud: FakeCloud, bucket: str, tm
     path = write(tmp_path / "big.parquet", big, row_group_size=4000, compression="none")
     cloud.write(f"{bucket}/big.parquet", path.read_bytes())
     cloud.storage.calls.clear()
-    from transforms.input.shards import plan_shards, read_shard
+    from transforms.input.read_shards import read_shard
+    from transforms.input.shards import plan_shards
     from transforms.pairs import PairColumns
 
     shards = plan_shards([f"{bucket}/big.parquet"], PairColumns(), shard_rows=4000)

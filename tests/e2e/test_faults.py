@@ -29,6 +29,7 @@ from tests.scoring_kit import (
 from transforms.accounts import output_folder
 from transforms.errors import RunError
 from transforms.input import shards
+from transforms.input.read_shards import read_shard
 from transforms.storage import lock
 
 ROOT = Path(__file__).parents[2]
@@ -367,4 +368,4 @@ def test_reading_stops_where_the_plan_does_not_hold_any_more(tmp_path):
     (shard,) = shards.plan_shards([str(source)], shards.PairColumns(), shard_rows=100)
     change(source)
     with pytest.raises(RunError, match="run again"):
-        list(shards.read_shard(shard))
+        list(read_shard(shard))

@@ -19,13 +19,26 @@ class ShardWriter:
     finished leaves nothing. Left without `finish`, what was written is deleted.
     """
 
-    def __init__(self, folder: str, name: str, schema: pa.Schema, source: str, compression: str):
+    def __init__(
+        self,
+        folder: str,
+        name: str,
+        schema: pa.Schema,
+        source: str,
+        compression: str,
+        times_in_utc: bool = False,
+    ):
+        """Takes where to write, what, how, and from which input file it comes.
+
+        `times_in_utc` says of all times of day that they are UTC's.
+        """
         self.schema = schema
         self.rows = 0
         self._folder = folder
         self._name = name
         self._source = source
         self._compression = compression
+        self._times_in_utc = times_in_utc
         self._opened: _Opened | None = None
 
     def __enter__(self) -> ShardWriter:
@@ -50,7 +63,12 @@ class ShardWriter:
         if self._opened is None:
             hidden, file = files.create_hidden(self._folder, self._name)
             sink = pa.PythonFile(file, mode="w")
-            writer = pq.ParquetWriter(sink, self.schema, compression=self._compression)
+            writer = pq.ParquetWriter(
+                sink,
+                self.schema,
+                compression=self._compression,
+                write_time_adjusted_to_utc=self._times_in_utc,
+            )
             self._opened = _Opened(hidden, file, writer)
         return self._opened
 

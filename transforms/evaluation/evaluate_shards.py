@@ -19,7 +19,8 @@ from transforms.evaluation.regression_metrics import JointHistogram
 from transforms.evaluation.scored_rows import ScoredColumns, ScoredRows, read_scored
 from transforms.evaluation.sentence_priors import SentencePriors
 from transforms.evaluation.slices import FindUnknown, Slice, check_values, slices
-from transforms.input.shards import Shard, read_shard
+from transforms.input.read_shards import read_shard
+from transforms.input.shards import Shard
 
 Tally = ScoreHistogram | JointHistogram | ClassTally
 ALL: Slice = ("all", "all")

@@ -111,7 +111,9 @@ def slice_table(tallies: dict[Slice, Tally], resamples: int) -> list[dict[str, A
 
 
 def _in_order(name: Slice) -> tuple[str, float, str]:
-    number = "".join(c for c in name[1].split("-")[0] if c.isdigit())
+    number = "".join(
+        c for c in name[1].split("-")[0] if c.isdecimal()
+    )  # not ², which is a digit and no number
     return name[0], float(number or "inf"), name[1]
 
 

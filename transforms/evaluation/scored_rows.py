@@ -10,8 +10,9 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from transforms.columns import plain
 from transforms.labels import LabelRule, parse_labels
-from transforms.pairs import REJECT_REASON, PairColumns, sentences, split_rows
+from transforms.pairs import REJECT_REASON, PairColumns, keep_rows, sentences, split_rows
 
 SIMILARITY_NULL = "similarity_null"
 PREDICTED_INVALID = "predicted_label_invalid"
@@ -92,8 +93,7 @@ def read_scored(batch: pa.RecordBatch, columns: ScoredColumns) -> tuple[ScoredRo
     skipped[SIMILARITY_NULL] += int((~scored).sum())
     skipped[PREDICTED_INVALID] += int((scored & ~called).sum())
     keep = scored & called
-    good, mask = good.filter(pa.array(keep)), keep
-    return _rows(good, score[mask], predicted[mask], columns), +skipped
+    return _rows(keep_rows(good, keep), score[keep], predicted[keep], columns), +skipped
 
 
 def _rows(
@@ -109,7 +109,9 @@ def _rows(
 
 
 def _numbers(array: pa.Array) -> np.ndarray:
-    return pc.fill_null(array.cast(pa.float64()), np.nan).to_numpy(zero_copy_only=False)
+    return pc.fill_null(plain(array).cast(pa.float64(), safe=False), np.nan).to_numpy(
+        zero_copy_only=False
+    )
 
 
 def _predicted(batch: pa.RecordBatch, score: np.ndarray, columns: ScoredColumns) -> np.ndarray:

@@ -15,7 +15,8 @@ import numpy as np
 import pyarrow as pa
 
 from transforms.hashing import text_hash
-from transforms.input.shards import Shard, read_shard
+from transforms.input.read_shards import read_shard
+from transforms.input.shards import Shard
 from transforms.labels import LabelRule, parse_labels
 from transforms.pairs import PairColumns, sentences, split_rows
 

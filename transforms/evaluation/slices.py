@@ -8,11 +8,14 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from transforms.columns import as_text, holds_text, plain, plain_type
 from transforms.errors import UserError
 from transforms.evaluation.scored_rows import ScoredRows
 from transforms.evaluation.sentence_priors import SentencePriors
+from transforms.labels import can_be_label
 
 MAX_VALUES = 100
+NULL, NOT_UTF8 = "(null)", "(not UTF-8)"
 LENGTH, UNKNOWN, SEEN = "sentence length", "out-of-vocabulary", "sentences seen in training"
 _LENGTH_ENDS = np.array([8, 16, 32, 64, 128])
 _LENGTH_NAMES = np.array(["1-8", "9-16", "17-32", "33-64", "65-128", "129+"])
@@ -49,10 +52,21 @@ def lengths(side1: pa.Array, side2: pa.Array) -> np.ndarray:
     return _LENGTH_NAMES[np.searchsorted(_LENGTH_ENDS, longer.to_numpy(zero_copy_only=False))]
 
 
+def can_be_slice(data_type: pa.DataType) -> bool:
+    """Whether the values of a column of this type can be told apart and shown."""
+    found = plain_type(data_type)
+    return can_be_label(found) or any(
+        holds(found)
+        for holds in (pa.types.is_date, pa.types.is_time, pa.types.is_timestamp, pa.types.is_null)
+    )
+
+
 def _texts(column: pa.Array) -> np.ndarray:
-    if isinstance(column, pa.DictionaryArray):
-        column = column.dictionary_decode()
-    return pc.fill_null(column.cast(pa.string()), "(null)").to_numpy(zero_copy_only=False)
+    values = plain(column)
+    if not holds_text(values.type):
+        return pc.fill_null(values.cast(pa.string()), NULL).to_numpy(zero_copy_only=False)
+    text = as_text(values).fill_null(NOT_UTF8)
+    return pc.if_else(values.is_valid(), text, NULL).to_numpy(zero_copy_only=False)
 
 
 def _by(name: str, values: np.ndarray) -> Iterator[tuple[Slice, np.ndarray]]:

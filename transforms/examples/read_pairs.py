@@ -16,7 +16,8 @@ from transforms.examples.counts import COUNTS, count_read
 from transforms.examples.folder import mark_done
 from transforms.examples.records import TRAIN, raw_rows
 from transforms.examples.split import EvalSplit
-from transforms.input.shards import Shard, read_shard, shard_schema
+from transforms.input.read_shards import keeps_times_in_utc, read_shard, shard_schema
+from transforms.input.shards import Shard
 from transforms.labels import LabelRule
 from transforms.pairs import PairColumns, rejected_schema, split_rows
 
@@ -94,7 +95,8 @@ class ReadPairs(beam.DoFn):
         """Reads one shard; `held_out` are the sentences of a split by groups."""
         schema = rejected_schema(shard_schema(shard))
         target = rejects_name(shard.name)
-        with ShardWriter(self.folder, target, schema, shard.source, "zstd") as rejects:
+        in_utc = keeps_times_in_utc(shard)
+        with ShardWriter(self.folder, target, schema, shard.source, "zstd", in_utc) as rejects:
             for parts, rejected in read_pairs(shard, self.how.with_held_out(held_out)):
                 for part, rows in parts.items():
                     if rows.num_rows:

@@ -33,7 +33,8 @@ from transforms.finding.vector_block import (
     write_block_account,
 )
 from transforms.hashing import split_by_hash, text_hash
-from transforms.input.shards import Shard, shard_schema
+from transforms.input.read_shards import shard_schema
+from transforms.input.shards import Shard
 from transforms.pairs import rejected_schema
 from transforms.scoring.embedding_store import EmbeddingStore
 from transforms.scoring.encode_once import encode_stored

@@ -9,6 +9,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from transforms.errors import UserError
+from transforms.input.parquet_columns import Int96Unit, open_parquet, rewritten_columns
 from transforms.pairs import TextColumns, check_schema
 from transforms.storage import files
 
@@ -19,21 +20,29 @@ SIGNATURE_BYTES = 28  # behind the footer of a file with encrypted columns
 
 @dataclass(frozen=True)
 class Footer:
-    """What a Parquet file says of itself."""
+    """What a Parquet file says of itself.
+
+    Attributes:
+        fingerprint: see `fingerprint`.
+        schema: its columns, as Arrow reads them.
+        rows: of each row group.
+        rewritten: see `parquet_columns.rewritten_columns`.
+    """
 
     fingerprint: str
     schema: pa.Schema
     rows: tuple[int, ...]
+    rewritten: tuple[str, ...] = ()
 
 
-def checked_footer(path: str, columns: TextColumns) -> Footer:
+def checked_footer(path: str, columns: TextColumns, int96: Int96Unit = "us") -> Footer:
     """A file's footer, once its columns are seen to be usable."""
-    footer = read_footer(path)
+    footer = read_footer(path, int96)
     check_schema(footer.schema, columns, path)
     return footer
 
 
-def read_footer(path: str) -> Footer:
+def read_footer(path: str, int96: Int96Unit = "us") -> Footer:
     """Reads the footer of a Parquet file and nothing else of it.
 
     Raises:
@@ -42,7 +51,7 @@ def read_footer(path: str) -> Footer:
     try:
         with files.open_input(path) as file:
             mark = fingerprint(path, file)
-            parquet = pq.ParquetFile(file)
+            parquet = open_parquet(file, int96=int96)
             # Not by the columns' metadata: to look at an encrypted one ends the process.
             length = int.from_bytes(file.read_at(4, file.size() - 8), "little")
             if length - parquet.metadata.serialized_size == SIGNATURE_BYTES:
@@ -64,7 +73,8 @@ def _footer(mark: str, parquet: pq.ParquetFile) -> Footer:
     if any(group.num_rows < 0 for group in groups):
         raise ValueError("a row group with fewer than 0 rows")
     _ = schema.names  # raises where a name is not UTF-8
-    return Footer(mark, schema, tuple(group.num_rows for group in groups))
+    rows = tuple(group.num_rows for group in groups)
+    return Footer(mark, schema, rows, tuple(rewritten_columns(parquet)))
 
 
 def fingerprint(path: str, file: pa.NativeFile) -> str:

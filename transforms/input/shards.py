@@ -1,4 +1,4 @@
-"""Plans the work: input files and their row groups → shards, and reads a shard in bounded batches.
+"""Plans the work: input files and their row groups → shards.
 
 A shard is a run of row groups of one file: the unit of work, of output, of retry and of resuming.
 The plan depends on the input files alone, never on the machine, so a second run makes the same one.
@@ -6,24 +6,20 @@ The plan depends on the input files alone, never on the machine, so a second run
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
 from dataclasses import asdict, dataclass, replace
 from itertools import pairwise
 from typing import Any, Literal
 
 import pyarrow as pa
-import pyarrow.parquet as pq
 
-from transforms.errors import RunError, UserError
-from transforms.input.footers import Footer, checked_footer, fingerprint
+from transforms.errors import UserError
+from transforms.input.footers import Footer, checked_footer
 from transforms.input.input_files import find
+from transforms.input.parquet_columns import Int96Unit
 from transforms.pairs import TextColumns
-from transforms.storage import files
 
-BATCH_ROWS = 65_536
-BATCH_BYTES = 64 << 20
 FOOTER_THREADS = 64  # object storage answers slowly, not busily
 MAX_NAME_BYTES = 200  # file systems allow 255, and hidden names are longer
 
@@ -39,6 +35,7 @@ class Shard:
         first_row_group: the first row group.
         end_row_group: one past the last row group.
         rows: rows in these row groups.
+        int96: the unit in which INT96 times are read.
     """
 
     source: str
@@ -47,6 +44,7 @@ class Shard:
     first_row_group: int
     end_row_group: int
     rows: int
+    int96: Int96Unit = "us"
 
     def to_json(self) -> dict[str, Any]:
         """As plain values, for an account."""
@@ -63,11 +61,20 @@ class RejectedFile:
 
 @dataclass(frozen=True)
 class Plan:
-    """What there is to do: shards, the files they come from, and the files left out."""
+    """What there is to do.
+
+    Attributes:
+        shards: the pieces of work.
+        schemas: the columns of each file, by its path.
+        rejected: the files left out.
+        rewritten: the columns that cannot be written as the kind they are; see
+            `parquet_columns.rewritten_columns`.
+    """
 
     shards: tuple[Shard, ...]
     schemas: dict[str, pa.Schema]
     rejected: tuple[RejectedFile, ...]
+    rewritten: tuple[str, ...] = ()
 
 
 def plan_shards(patterns: Sequence[str], columns: TextColumns, *, shard_rows: int) -> list[Shard]:
@@ -81,6 +88,7 @@ def plan(
     *,
     shard_rows: int,
     on_bad_file: Literal["fail", "reject"] | None = "fail",
+    int96: Int96Unit = "us",
 ) -> Plan:
     """Finds the input, checks every file's footer, and cuts the files into shards.
 
@@ -90,6 +98,7 @@ def plan(
         shard_rows: how many rows a shard should have; a single larger row group stays whole.
         on_bad_file: whether a file that cannot be used stops the run or is left out; None where
             the command gives no choice, so that its error names none.
+        int96: the unit in which INT96 times are read.
 
     Raises:
         UserError: names the file and what is wrong with it; nothing was done.
@@ -98,7 +107,7 @@ def plan(
     schemas: dict[bytes, pa.Schema] = {}
 
     def look(path: str) -> Footer | UserError:
-        footer = _footer_or_error(path, columns)
+        footer = _footer_or_error(path, columns, int96)
         if isinstance(footer, UserError):
             return footer
         same = schemas.setdefault(footer.schema.serialize().to_pybytes(), footer.schema)
@@ -119,15 +128,19 @@ def plan(
         if isinstance(footer, Footer)
     ]
     shards = tuple(
-        s for file, footer in usable for s in cut(file.path, file.name, footer, shard_rows)
+        replace(shard, int96=int96)
+        for file, footer in usable
+        for shard in cut(file.path, file.name, footer, shard_rows)
     )
     _check_names(shards)
-    return Plan(shards, {file.path: footer.schema for file, footer in usable}, rejected)
+    rewritten = dict.fromkeys(column for _, footer in usable for column in footer.rewritten)
+    schema_of = {file.path: footer.schema for file, footer in usable}
+    return Plan(shards, schema_of, rejected, tuple(rewritten))
 
 
-def _footer_or_error(path: str, columns: TextColumns) -> Footer | UserError:
+def _footer_or_error(path: str, columns: TextColumns, int96: Int96Unit) -> Footer | UserError:
     try:
-        return checked_footer(path, columns)
+        return checked_footer(path, columns, int96)
     except UserError as error:
         return error
 
@@ -178,63 +191,3 @@ def _check_names(shards: Sequence[Shard]) -> None:
                 f"{other} and {shard.source} would both be written as {shard.name}; "
                 "give them different names, or name their common folder with one pattern"
             )
-
-
-def read_shard(
-    shard: Shard, *, columns: Sequence[str] | None = None, batch_bytes: int = BATCH_BYTES
-) -> Iterator[pa.RecordBatch]:
-    """The rows of a shard, in order, in batches bounded in rows and bytes.
-
-    Args:
-        shard: what to read.
-        columns: names of the columns to read; all without it.
-        batch_bytes: about how large a batch may be.
-
-    Raises:
-        RunError: the file is not the one that was planned with.
-    """
-    with _reading(shard) as parquet:
-        groups = list(range(shard.first_row_group, shard.end_row_group))
-        rows = _batch_rows(parquet.metadata, groups, batch_bytes)
-        schema = parquet.schema_arrow
-        if columns is not None:
-            schema = pa.schema([schema.field(name) for name in columns])
-        for batch in parquet.iter_batches(
-            batch_size=rows, row_groups=groups, columns=columns, use_threads=False
-        ):
-            batch = batch.select(schema.names)
-            yield pa.RecordBatch.from_arrays(batch.columns, schema=schema)
-
-
-def shard_schema(shard: Shard) -> pa.Schema:
-    """The Arrow schema of the shard's file."""
-    with _reading(shard) as parquet:
-        return parquet.schema_arrow
-
-
-@contextmanager
-def _reading(shard: Shard) -> Iterator[pq.ParquetFile]:
-    """The shard's file, if it still is the one that was planned with."""
-    changed = f"{shard.source} changed after the run had looked at it; run again"
-    try:
-        with files.open_input(shard.source) as file:
-            if fingerprint(shard.source, file) != shard.fingerprint:
-                raise RunError(changed)
-            yield pq.ParquetFile(file, page_checksum_verification=True)
-    except FileNotFoundError:
-        raise RunError(f"{shard.source} vanished after the run had looked at it") from None
-    except UserError:  # it has no footer any more
-        raise RunError(changed) from None
-    except (OSError, pa.ArrowException) as error:
-        raise RunError(
-            f"{shard.source}: row groups {shard.first_row_group} to {shard.end_row_group - 1} "
-            f"cannot be read ({files.reason(error)}); the file is damaged: mend it or leave it out"
-        ) from None
-
-
-def _batch_rows(metadata: pq.FileMetaData, groups: Sequence[int], batch_bytes: int) -> int:
-    rows = sum(metadata.row_group(group).num_rows for group in groups)
-    size = sum(metadata.row_group(group).total_byte_size for group in groups)
-    if not rows or not size:
-        return BATCH_ROWS
-    return max(1, min(BATCH_ROWS, batch_bytes * rows // size))

@@ -19,7 +19,8 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from apache_beam.utils.shared import Shared
 
-from transforms.input.shards import Shard, read_shard
+from transforms.input.read_shards import read_shard
+from transforms.input.shards import Shard
 from transforms.pairs import PairColumns, cut_sentences, split_rows
 from transforms.scoring.embedding_store import EmbeddingStore, sentence_keys
 

@@ -27,7 +27,9 @@ from transforms.accounts.shard_account import (
 from transforms.accounts.shard_writer import ShardWriter
 from transforms.drift import Profile, add_up
 from transforms.errors import RunError, UserError
-from transforms.input.shards import Shard, read_shard, shard_schema
+from transforms.input.read_shards import keeps_times_in_utc, read_shard, shard_schema
+from transforms.input.shards import Shard
+from transforms.output_schema import extended_schema
 from transforms.pairs import (
     PairColumns,
     cut_sentences,
@@ -96,15 +98,14 @@ def score_shard(shard: Shard, scorer: Scorer, settings: ScoreSettings) -> ShardA
     """
     started = time.time()
     schema = shard_schema(shard)
+    how = settings.compression, keeps_times_in_utc(shard)
     reasons: Counter[str] = Counter()
     counts: Counter[str] = Counter()
     profiles: list[Profile] = []
     rows_in = 0
     with ExitStack() as stack:
         scores, rejects = (
-            stack.enter_context(
-                ShardWriter(settings.output, name, kind, shard.source, settings.compression)
-            )
+            stack.enter_context(ShardWriter(settings.output, name, kind, shard.source, *how))
             for name, kind in (
                 (shard.name, scored_schema(schema, scorer)),
                 (rejects_name(shard.name), rejected_schema(schema)),
@@ -153,9 +154,7 @@ def _profile(scored: pa.RecordBatch, scorer: Scorer, settings: ScoreSettings) ->
 
 def scored_schema(schema: pa.Schema, scorer: Scorer) -> pa.Schema:
     """The schema of scored rows: the input's, then the scorer's columns."""
-    for added in scorer.fields:
-        schema = schema.append(added)
-    return schema
+    return extended_schema(schema, scorer.fields)
 
 
 @dataclass

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from tests.scoring_kit import pairs, write
 from transforms.errors import RunError, UserError
-from transforms.input import shards
+from transforms.input import read_shards, shards
 from transforms.input.footers import Footer
 from transforms.pairs import PairColumns
 
@@ -50,7 +50,9 @@ def test_reading_all_shards_gives_the_rows_of_the_files(tmp_path):
     write(tmp_path / "in" / "deep" / "b.parquet", pairs(20), row_group_size=7)
     planned = shards.plan_shards([str(tmp_path / "in" / "**")], COLUMNS, shard_rows=20)
     assert [shard.name.split("-")[0] for shard in planned] == ["a"] * 4 + ["deep__b"]
-    batches = [batch for shard in planned for batch in shards.read_shard(shard, batch_bytes=300)]
+    batches = [
+        batch for shard in planned for batch in read_shards.read_shard(shard, batch_bytes=300)
+    ]
     assert max(batch.num_rows for batch in batches) < 10
     expected = duckdb.sql(
         f"select * from '{tmp_path}/in/a.parquet' union all "
@@ -62,7 +64,7 @@ def test_reading_all_shards_gives_the_rows_of_the_files(tmp_path):
 def test_some_columns_alone_in_the_order_asked_for(tmp_path):
     source = write(tmp_path / "a.parquet", pairs(5))
     (shard,) = shards.plan_shards([str(source)], COLUMNS, shard_rows=9)
-    (batch,) = shards.read_shard(shard, columns=["sentence2", "id"])
+    (batch,) = read_shards.read_shard(shard, columns=["sentence2", "id"])
     assert batch.schema.names == ["sentence2", "id"]
 
 
@@ -91,13 +93,13 @@ def test_bad_files_stop_the_plan_or_are_left_out(tmp_path):
 def test_a_file_that_is_gone_or_another_is_noticed(tmp_path):
     source = write(tmp_path / "a.parquet", pairs(5))
     (shard,) = shards.plan_shards([str(source)], COLUMNS, shard_rows=9)
-    assert shards.shard_schema(shard) == pairs(5).schema
+    assert read_shards.shard_schema(shard) == pairs(5).schema
     write(source, pairs(6))
     with pytest.raises(RunError, match="changed"):
-        next(shards.read_shard(shard))
+        next(read_shards.read_shard(shard))
     source.unlink()
     with pytest.raises(RunError, match="vanished"):
-        shards.shard_schema(shard)
+        read_shards.shard_schema(shard)
 
 
 def test_footers_are_read_side_by_side_and_schemas_kept_once(tmp_path, monkeypatch):
@@ -107,9 +109,9 @@ def test_footers_are_read_side_by_side_and_schemas_kept_once(tmp_path, monkeypat
         write(tmp_path / f"{number:02d}.parquet", pairs(1))
     read = shards.checked_footer
 
-    def slow(path, columns):
+    def slow(path, columns, int96):
         together.wait()  # breaks, and the plan fails, unless 32 are asked for at a time
-        return read(path, columns)
+        return read(path, columns, int96)
 
     monkeypatch.setattr(shards, "checked_footer", slow)
     plan = shards.plan([str(tmp_path / "*.parquet")], COLUMNS, shard_rows=10)

@@ -1,0 +1,388 @@
+"""Files as other engines write them: what every command makes of them, in one table.
+
+Each row of CASES has what makes the input, the command line, its exit code, and what has to hold
+afterwards. DuckDB reads the files that were written, so that Arrow is not its own judge.
+"""
+# ruff: noqa: E501 (tables)
+
+from __future__ import annotations
+
+import json
+import shlex
+from collections.abc import Callable
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from decimal import Decimal
+from pathlib import Path
+
+import duckdb
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+
+from pipelines import evaluate, score
+from pipelines.options import command_line
+from tests.scored_pairs import scored_table
+from tests.scoring_kit import EqualBundle, pairs, write
+
+COMMANDS = {"score": score.run, "evaluate": evaluate.run}
+SPARK_SCHEMA = b"org.apache.spark.sql.parquet.row.metadata"
+
+
+@dataclass(frozen=True)
+class Case:
+    """One foreign file.
+
+    Attributes:
+        make: writes the input into the folder.
+        command: the command line; `{}` is the folder.
+        check: looks at the folder, and at what was printed.
+        code: the exit code.
+    """
+
+    make: Callable[[Path], object]
+    command: str
+    check: Callable[[Path, str], object]
+    code: int = 0
+
+
+SCORE = "score --input {}/in/*.parquet --model bundle --output {}/out"
+EVALUATE = "evaluate --input {}/in/*.parquet --output {}/out --resamples 10"
+
+
+def one_file(table: pa.Table, **how: object) -> Callable[[Path], Path]:
+    return lambda folder: write(folder / "in" / "a.parquet", table, **how)
+
+
+def query(statement: str, folder: Path) -> list[tuple]:
+    """DuckDB's answer; `IN` and `OUT` stand for the tables of the input and of the scores."""
+    tables = {
+        "IN": f"read_parquet('{folder}/in/**/*.parquet')",
+        "OUT": f"read_parquet('{folder}/out/**/*-of-*.parquet')",
+    }
+    for name, table in tables.items():
+        statement = statement.replace(name, table)
+    return duckdb.sql(statement).fetchall()
+
+
+def columns(folder: Path, table: str = "OUT") -> dict[str, str]:
+    """DuckDB's types by name."""
+    return {name: kind for name, kind, *_ in query(f"describe select * from {table}", folder)}
+
+
+def unchanged(folder: Path) -> None:
+    """The input's columns come out with the same names, types and values, in the same order."""
+    came, went = columns(folder, "IN"), columns(folder)
+    assert list(went.items()) == [
+        *came.items(),
+        ("similarity", "FLOAT"),
+        ("similarity_label", "BIGINT"),
+    ]
+    names = ", ".join(f'"{name}"' for name in came)
+    for one, other in (("IN", "OUT"), ("OUT", "IN")):
+        assert not query(
+            f"select {names} from {one} except all select {names} from {other}", folder
+        )
+
+
+def says(*parts: str) -> Callable[[Path, str], None]:
+    def check(folder: Path, printed: str) -> None:
+        assert all(part in printed for part in parts), printed
+        assert not list((folder / "out").glob("*.parquet"))
+
+    return check
+
+
+def refuses(*parts: str) -> Callable[[Path, str], None]:
+    """One line says why, before there is any output."""
+
+    def check(folder: Path, printed: str) -> None:
+        assert all(part in printed for part in parts), printed
+        assert not (folder / "out").exists()
+
+    return check
+
+
+# --- times of a kind that is no longer written ---------------------------------------------------
+
+FAR = [datetime(1, 1, 1), datetime(9999, 12, 31, 23, 59, 59, 999999), datetime(1677, 9, 21), None]
+INT96 = {"use_deprecated_int96_timestamps": True}
+
+
+def times(unit: str = "us", values: list | None = None) -> pa.Array:
+    return pa.array(values or FAR, pa.timestamp(unit))
+
+
+def nested_times() -> pa.Table:
+    moment = datetime(1500, 2, 3, 4, 5, 6, 7)
+    return pairs(
+        2,
+        a=pa.array([[moment], None], pa.list_(pa.timestamp("us"))),
+        b=pa.array(
+            [{"x": 1, "y": moment}, {"x": 2, "y": None}],
+            pa.struct([("x", pa.int32()), ("y", pa.timestamp("us"))]),
+        ),
+        c=pa.array([[(moment, 1)], []], pa.map_(pa.timestamp("us"), pa.int8())),
+    )
+
+
+def nanoseconds(value: int) -> pa.Array:
+    """A time as INT96 that has this many nanoseconds."""
+    return pa.array([0, None, value], pa.timestamp("ns"))
+
+
+def out_is_in_microseconds(folder: Path, _: str) -> None:
+    unchanged(folder)
+    (path,) = (folder / "out").glob("*-of-*.parquet")
+    column = pq.ParquetFile(path).schema.column(3)
+    assert (column.physical_type, json.loads(column.logical_type.to_json())["timeUnit"]) == (
+        "INT64",
+        "microseconds",
+    )
+
+
+def nested_times_come_out(folder: Path, _: str) -> None:
+    unchanged(folder)
+    assert query("select a[1], b.y, map_keys(c)[1] from OUT where id = 0", folder) == [
+        (datetime(1500, 2, 3, 4, 5, 6, 7),) * 3
+    ]
+
+
+def nanoseconds_come_out(folder: Path, _: str) -> None:
+    assert query("select epoch_ns(t) from OUT order by id", folder) == [
+        (0,),
+        (None,),
+        (1_700_000_000_000_000_001,),
+    ]
+
+
+# --- what a footer says of the schema -------------------------------------------------------------
+
+SPARK_FIELDS = [
+    {"name": "id", "type": "long", "nullable": True, "metadata": {}},
+    {"name": "sentence1", "type": "string", "nullable": True, "metadata": {"comment": "as typed", "__CHAR_VARCHAR_TYPE_STRING": "varchar(40)"}},
+    {"name": "sentence2", "type": "string", "nullable": True, "metadata": {}},
+    {"name": "valid_to", "type": "timestamp", "nullable": True, "metadata": {}},
+]  # fmt: skip
+
+
+def of_spark() -> pa.Table:
+    keys = {
+        SPARK_SCHEMA: json.dumps({"type": "struct", "fields": SPARK_FIELDS}),
+        "org.apache.spark.version": "3.5.3",
+        "mine": "kept",
+    }
+    return pairs(4, valid_to=times()).replace_schema_metadata(keys)
+
+
+def footer_keys(folder: Path) -> dict[bytes, bytes]:
+    (path,) = (folder / "out").glob("*-of-*.parquet")
+    return pq.ParquetFile(path).metadata.metadata
+
+
+def spark_sees_our_columns(folder: Path, _: str) -> None:
+    unchanged(folder)
+    keys = footer_keys(folder)
+    assert json.loads(keys[SPARK_SCHEMA])["fields"] == [
+        *SPARK_FIELDS,
+        {"name": "similarity", "type": "float", "nullable": True, "metadata": {}},
+        {"name": "similarity_label", "type": "long", "nullable": True, "metadata": {}},
+    ]
+    assert (keys[b"org.apache.spark.version"], keys[b"mine"]) == (b"3.5.3", b"kept")
+
+
+def with_keys(**keys: str) -> pa.Table:
+    return pairs(4).replace_schema_metadata(
+        {name.replace("__", "."): value for name, value in keys.items()}
+    )
+
+
+def other_schemas_are_gone(folder: Path, _: str) -> None:
+    unchanged(folder)
+    assert footer_keys(folder).keys() - {b"ARROW:schema"} == {b"mine"}
+
+
+# --- kinds of column that Arrow has not -----------------------------------------------------------
+
+
+def by_duckdb(columns: str, **how: object) -> Callable[[Path], None]:
+    """Pairs with more columns, written by DuckDB."""
+
+    def make(folder: Path) -> None:
+        (folder / "in").mkdir()
+        options = "".join(f", {name} '{value}'" for name, value in how.items())
+        duckdb.sql(
+            f"copy (select i as id, 'a' || i as sentence1, 'a' || (i // 2) as sentence2, {columns} "
+            f"from range(6) t(i)) to '{folder}/in/a.parquet' (format parquet{options})"
+        )
+
+    return make
+
+
+def json_sentences(folder: Path) -> None:
+    table = pairs(4)
+    quoted = pa.array([json.dumps(text) for text in table["sentence1"].to_pylist()])
+    text = pa.ExtensionArray.from_storage(pa.json_(), quoted)
+    one_file(table.set_column(1, "sentence1", text))(folder)
+
+
+def as_enum(folder: Path) -> None:
+    """A column `mood` that the footer calls ENUM, by changing the bytes that call it a string."""
+    path = one_file(pairs(4, mood=["ok", "sad", None, "ok"]), store_schema=False)(folder)
+    string, enum = (b"mood\x25" + bytes(kind) for kind in ([0, 0x4C, 0x1C], [8, 0x4C, 0x4C]))
+    content = path.read_bytes()
+    assert content.count(string) == 1
+    path.write_bytes(content.replace(string, enum))
+
+
+def reports(*columns: str) -> Callable[[Path, str], None]:
+    def check(folder: Path, printed: str) -> None:
+        (line,) = [line for line in printed.splitlines() if line.startswith("note: ")]
+        assert all(column in line for column in columns), line
+        assert printed.index(line) < printed.index("rows in")
+        assert query("select count(*) from OUT", folder) == query("select count(*) from IN", folder)
+
+    return check
+
+
+def reports_nothing(folder: Path, printed: str) -> None:
+    assert "note: " not in printed
+    unchanged(folder)
+
+
+def same_bytes(column: str) -> Callable[[Path, str], None]:
+    """The values of a column are the same, whatever the file calls it."""
+
+    def check(folder: Path, printed: str) -> None:
+        reports(column)(folder, printed)
+        name = column.split()[0]
+        paths = folder / "in" / "a.parquet", *(folder / "out").glob("*-of-*.parquet")
+        came, went = (
+            pq.ParquetFile(path).read(columns=[name]).column(name).to_pylist() for path in paths
+        )
+        assert went == came
+
+    return check
+
+
+# --- evaluation -----------------------------------------------------------------------------------
+
+CLASSED = scored_table(400)
+NUMBERS = CLASSED.set_column(2, "label", pa.array(np.linspace(0, 5, 400)))
+NESTED = pa.array(
+    [{"en": "x" * 9, "n": 1e9}] * 400, pa.struct([("en", pa.string()), ("n", pa.float64())])
+)
+REGRESSION = EVALUATE + " --task regression --label_range 0 5"
+
+
+def metrics(folder: Path) -> dict:
+    return json.loads((folder / "out" / "metrics.json").read_text())
+
+
+def as_without_the_struct(folder: Path, _: str) -> None:
+    """What is measured is what is measured where no struct stands in front."""
+    write(folder / "flat" / "a.parquet", NUMBERS)
+    line = f"--input {folder}/flat/a.parquet --output {folder}/flat/out --resamples 10 --task regression --label_range 0 5"
+    assert metrics(folder)["metrics"] == evaluate.run(line.split())["metrics"]
+
+
+def beyond_one(**how: object) -> Callable[[Path], Path]:
+    """Scores from 0 to 5 behind a map, with or without statistics in the footer."""
+    mapped = pa.array([[("k", 1)]] * 400, pa.map_(pa.string(), pa.int32()))
+    scores = pa.array(np.linspace(0, 5, 400), pa.float32())
+    table = NUMBERS.set_column(4, "similarity", scores).add_column(0, "m", mapped)
+    return one_file(table, **how)
+
+
+def is_perfect(folder: Path, _: str) -> None:
+    assert metrics(folder)["metrics"]["spearman"] == pytest.approx(1, abs=1e-4)
+
+
+def all_judged(folder: Path, _: str) -> None:
+    found = metrics(folder)
+    assert found["rows"] == 400
+    correct = np.asarray(CLASSED["label"]) == np.asarray(CLASSED["similarity_label"])
+    assert found["metrics"]["accuracy"] == pytest.approx(correct.mean())
+
+
+def with_type(name: str, kind: pa.DataType) -> pa.Table:
+    place = CLASSED.schema.get_field_index(name)
+    values = CLASSED[name].cast(pa.string()).cast(kind)
+    return CLASSED.set_column(place, name, values)
+
+
+def sliced(kind: pa.DataType, value: object) -> Callable[[Path], Path]:
+    return one_file(CLASSED.append_column("s", pa.array([value, None] * 200, kind)))
+
+
+def uuids(folder: Path) -> None:
+    values = pa.array([bytes(16)] * 400, pa.binary(16))
+    one_file(CLASSED.append_column("s", pa.ExtensionArray.from_storage(pa.uuid(), values)))(folder)
+
+
+def has_slices(*values: str) -> Callable[[Path, str], None]:
+    def check(folder: Path, _: str) -> None:
+        found = [one for one in metrics(folder)["slices"] if one["slice"] == "s"]
+        assert {one["value"]: one["rows"] for one in found} == dict.fromkeys(
+            values, 400 // len(values)
+        )
+
+    return check
+
+
+SLICE = EVALUATE + " --slice_column s"
+
+CASES: dict[str, Case] = {
+    "INT96 outside the years of nanoseconds": Case(one_file(pairs(4, t=times()), **INT96), SCORE, out_is_in_microseconds),
+    "INT96 inside the years of nanoseconds": Case(one_file(pairs(3, t=times("ns", [0, 10**18, None])), **INT96), SCORE, out_is_in_microseconds),
+    "INT96 in UTC": Case(one_file(pairs(4, t=pa.array(FAR, pa.timestamp("us", "UTC"))), **INT96), SCORE, out_is_in_microseconds),
+    "INT96 inside lists, structs and maps": Case(one_file(nested_times(), **INT96), SCORE, nested_times_come_out),
+    "INT96 with nanoseconds": Case(one_file(pairs(3, t=nanoseconds(1_700_000_000_000_000_001)), **INT96), SCORE, says("'t' (INT96) holds nanoseconds", "--int96 ns"), 2),
+    "INT96 with nanoseconds, kept": Case(one_file(pairs(3, t=nanoseconds(1_700_000_000_000_000_001)), **INT96), SCORE + " --int96 ns", nanoseconds_come_out),
+    "INT96 that nanoseconds cannot hold": Case(one_file(pairs(4, t=times()), **INT96), SCORE + " --int96 ns", says("'t' (INT96) holds times before 1677", "--int96 us"), 2),
+    "Spark's schema in the footer": Case(one_file(of_spark(), **INT96), SCORE, spark_sees_our_columns),
+    "Spark's schema, but it is none": Case(one_file(with_keys(org__apache__spark__sql__parquet__row__metadata="{", mine="kept")), SCORE, other_schemas_are_gone),
+    "schemas of Avro and Iceberg in the footer": Case(one_file(with_keys(parquet__avro__schema="{}", iceberg__schema="{}", mine="kept")), SCORE, other_schemas_are_gone),
+    "ENUM": Case(as_enum, SCORE, same_bytes("mood ENUM")),
+    "INTERVAL": Case(by_duckdb("interval (i) month as iv"), SCORE, same_bytes("iv INTERVAL")),
+    "VARIANT": Case(by_duckdb("i::variant as v"), SCORE, reports("v VARIANT")),
+    "times of day in UTC": Case(by_duckdb("'01:02:03+00'::timetz as t"), SCORE, reports_nothing),
+    "times of day in UTC and elsewhere": Case(by_duckdb("'01:02:03+00'::timetz as t, '01:02:03'::time as u"), SCORE, reports("t TIME in UTC")),
+    "GEOMETRY": Case(by_duckdb("'POINT(1 2)'::geometry as g", geoparquet_version="V2"), SCORE, reports_nothing),
+    "UUID and JSON": Case(by_duckdb("uuid() as u, '{\"a\": 1}'::json as j, [uuid()] as l"), SCORE, reports_nothing),
+    "sentences as JSON": Case(json_sentences, SCORE, reports_nothing),
+    "a struct before the scores of numbers": Case(one_file(NUMBERS.add_column(0, "tr", NESTED)), REGRESSION, as_without_the_struct),
+    "a map before scores beyond 1": Case(beyond_one(), REGRESSION, is_perfect),
+    "scores beyond 1 without statistics": Case(beyond_one(write_statistics=False), REGRESSION, is_perfect),
+    "string_view sentences": Case(one_file(with_type("sentence1", pa.string_view())), EVALUATE, all_judged),
+    "string_view label": Case(one_file(with_type("label", pa.string_view())), EVALUATE, all_judged),
+    "string_view slices": Case(sliced(pa.string_view(), "x"), SLICE, has_slices("x", "(null)")),
+    "labels as bytes": Case(one_file(with_type("label", pa.binary())), EVALUATE, all_judged),
+    "labels as text": Case(one_file(with_type("label", pa.large_string())), EVALUATE, all_judged),
+    "similarity as text": Case(one_file(with_type("similarity", pa.string())), EVALUATE, refuses("'similarity' is string, expected numbers"), 2),
+    "slices by m²": Case(sliced(pa.string(), "m²"), SLICE, has_slices("m²", "(null)")),
+    "slices that are not UTF-8": Case(sliced(pa.binary(), b"\xff"), SLICE, has_slices("(not UTF-8)", "(null)")),
+    "slices by a date": Case(sliced(pa.date32(), 1), SLICE, has_slices("1970-01-02", "(null)")),
+    "slices by a decimal": Case(sliced(pa.decimal128(5, 2), Decimal("1.50")), SLICE, has_slices("1.50", "(null)")),
+    "slices by a list": Case(sliced(pa.list_(pa.int32()), [1]), SLICE, refuses("'s' is list<element: int32>", "--slice_column"), 2),
+    "slices by a struct": Case(sliced(pa.struct([("a", pa.int8())]), {"a": 1}), SLICE, refuses("'s' is struct<", "--slice_column"), 2),
+    "slices by a map": Case(sliced(pa.map_(pa.string(), pa.int8()), [("a", 1)]), SLICE, refuses("'s' is map<", "--slice_column"), 2),
+    "slices by a UUID": Case(uuids, SLICE, refuses("'s' is extension<arrow.uuid>", "--slice_column"), 2),
+    "slices by an interval": Case(sliced(pa.binary(12), bytes(12)), SLICE, refuses("'s' is fixed_size_binary[12]", "--slice_column"), 2),
+    "slices by a duration": Case(sliced(pa.duration("s"), timedelta(1)), SLICE, refuses("'s' is duration[s]", "--slice_column"), 2),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", CASES)
+def test_a_foreign_file(tmp_path, capsys, monkeypatch, name):
+    monkeypatch.setattr(score, "BundleScorer", EqualBundle)
+    monkeypatch.setattr(evaluate, "write_report", lambda *_, **__: None)  # plots take seconds
+    case = CASES[name]
+    case.make(tmp_path)
+    command, *argv = shlex.split(case.command.replace("{}", str(tmp_path)))
+    code = command_line.run_main(lambda: COMMANDS[command](argv))
+    out, err = capsys.readouterr()
+    assert code == case.code, err
+    assert (code == 0) == (not err.startswith("twinbeam: "))
+    case.check(tmp_path, out + err)

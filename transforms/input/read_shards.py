@@ -1,0 +1,110 @@
+"""Reads a shard in bounded batches, if its file still is the one that was planned with."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from transforms.errors import RunError, UserError
+from transforms.input.footers import fingerprint
+from transforms.input.int96 import check_int96
+from transforms.input.parquet_columns import Int96Unit, int96_columns, open_parquet, times_in_utc
+from transforms.input.shards import Shard
+from transforms.storage import files
+
+BATCH_ROWS = 65_536
+BATCH_BYTES = 64 << 20
+
+
+def read_shard(
+    shard: Shard, *, columns: Sequence[str] | None = None, batch_bytes: int = BATCH_BYTES
+) -> Iterator[pa.RecordBatch]:
+    """The rows of a shard, in order, in batches bounded in rows and bytes.
+
+    Args:
+        shard: what to read.
+        columns: names of the columns to read; all without it.
+        batch_bytes: about how large a batch may be.
+
+    Raises:
+        RunError: the file is not the one that was planned with.
+        UserError: an INT96 time cannot be kept in the shard's unit.
+    """
+    with _reading(shard) as parquet:
+        groups = list(range(shard.first_row_group, shard.end_row_group))
+        schema = parquet.schema_arrow
+        if columns is not None:
+            schema = pa.schema([schema.field(name) for name in columns])
+        _check_times(shard, parquet, groups, schema.names)
+        rows = _batch_rows(parquet.metadata, groups, batch_bytes)
+        for batch in parquet.iter_batches(
+            batch_size=rows, row_groups=groups, columns=columns, use_threads=False
+        ):
+            batch = batch.select(schema.names)
+            yield pa.RecordBatch.from_arrays(batch.columns, schema=schema)
+
+
+def shard_schema(shard: Shard) -> pa.Schema:
+    """The Arrow schema of the shard's file."""
+    with _reading(shard) as parquet:
+        return parquet.schema_arrow
+
+
+def keeps_times_in_utc(shard: Shard) -> bool:
+    """Whether the times of day in the shard's file are UTC's, and have to be written so."""
+    with _reading(shard) as parquet:
+        return times_in_utc(parquet)
+
+
+@contextmanager
+def _reading(shard: Shard) -> Iterator[pq.ParquetFile]:
+    """The shard's file, if it still is the one that was planned with."""
+    groups = f"row groups {shard.first_row_group} to {shard.end_row_group - 1}"
+    try:
+        with files.open_input(shard.source) as file:
+            if not _is_same(shard, file):
+                raise RunError(f"{shard.source} changed after the run had looked at it; run again")
+            yield open_parquet(file, int96=shard.int96, page_checksum_verification=True)
+    except FileNotFoundError:
+        raise RunError(f"{shard.source} vanished after the run had looked at it") from None
+    except pa.ArrowNotImplementedError as error:
+        raise RunError(
+            f"{shard.source}: {groups} hold what Arrow does not read ({files.reason(error)}); "
+            "write the file without that column, or leave it out"
+        ) from None
+    except (OSError, pa.ArrowException) as error:
+        raise RunError(
+            f"{shard.source}: {groups} cannot be read ({files.reason(error)}); the file is "
+            "damaged: repair it or leave it out"
+        ) from None
+
+
+def _is_same(shard: Shard, file: pa.NativeFile) -> bool:
+    try:
+        return fingerprint(shard.source, file) == shard.fingerprint
+    except UserError:  # it has no footer any more
+        return False
+
+
+def _check_times(
+    shard: Shard, parquet: pq.ParquetFile, groups: Sequence[int], wanted: Sequence[str]
+) -> None:
+    names = [name for name in int96_columns(parquet) if name in wanted]
+    if not names:
+        return
+    unit: Int96Unit = "ns" if shard.int96 == "us" else "us"
+    with files.open_input(shard.source) as file:
+        other = open_parquet(file, int96=unit, metadata=parquet.metadata)
+        by_unit = {shard.int96: parquet, unit: other}
+        check_int96(shard.source, by_unit["us"], by_unit["ns"], groups, names, shard.int96)
+
+
+def _batch_rows(metadata: pq.FileMetaData, groups: Sequence[int], batch_bytes: int) -> int:
+    rows = sum(metadata.row_group(group).num_rows for group in groups)
+    size = sum(metadata.row_group(group).total_byte_size for group in groups)
+    if not rows or not size:
+        return BATCH_ROWS
+    return max(1, min(BATCH_ROWS, batch_bytes * rows // size))
