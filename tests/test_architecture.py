@@ -25,6 +25,7 @@ FOLDERS = {
     "transforms.storage": {"transforms"},
     "transforms.input": {"transforms", "transforms.storage"},
     "transforms.text": {"transforms", "transforms.storage"},
+    "transforms.tables": {"transforms", "transforms.storage"},
     "transforms.accounts": {"transforms", "transforms.storage", "transforms.input"},
     "transforms.evaluation": {"transforms", "transforms.input"},
     "transforms.examples": {

@@ -2,6 +2,8 @@ from __future__ import annotations
 
 import gzip
 import json
+import subprocess
+import sys
 from pathlib import Path
 
 import pyarrow.parquet as pq
@@ -9,7 +11,7 @@ import pytest
 
 from pipelines import convert
 from transforms.errors import RunError, UserError
-from transforms.input import text_tables
+from transforms.tables import delimited, reading
 
 
 def converted(tmp_path: Path, name: str, content: str | bytes, *flags: str) -> list[tuple]:
@@ -53,7 +55,9 @@ def test_labels_are_mapped_and_those_without_a_counterpart_kept_apart(tmp_path: 
     )  # fmt: skip
 
     assert rows == [("a", "b", 1), ("c", "d", 0)]
-    assert rejects(tmp_path)[0]["reason"] == "label '?' is not in --label_map"
+    bad = rejects(tmp_path)[0]
+    assert (bad["line"], bad["reason"]) == (4, "a label that is not in --label_map")
+    assert bad["detail"] == "label '?'"
 
 
 def test_json_lines(tmp_path: Path):
@@ -85,6 +89,7 @@ def test_bad_lines_are_kept(tmp_path: Path):
     assert {bad["reason"] for bad in rejects(tmp_path)} == {
         "1 columns, expected 3", "4 columns, expected 3", "not UTF-8",
     }  # fmt: skip
+    assert [bad["line"] for bad in rejects(tmp_path)] == [3, 4, 5]
 
 
 def test_too_many_bad_lines_write_nothing_but_them(tmp_path: Path):
@@ -97,7 +102,8 @@ def test_too_many_bad_lines_write_nothing_but_them(tmp_path: Path):
 
 @pytest.mark.parametrize("block", [64, 1 << 20])
 def test_blocks_do_not_show(tmp_path: Path, monkeypatch, block: int):
-    monkeypatch.setattr(text_tables, "BLOCK_BYTES", block)
+    monkeypatch.setattr("transforms.tables.encodings.PIECE_BYTES", block)
+    monkeypatch.setattr(reading, "HEAD_BYTES", block)
     text = "sentence1,sentence2,label\n" + "".join(f"a{n},bbbb,{n}\n" for n in range(300))
 
     rows = converted(tmp_path, "pairs.csv", text)
@@ -110,7 +116,20 @@ def test_blocks_do_not_show(tmp_path: Path, monkeypatch, block: int):
     [
         ("p.csv", "a,b,c\n1,2,3\n", [], "no column 'sentence1'.*number from 1 to 3"),
         ("p.xyz", "a", [], "--format"),
-        ("p.csv", "", [], "is empty"),
+        ("p.csv", "", [], "has no text and no rows"),
+        ("p.csv", "sentence1,sentence2,label\n", [], "has a header and no rows"),
+        ("p.csv", "a;b;c\n1;2;3\n", [], "separated by ';': give --delimiter ';'"),
+        ("p.csv", "a\tb\n1\t2\n", [], r"give --delimiter '\\t'"),
+        ("p.tsv", '"sentence1"\t"sentence2"\n1\t2\n', [], "in quotes: give --quotes"),
+        ("p.csv", "a\n", ["--delimiter", ""], "--delimiter ''"),
+        ("p.csv", "a\n", ["--encoding", "utf-99"], "--encoding 'utf-99' is not known"),
+        ("p.csv", "a\n", ["--encoding", "base64"], "is not known"),
+        ("p.csv", "a\n", ["--escape", "ab"], "--escape 'ab': expected one character"),
+        ("p.csv", "a\n", ["--escape", "\\", "--no_quotes"], "--escape is for quoted values"),
+        ("p.csv", "a\n", ["--delimiter", '"'], "holds a quote"),
+        ("p.csv", 'a,"b\n1,2\n', [], "line 1: a quote that opens"),
+        ("p.jsonl", '{"sentence1": "a", "x": 1}\n', [], "no column 'sentence2'"),
+        ("p.jsonl", '{"x": "a"}\n', [], "no column 'sentence1'; it has 'x'"),
         ("p.csv", "x,x\n1,2\n", [], "there twice"),
         ("p.csv", "q,sentence2,label,sentence1\n1,2,3,4\n", ["--sentence1_column", "q"], "besides"),
         ("p.csv", "a\n1\n", ["--label_map", "x"], "FROM=TO"),
@@ -128,3 +147,116 @@ def test_nothing_is_written_over(tmp_path: Path):
     with pytest.raises(UserError, match="--overwrite"):
         converted(tmp_path, "pairs.csv", text)
     assert converted(tmp_path, "pairs.csv", text, "--overwrite") == [("a", "b", "1")]
+
+
+def test_a_key_seen_late_is_a_column_with_nulls_before(tmp_path: Path):
+    early = '{"sentence1": "a", "sentence2": "b"}\n' * 20_001
+    late = '{"sentence1": "c", "sentence2": "d", "label": 1, "note": "N"}\n'
+    rows = converted(tmp_path, "p.jsonl", early + late)
+
+    assert rows[0] == rows[20_000] == ("a", "b", None, None)
+    assert rows[20_001:] == [("c", "d", "1", "N")]
+
+
+def test_files_with_other_keys_are_one_table_but_files_with_other_headers_are_not(tmp_path: Path):
+    for name, note in (("a", '"x": 1'), ("b", '"y": 2')):
+        line = f'{{"sentence1": "s", "sentence2": "t", "label": 0, {note}}}\n'
+        (tmp_path / f"{name}.jsonl").write_text(line)
+        (tmp_path / f"{name}.csv").write_text(f"sentence1,sentence2,label,{name}\ns,t,0,1\n")
+    output = str(tmp_path / "out.parquet")
+    convert.run(["--input", str(tmp_path / "*.jsonl"), "--output", output])
+
+    assert pq.read_table(output).to_pylist() == [
+        {"sentence1": "s", "sentence2": "t", "label": "0", "x": "1", "y": None},
+        {"sentence1": "s", "sentence2": "t", "label": "0", "x": None, "y": "2"},
+    ]
+    with pytest.raises(
+        UserError, match="b.csv has other columns than the file before it: 'a', 'b'"
+    ):
+        convert.run(["--input", str(tmp_path / "*.csv"), "--output", output, "--overwrite"])
+    assert pq.read_table(output).num_rows == 2 and not (tmp_path / "_tmp").exists()
+
+
+def test_the_most_common_reason_comes_first_with_a_line_and_without_its_text(tmp_path: Path):
+    lines = ["a,b,1", "secret", "c,d,1,2", "e,f,0,9", "g,h,1"]
+    with pytest.raises(RunError) as failed:
+        converted(tmp_path, "p.csv", "sentence1,sentence2,label\n" + "\n".join(lines))
+
+    said = str(failed.value)
+    assert (
+        "3 of 5 lines are bad, most of them for this: 4 columns, expected 3 (2, the first" in said
+    )
+    assert f"{tmp_path / 'p.csv'}:4)" in said and "secret" not in said
+
+
+def test_suspect_values_are_reported_and_refused_above_a_limit(tmp_path: Path, capsys):
+    good = "".join(f"{n},a,b\n" for n in range(40))
+    text = f'sentence1,sentence2,label\n"one, two\nthree",b,1\n{good}'
+    rows = converted(tmp_path, "p.csv", text)
+
+    assert rows[0] == ("one, two\nthree", "b", "1") and len(rows) == 41
+    printed = capsys.readouterr().out
+    assert f"look at 1 {delimited.BREAKS_AND_DELIMITERS}, the first at" in printed
+    assert (
+        f"{tmp_path / 'p.csv'}:2; if quotes are plain text in this file, give --no_quotes"
+        in printed
+    )
+    many = text.replace(good, good[: len(good) // 4])
+    with pytest.raises(
+        RunError, match=r"2 of \d+ lines are in values with line breaks.*--no_quotes"
+    ):
+        converted(tmp_path, "p.csv", many, "--overwrite")
+    assert len(pq.read_table(tmp_path / "pairs.parquet")) == 41  # the one before
+    assert len(converted(tmp_path, "p.csv", many, "--overwrite", "--max_suspect_fraction", "1")) > 9
+
+
+def test_most_lines_in_another_encoding_stop_the_run_and_name_it(tmp_path: Path):
+    text = "sentence1,sentence2,label\n你好,您好,1\n".encode("gb18030")
+    with pytest.raises(
+        UserError, match="1 of 1 lines.*most likely gb18030; give --encoding gb18030"
+    ):
+        converted(tmp_path, "p.csv", text)
+
+    assert converted(tmp_path, "p.csv", text, "--encoding", "GB18030") == [("你好", "您好", "1")]
+
+
+def test_a_failed_run_leaves_the_rejects_of_the_one_before(tmp_path: Path):
+    converted(tmp_path, "p.csv", "sentence1,sentence2,label\nx\n" + "a,b,1\n" * 30)
+    before = rejects(tmp_path)
+    with pytest.raises(UserError):
+        converted(tmp_path, "q.csv", "nothing,here\nof,it\n", "--overwrite")
+
+    assert rejects(tmp_path) == before
+    converted(tmp_path, "p.csv", "sentence1,sentence2,label\na,b,1\n", "--overwrite")
+    assert not (tmp_path / "pairs.parquet.rejects.jsonl").exists()
+
+
+def test_no_heavy_library_is_imported(tmp_path: Path):
+    (tmp_path / "p.csv").write_text("sentence1,sentence2,label\na,b,1\n")
+    code = (
+        "import sys; from pipelines import convert\n"
+        f"convert.run(['--input', {str(tmp_path / 'p.csv')!r}, '--output', "
+        f"{str(tmp_path / 'o')!r}])\nassert not {{'tensorflow', 'keras'}} & set(sys.modules)"
+    )
+    subprocess.run([sys.executable, "-c", code], check=True, timeout=200)
+
+
+def test_memory_does_not_follow_an_endless_line(tmp_path: Path):
+    path, output = tmp_path / "p.jsonl.gz", tmp_path / "o.parquet"
+    with gzip.open(path, "wb", compresslevel=1) as file:
+        file.write(b'{"sentence1": "a", "sentence2": "b", "label": 1}\n{"sentence1": "')
+        for _ in range(64):
+            file.write(b"a" * (8 << 20))
+        file.write(b'\n{"sentence1": "c", "sentence2": "d", "label": 0}\n')
+    code = (
+        "import resource, sys; from pipelines import convert\n"
+        f"convert.run(['--input', {str(path)!r}, '--output', {str(output)!r},"
+        " '--max_reject_fraction', '0.5'])\n"
+        "print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss)"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, check=True, timeout=200
+    )
+
+    assert int(done.stdout.split()[-1]) < 700_000  # KiB; the line alone is 524,288
+    assert pq.read_table(output)["sentence1"].to_pylist() == ["a", "c"]

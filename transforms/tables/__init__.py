@@ -1,0 +1,1 @@
+"""Tables in text files: what a file is, its lines, and its rows as Arrow batches of text."""
