@@ -54,7 +54,7 @@ def test_the_bundle_stands_alone_and_every_row_is_accounted_for(tiny, to_score, 
     manifest = score_file(str(alone), to_score, tmp_path / "out", "--shard_rows", "100")
     counted = duckdb.sql(f"select count(*) from '{tmp_path}/out/*.parquet'").fetchall()[0][0]
     rejected = duckdb.sql(
-        f"select id, reject_reason from '{tmp_path}/out/_rejects/*' order by id"
+        f"select id, reject_reason from read_parquet('{tmp_path}/out/_rejects/*') order by id"
     ).fetchall()
     assert counted == manifest["rows_scored"] == 197
     assert rejected == [(7, "sentence_null"), (11, "sentence_blank"), (13, "sentence_blank")]
