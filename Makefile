@@ -14,7 +14,7 @@ UV := $(BIN)/uv
 READY := $(VENV)/.ready
 AIRFLOW_VENV := .venv-airflow
 AIRFLOW_READY := $(AIRFLOW_VENV)/.ready
-SOURCES := pipelines transforms model demo tests setup.py $(wildcard benchmarks dags deploy)
+SOURCES := twinbeam pipelines transforms model demo tests setup.py $(wildcard benchmarks dags deploy)
 
 # One compiler for everybody: the lock must not depend on the machine that makes it.
 COMPILE := $(UV) pip compile --generate-hashes --quiet --python-version 3.11 \
@@ -104,34 +104,34 @@ format: $(READY) ## Format the code and mend what ruff can mend
 	@$(BIN)/ruff format $(SOURCES)
 
 run-preprocess: $(READY) ## Labelled pairs to examples: INPUT= RECIPE= OUTPUT= [RUNNER= ARGS=]
-	@$(PY) -m pipelines.preprocess $(INPUTS) $(call flag,--recipe,$(RECIPE)) $(OUT) $(RUN_ON) $(ARGS)
+	@$(PY) -m twinbeam preprocess $(INPUTS) $(call flag,--recipe,$(RECIPE)) $(OUT) $(RUN_ON) $(ARGS)
 
 run-train: $(READY) ## Examples to a bundle: EXAMPLES= OUTPUT= [ARGS=]
-	@$(PY) -m pipelines.train $(call flag,--examples,$(EXAMPLES)) $(OUT) $(ARGS)
+	@$(PY) -m twinbeam train $(call flag,--examples,$(EXAMPLES)) $(OUT) $(ARGS)
 
 run-train-vertex: $(READY) ## Train on Vertex AI: EXAMPLES= OUTPUT= ARGS='--project P --region R --image I [--dry_run]'
-	@$(PY) -m pipelines.vertex $(call flag,--examples,$(EXAMPLES)) $(OUT) $(ARGS)
+	@$(PY) -m twinbeam vertex $(call flag,--examples,$(EXAMPLES)) $(OUT) $(ARGS)
 
 run-score: $(READY) ## Pairs and a bundle to scored pairs: INPUT= MODEL= OUTPUT= [RUNNER= ARGS=]
-	@$(PY) -m pipelines.score $(INPUTS) $(call flag,--model,$(MODEL)) $(OUT) $(RUN_ON) $(ARGS)
+	@$(PY) -m twinbeam score $(INPUTS) $(call flag,--model,$(MODEL)) $(OUT) $(RUN_ON) $(ARGS)
 
 run-find: $(READY) ## Similar pairs of a table, or of two: INPUT= MODEL= OUTPUT= [RUNNER= ARGS='--against G' or '--left G --right G']
-	@$(PY) -m pipelines.find $(INPUTS) $(call flag,--model,$(MODEL)) $(OUT) $(RUN_ON) $(ARGS)
+	@$(PY) -m twinbeam find $(INPUTS) $(call flag,--model,$(MODEL)) $(OUT) $(RUN_ON) $(ARGS)
 
 run-evaluate: $(READY) ## Labelled scores to metrics and a report: INPUT= OUTPUT= [RUNNER= ARGS=]
-	@$(PY) -m pipelines.evaluate $(INPUTS) $(OUT) $(RUN_ON) $(ARGS)
+	@$(PY) -m twinbeam evaluate $(INPUTS) $(OUT) $(RUN_ON) $(ARGS)
 
 run-convert: $(READY) ## CSV, TSV or JSON Lines to Parquet: INPUT= OUTPUT= [ARGS=]
-	@$(PY) -m pipelines.convert $(INPUTS) $(OUT) $(ARGS)
+	@$(PY) -m twinbeam convert $(INPUTS) $(OUT) $(ARGS)
 
 run-inspect: $(READY) ## Show what a bundle, examples, scores or a report are: INPUT= [ARGS=--json]
-	@$(PY) -m pipelines.inspect $(call quoted,$(INPUT)) $(ARGS)
+	@$(PY) -m twinbeam inspect $(call quoted,$(INPUT)) $(ARGS)
 
 run-try: $(READY) ## Score pairs from the keyboard, a line each, parted by a tab: MODEL= [ARGS=]
-	@$(PY) -m pipelines.try $(call quoted,$(MODEL)) $(ARGS)
+	@$(PY) -m twinbeam try $(call quoted,$(MODEL)) $(ARGS)
 
 run-calibrate: $(READY) ## Labelled scores to a bundle of true probabilities: INPUT= MODEL= OUTPUT= [ARGS=]
-	@$(PY) -m pipelines.calibrate $(INPUTS) $(call flag,--model,$(MODEL)) $(OUT) $(ARGS)
+	@$(PY) -m twinbeam calibrate $(INPUTS) $(call flag,--model,$(MODEL)) $(OUT) $(ARGS)
 
 bench-score: $(READY) ## Four ways of scoring side by side: ARGS='--model BUNDLE --file NAME=PATH'
 	@$(PY) -m benchmarks.score $(ARGS)
@@ -188,8 +188,8 @@ image: $(READY) ## Build the worker image, after its checks: IMAGE= [DEVICE=cpu|
 	@docker build -f docker/Dockerfile --build-arg DEVICE=$(or $(DEVICE),cpu) $(if $(IMAGE),-t $(call quoted,$(IMAGE))) $(ARGS) .
 
 template: $(READY) ## Write the flex templates' parameters; with IMAGE= and TEMPLATE=gs://… the templates
-	@$(foreach step,score preprocess,$(PY) -m pipelines.template $(step) --output docker/$(step).metadata.json;)
-	@$(if $(TEMPLATE),$(foreach step,score preprocess,$(PY) -m pipelines.template $(step) --image \
+	@$(foreach step,score preprocess,$(PY) -m twinbeam template $(step) --output docker/$(step).metadata.json;)
+	@$(if $(TEMPLATE),$(foreach step,score preprocess,$(PY) -m twinbeam template $(step) --image \
 		$(call quoted,$(IMAGE)) --output $(call quoted,$(TEMPLATE)/$(step).json);))
 
 docs: $(READY) ## Build the documentation as a site in build/site, with its links checked
@@ -224,4 +224,5 @@ $(READY): $(LOCKS) $(UV)
 		|| $(PY) -m pip install --quiet --require-hashes -r requirements.lock # a mirror only pip knows
 	@$(PY) -m pip install --quiet --disable-pip-version-check --require-hashes --no-deps \
 		-r requirements-data.lock
+	@$(UV) pip install --quiet --python $(PY) --no-deps --no-build-isolation --editable . # the command
 	@touch $(READY)

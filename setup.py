@@ -1,6 +1,6 @@
 """The package that a Beam worker installs: `--setup_file ./setup.py`.
 
-Only `pipelines`, `transforms` and `model` go to a worker, with their sub-folders: tests, DAGs, the
+Only `twinbeam`, `pipelines`, `transforms` and `model` go to a worker, with their sub-folders: tests, DAGs, the
 demo and the benchmarks stay at home. The requirements are what a worker needs; what a developer
 needs on top stands in the extras. All versions are pinned in `requirements.lock`.
 """
@@ -22,6 +22,7 @@ REQUIRES = [
     "PyYAML",  # recipes are plain YAML
     "google-cloud-storage",  # commits on gs:// with preconditions
     "rich",  # progress and tables in the terminal
+    "shtab",  # completes commands and flags in a shell, from our parsers
 ]
 
 EXTRAS = {
@@ -72,12 +73,13 @@ setup(
     license="Apache-2.0",
     license_files=["LICENSE"],
     python_requires=">=3.11,<3.13",
-    packages=find_packages(include=["pipelines*", "transforms*", "model*"]),
+    packages=find_packages(include=["pipelines*", "transforms*", "model*", "twinbeam*"]),
     package_data={
         "pipelines.report": ["*.html"],  # an evaluation's page
         "pipelines.dataflow": ["*.yaml"],  # unit prices
         "model.recipe": ["builtin/*.yaml"],  # the recipes by name
     },
+    entry_points={"console_scripts": ["twinbeam = twinbeam.cli:main"]},
     install_requires=REQUIRES,
     extras_require=EXTRAS,
 )

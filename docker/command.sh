@@ -1,6 +1,4 @@
 #!/bin/sh
-# twinbeam score --input …: python -m pipelines.score --input …
+# docker run IMAGE score --input …: twinbeam score --input …
 set -eu
-step="${1:?which command? preprocess, train, score, evaluate}"
-shift
-exec python -m "pipelines.$step" "$@"
+exec python -m twinbeam "$@"

@@ -1,6 +1,6 @@
 """Makes a new version of a bundle whose similarities are probabilities, from labelled scores.
 
-python -m pipelines.calibrate --model bundle --input scores --output bundle-calibrated
+twinbeam calibrate --model bundle --input scores --output bundle-calibrated
 The scores must come from that bundle, over pairs it was not trained on.
 """
 
@@ -23,7 +23,6 @@ from transforms.accounts.output_folder import read_manifest
 from transforms.drift import SIMILARITY, similarity_counts
 from transforms.errors import UserError
 from transforms.evaluation import binary_metrics
-from transforms.evaluation.evaluate_shards import ALL, EvaluationSettings, evaluate_shard
 from transforms.evaluation.histograms import ScoreHistogram
 from transforms.evaluation.scored_rows import ScoredColumns
 from transforms.input.shards import plan
@@ -31,7 +30,7 @@ from transforms.pairs import PairColumns
 from transforms.storage import files
 
 SHOWN = ("log_loss", "brier", "calibration_error", "roc_auc")
-EXAMPLE = "python -m pipelines.calibrate --model bundle --input scores --output bundle-calibrated"
+EXAMPLE = "twinbeam calibrate --model bundle --input scores --output bundle-calibrated"
 
 
 @dataclass(frozen=True)
@@ -119,6 +118,8 @@ def read_histogram(options: CalibrateRun) -> ScoreHistogram:
     Raises:
         UserError: a file lacks a column.
     """
+    from transforms.evaluation.evaluate_shards import ALL, EvaluationSettings, evaluate_shard
+
     planned = plan(
         score_patterns(options.inputs),
         options.columns.pairs,
@@ -170,12 +171,16 @@ def write_bundle(
         return publish(new, options.output, about, overwrite=options.overwrite)
 
 
+def flags() -> argparse.ArgumentParser:
+    """All flags of calibration."""
+    parser = command_line.parser("calibrate", (__doc__ or "").splitlines()[0], EXAMPLE)
+    add_flags(parser)
+    return parser
+
+
 def parse(argv: Sequence[str]) -> CalibrateRun:
     """Flags → what was asked for."""
-    parser = command_line.parser("calibrate", (__doc__ or "").splitlines()[0], EXAMPLE)
-    parser.epilog = f"Example:\n  {EXAMPLE}"
-    add_flags(parser)
-    args = parser.parse_args(argv)
+    args = flags().parse_args(argv)
     model = args.model.rstrip("/")
     if not files.exists(files.join(model, "recipe.yaml")):
         raise UserError(f"--model {model} is no bundle: it has no recipe.yaml")

@@ -1,6 +1,6 @@
 """Turns pairs in CSV, TSV or JSON into the Parquet that the other commands read.
 
-python -m pipelines.convert --input pairs.tsv --output pairs.parquet --no_header \
+twinbeam convert --input pairs.tsv --output pairs.parquet --no_header \
 --sentence1_column 1 --sentence2_column 2 --label_column 3 --label_map same=1 other=0
 """
 
@@ -28,7 +28,7 @@ from transforms.tables.pair_file import GrowingParquet, Rejects
 from transforms.tables.reading import read_text_table
 
 REJECTS = ".rejects.jsonl"
-EXAMPLE = "python -m pipelines.convert --input pairs.tsv --output pairs.parquet"
+EXAMPLE = "twinbeam convert --input pairs.tsv --output pairs.parquet"
 
 
 @dataclass(frozen=True)
@@ -103,16 +103,20 @@ def read_pairs(
     finder.check()
 
 
+def flags() -> argparse.ArgumentParser:
+    """All flags of conversion."""
+    parser = command_line.parser("convert", (__doc__ or "").splitlines()[0], EXAMPLE)
+    add_flags(parser)
+    return parser
+
+
 def parse(argv: Sequence[str]) -> ConvertRun:
     """Flags → what was asked for.
 
     Raises:
         UserError: a flag's value cannot be read.
     """
-    parser = command_line.parser("convert", (__doc__ or "").splitlines()[0], EXAMPLE)
-    parser.epilog = f"Example:\n  {EXAMPLE}"
-    add_flags(parser)
-    args = parser.parse_args(argv)
+    args = flags().parse_args(argv)
     pairs = [entry.rpartition("=") for entry in args.label_map]
     if not all(key and separator for key, separator, _ in pairs):
         raise UserError("--label_map: expected FROM=TO, as in same=1 other=0")

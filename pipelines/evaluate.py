@@ -1,6 +1,6 @@
 """Judges labelled scores: measures with intervals, slices, baselines, and a report to look at.
 
-Local: python -m pipelines.evaluate --input scores --label_column label --output report
+Local: twinbeam evaluate --input scores --label_column label --output report
 Dataflow: the same with --runner=DataflowRunner --project=… --region=… --temp_location=gs://…
 """
 
@@ -21,7 +21,7 @@ from apache_beam.options.pipeline_options import PipelineOptions
 from model.scoring.unknown_tokens import LoadUnknown
 from pipelines.dataflow import jobs
 from pipelines.dataflow import settings as dataflow
-from pipelines.options import command_line
+from pipelines.options import beam_interface, command_line
 from pipelines.options.evaluate_options import EvaluateOptions, parse
 from pipelines.options.scored_inputs import check_columns, lineage, score_patterns, score_range
 from pipelines.report.page import REPORT, write_report
@@ -57,7 +57,7 @@ def evaluate(options: EvaluateOptions) -> dict[str, Any]:
         RunError: the run failed; nothing appears under --output.
     """
     started = time.time()
-    beam_options = command_line.beam_options(options.beam_flags)
+    beam_options = beam_interface.beam_options(options.beam_flags)
     dataflow.configure(beam_options, step="evaluate", paths=options.paths())
     check_output(options.output, overwrite=options.overwrite)
     planned = plan(

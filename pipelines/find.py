@@ -1,6 +1,6 @@
 """Finds similar pairs that nobody has listed, within a table or between two.
 
-Local: python -m pipelines.find --input 'questions/*.parquet' --model bundle --output pairs
+Local: twinbeam find --input 'questions/*.parquet' --model bundle --output pairs
 Dataflow: the same with --runner=DataflowRunner --project=… --region=… --temp_location=gs://…
 """
 
@@ -20,7 +20,7 @@ from apache_beam.utils.shared import Shared
 from model.scoring.bundle_scorer import BundleScorer
 from pipelines.dataflow import estimate, jobs
 from pipelines.dataflow import settings as dataflow
-from pipelines.options import command_line
+from pipelines.options import beam_interface, command_line
 from pipelines.options.find_options import FindOptions, parse
 from pipelines.options.find_tables import (
     Tables,
@@ -64,7 +64,7 @@ def find(options: FindOptions) -> dict[str, Any]:
     """
     started = time.time()
     check_packages()
-    beam_options = command_line.beam_options(options.beam_flags)
+    beam_options = beam_interface.beam_options(options.beam_flags)
     dataflow.configure(
         beam_options, step="find", paths=options.paths(), accelerator=options.accelerator
     )

@@ -1,10 +1,11 @@
 """Shows what one of our folders is: bundle, examples, scores or report; in a screen, or as JSON.
 
-python -m pipelines.inspect out/scores
+twinbeam inspect out/scores
 """
 
 from __future__ import annotations
 
+import argparse
 import json
 import sys
 from collections.abc import Sequence
@@ -18,7 +19,7 @@ from transforms.input.parquet_columns import open_parquet
 from transforms.storage import files
 
 MANIFEST = "manifest.json"  # of a bundle and of examples
-EXAMPLE = "python -m pipelines.inspect out/scores"
+EXAMPLE = "twinbeam inspect out/scores"
 _WORKER_ERROR = {
     "bundle": (
         "recipe", "task", "classes", "threshold", "dimensions", "vocabulary_size", "calibration",
@@ -38,14 +39,18 @@ _WORKER_ERROR = {
 }  # fmt: skip
 
 
-def run(argv: Sequence[str] | None = None) -> dict[str, Any]:
-    """Looks at a folder, prints what it is, and returns it."""
+def flags() -> argparse.ArgumentParser:
+    """All flags of `inspect`."""
     parser = command_line.parser("inspect", (__doc__ or "").splitlines()[0], EXAMPLE)
-    parser.epilog = f"Example:\n  {EXAMPLE}"
     parser.add_argument("folder", help="a bundle, examples, scores or a report; local or gs://")
     parser.add_argument("--json", action="store_true", help="print JSON")
     parser.add_argument("--no_sums", action="store_true", help="do not read files to check sums")
-    args = parser.parse_args(sys.argv[1:] if argv is None else argv)
+    return parser
+
+
+def run(argv: Sequence[str] | None = None) -> dict[str, Any]:
+    """Looks at a folder, prints what it is, and returns it."""
+    args = flags().parse_args(sys.argv[1:] if argv is None else argv)
     found = inspect(args.folder.rstrip("/"), sums=not args.no_sums)
     if args.json:
         print(json.dumps(found, indent=2, ensure_ascii=False))

@@ -1,6 +1,6 @@
 """Turns labelled Parquet of sentence pairs into examples to train on.
 
-Local: python -m pipelines.preprocess --input 'pairs/*.parquet' --recipe char-bilstm-manhattan \
+Local: twinbeam preprocess --input 'pairs/*.parquet' --recipe char-bilstm-manhattan \
 --output examples
 Dataflow: the same with --runner=DataflowRunner --project=… --region=… --temp_location=gs://…
 """
@@ -22,7 +22,7 @@ from apache_beam.options.pipeline_options import PipelineOptions, StandardOption
 from model.recipe.recipe import Recipe
 from pipelines.dataflow import estimate, jobs
 from pipelines.dataflow import settings as dataflow
-from pipelines.options import command_line
+from pipelines.options import beam_interface, command_line
 from pipelines.options.preprocess_options import PreprocessOptions, parse
 from pipelines.running.progress import show_steps
 from pipelines.running.run_graph import running
@@ -58,7 +58,7 @@ def preprocess(options: PreprocessOptions) -> dict[str, Any]:
         RunError: the run failed; nothing appears under --output.
     """
     started = time.time()
-    beam_options = command_line.beam_options(options.beam_flags)
+    beam_options = beam_interface.beam_options(options.beam_flags)
     dataflow.configure(
         beam_options,
         step="preprocess",
@@ -221,7 +221,7 @@ def graph_folder(staging: str, beam_options: PipelineOptions) -> Iterator[str]:
 
     A local run that writes to object storage keeps it on this machine until the commit.
     """
-    local_run = beam_options.view_as(StandardOptions).runner == command_line.LOCAL_RUNNER
+    local_run = beam_options.view_as(StandardOptions).runner == beam_interface.LOCAL_RUNNER
     if files.is_local(staging) or not local_run:
         yield staging
         return

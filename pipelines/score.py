@@ -1,6 +1,6 @@
 """Scores Parquet of sentence pairs with a bundle: the same rows, a similarity and a label.
 
-Local: python -m pipelines.score --input 'pairs/*.parquet' --model bundle --output scores
+Local: twinbeam score --input 'pairs/*.parquet' --model bundle --output scores
 Dataflow: the same with --runner=DataflowRunner --project=… --region=… --temp_location=gs://…
 """
 
@@ -21,7 +21,7 @@ from apache_beam.utils.shared import Shared
 from model.scoring.bundle_scorer import BundleScorer
 from pipelines.dataflow import estimate, jobs
 from pipelines.dataflow import settings as dataflow
-from pipelines.options import command_line
+from pipelines.options import beam_interface, command_line
 from pipelines.options.score_options import ScoreOptions, parse
 from pipelines.running.commit_scores import Commit, trained_profile
 from pipelines.running.progress import show_progress
@@ -53,7 +53,7 @@ def score(options: ScoreOptions) -> dict[str, Any]:
         RunError: the run failed; what it finished is kept for the next one.
     """
     started = time.time()
-    beam_options = command_line.beam_options(options.beam_flags)
+    beam_options = beam_interface.beam_options(options.beam_flags)
     dataflow.configure(
         beam_options, step="score", paths=options.paths(), accelerator=options.accelerator
     )

@@ -1,6 +1,6 @@
 """The Dataflow flex template of a command: its parameters, from the command's own flags.
 
-Write: python -m pipelines.template score --image IMAGE --output gs://bucket/templates/score.json
+Write: twinbeam template score --image IMAGE --output gs://bucket/templates/score.json
 The image starts `launch` with the parameters that a person filled in.
 """
 
@@ -21,7 +21,7 @@ STEPS = ("score", "preprocess")
 STEP = "step"
 LEFT_OUT = ("help", "estimate", "prices", "pairs_per_second")  # a template runs, it tells no price
 EXAMPLE = (
-    "python -m pipelines.template score --image europe-docker.pkg.dev/p/twinbeam/worker:gpu "
+    "twinbeam template score --image europe-docker.pkg.dev/p/twinbeam/worker:gpu "
     "--output gs://bucket/templates/score.json"
 )
 _WHOLE = r"^[1-9][0-9]*$"
@@ -54,7 +54,9 @@ _BY_TYPE = {
 
 def flags_of(step: str) -> argparse.ArgumentParser:
     """The parser of one of our commands."""
-    parser: argparse.ArgumentParser = importlib.import_module(f"pipelines.{step}_run").flags()
+    parser: argparse.ArgumentParser = importlib.import_module(
+        f"pipelines.options.{step}_options"
+    ).flags()
     return parser
 
 
@@ -154,14 +156,18 @@ def launch(argv: Sequence[str] | None = None) -> int:
     return command_line.run_main(run)
 
 
-def run(argv: Sequence[str] | None = None) -> dict[str, Any]:
-    """Writes the template, or its metadata where no image is given."""
+def flags() -> argparse.ArgumentParser:
+    """All flags of `template`."""
     parser = command_line.parser("template", (__doc__ or "").splitlines()[0], EXAMPLE)
-    parser.epilog = f"Example:\n  {EXAMPLE}"
     parser.add_argument("step", choices=STEPS, help="the command")
     parser.add_argument("--image", help="the image to start; without it metadata alone is written")
     parser.add_argument("--output", required=True, metavar="FILE", help="local or gs://")
-    args = parser.parse_args(sys.argv[1:] if argv is None else argv)
+    return parser
+
+
+def run(argv: Sequence[str] | None = None) -> dict[str, Any]:
+    """Writes the template, or its metadata where no image is given."""
+    args = flags().parse_args(sys.argv[1:] if argv is None else argv)
     content = container_spec(args.step, args.image) if args.image else metadata(args.step)
     files.write_bytes(args.output, (json.dumps(content, indent=2) + "\n").encode())
     print(f"{args.output}: {len(metadata(args.step)['parameters'])} parameters")

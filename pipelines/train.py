@@ -1,6 +1,6 @@
 """Trains a recipe's network on an examples folder and writes a bundle.
 
-Local: python -m pipelines.train --examples examples --output bundle
+Local: twinbeam train --examples examples --output bundle
 Several machines: the same on each of them, with TF_CONFIG set.
 """
 
@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 def run(argv: Sequence[str] | None = None) -> dict[str, Any] | None:
     """Trains, and returns the metrics; None where recipes were only listed."""
     argv = list(sys.argv[1:] if argv is None else argv)
-    if {"--list_recipes", "--list-recipes"} & set(argv):
+    if "--list_recipes" in argv:
         for name, line in describe_recipes():
             print(f"{name:28} {line}")
         return None

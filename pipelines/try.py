@@ -1,4 +1,4 @@
-"""`python -m pipelines.try BUNDLE "a" "b"`; `try` is a keyword, so the work is in `try_pairs`."""
+"""`twinbeam try BUNDLE "a" "b"`; `try` is a keyword, so the work is in `try_pairs`."""
 
 from pipelines.try_pairs import main
 

@@ -1,11 +1,12 @@
 """Scores single pairs with a bundle, to get a feeling for it.
 
-python -m pipelines.try bundle "how do I pay?" "where can I pay?"
+twinbeam try bundle "how do I pay?" "where can I pay?"
 Without sentences it reads pairs from standard input, a line each, parted by a tab.
 """
 
 from __future__ import annotations
 
+import argparse
 import sys
 from collections.abc import Iterator, Sequence
 from typing import Any
@@ -15,16 +16,22 @@ import numpy as np
 from pipelines.options import command_line
 from transforms.errors import UserError
 
-EXAMPLE = 'python -m pipelines.try bundle "how do I pay?" "where can I pay?"'
+EXAMPLE = 'twinbeam try bundle "how do I pay?" "where can I pay?"'
+
+
+def flags() -> argparse.ArgumentParser:
+    """All flags of `try`."""
+    parser = command_line.parser("try", (__doc__ or "").splitlines()[0], EXAMPLE)
+    parser.add_argument("bundle", help="folder of the bundle, local or gs://")
+    parser.add_argument(
+        "sentences", nargs="*", help="the two sentences; without them a pair a line from stdin"
+    )
+    return parser
 
 
 def run(argv: Sequence[str] | None = None) -> int:
     """Scores, and returns how many pairs."""
-    parser = command_line.parser("try", (__doc__ or "").splitlines()[0], EXAMPLE)
-    parser.epilog = f"Example:\n  {EXAMPLE}\n\nWithout sentences: a pair a line, parted by a tab."
-    parser.add_argument("bundle", help="folder of the bundle, local or gs://")
-    parser.add_argument("sentences", nargs="*", help="the two sentences")
-    args = parser.parse_args(argv)
+    args = flags().parse_args(argv)
     if len(args.sentences) not in (0, 2):
         raise UserError(f"expected two sentences or none, received {len(args.sentences)}")
     from model.bundle.loading import load

@@ -1,6 +1,6 @@
 """Submits training as a Vertex AI custom job: a chief and workers, each with its GPUs.
 
-python -m pipelines.vertex --image IMAGE --examples gs://b/examples --output gs://b/bundle \
+twinbeam vertex --image IMAGE --examples gs://b/examples --output gs://b/bundle \
     --project P --region europe-west4 --workers 2 --accelerator NVIDIA_L4 --dry_run
 
 Vertex gives each machine its TF_CONFIG, by which `pipelines.train` chooses its strategy.
@@ -21,7 +21,7 @@ from transforms.errors import RunError, UserError
 from transforms.storage import gcs
 
 EXAMPLE = (
-    "python -m pipelines.vertex --project my-project --region europe-west4 \\\n"
+    "twinbeam vertex --project my-project --region europe-west4 \\\n"
     "      --image europe-west4-docker.pkg.dev/my-project/twinbeam/worker:gpu \\\n"
     "      --examples gs://my-bucket/examples --output gs://my-bucket/bundle \\\n"
     "      --workers 2 --accelerator NVIDIA_L4 --machine g2-standard-8 --dry_run"
@@ -55,7 +55,7 @@ class VertexJob:
 
 def run(argv: Sequence[str] | None = None) -> str | None:
     """Submits the job, and returns its name; with `--dry_run` prints the request instead."""
-    args, rest = _parser().parse_known_args(list(sys.argv[1:] if argv is None else argv))
+    args, rest = flags().parse_known_args(list(sys.argv[1:] if argv is None else argv))
     job = read_job(args, rest)
     if args.dry_run:
         print(json.dumps({"parent": job.parent, "customJob": custom_job(job)}, indent=2))
@@ -184,9 +184,10 @@ def submit(job: VertexJob, *, endpoint: str | None = None) -> str:
         raise RunError(f"Vertex AI does not answer: {error}") from None
 
 
-def _parser() -> argparse.ArgumentParser:
-    parser = command_line.parser("vertex", __doc__ or "", EXAMPLE)
-    parser.epilog = f"Flags that are not listed go to pipelines.train.\n\nExample:\n  {EXAMPLE}"
+def flags() -> argparse.ArgumentParser:
+    """All flags of `vertex`; what is not listed is a flag of training."""
+    parser = command_line.parser("vertex", (__doc__ or "").splitlines()[0], EXAMPLE)
+    parser.epilog = f"Flags that are not listed go to twinbeam train.\n\nExample:\n  {EXAMPLE}"
     parser.add_argument("--examples", required=True, help="gs:// --output of pipelines.preprocess")
     parser.add_argument("--output", required=True, help="gs:// folder of the bundle")
     parser.add_argument(

@@ -10,7 +10,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from model.scoring.bundle_scorer import ScorerOptions
+from model.scoring.scorer_options import ScorerOptions
 from pipelines import find
 
 FIELDS = (pa.field("similarity", pa.float32()), pa.field("similarity_label", pa.int64()))

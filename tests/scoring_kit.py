@@ -10,7 +10,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
-from model.scoring.bundle_scorer import ScorerOptions
+from model.scoring.scorer_options import ScorerOptions
 from pipelines import score
 from pipelines.options import command_line
 

@@ -10,7 +10,7 @@ import contextlib
 import copy
 import os
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
@@ -18,36 +18,10 @@ import pyarrow as pa
 
 from model.scoring.drift_profile import ProfileScores
 from model.scoring.engine import Engine, KnownVectors
+from model.scoring.scorer_options import ScorerOptions
 from transforms.quiet_tensorflow import import_tensorflow
 from transforms.scoring.encode_once import Vectors
 from transforms.storage import files
-
-
-@dataclass(frozen=True)
-class ScorerOptions:
-    """How scores are named and made.
-
-    Attributes:
-        similarity_column: name of the similarity.
-        label_column: name of the label.
-        threshold: the label is 1 from this similarity on; None takes the bundle's.
-        embedding_cache_mb: memory of each process for vectors met before.
-        threads: batches that a process encodes at the same time; None takes one for each core.
-    """
-
-    similarity_column: str = "similarity"
-    label_column: str = "similarity_label"
-    threshold: float | None = None
-    embedding_cache_mb: int = 256
-    threads: int | None = None
-
-    def identity(self) -> dict[str, Any]:
-        """The options that decide the bytes of the output; the cache is not among them."""
-        return {
-            "similarity_column": self.similarity_column,
-            "similarity_label_column": self.label_column,
-            "threshold": self.threshold,
-        }
 
 
 @dataclass(frozen=True)
@@ -55,7 +29,7 @@ class BundleScorer:
     """A bundle and how to score with it, not yet opened."""
 
     bundle: str
-    options: ScorerOptions = ScorerOptions()
+    options: ScorerOptions = field(default_factory=ScorerOptions)
 
     def verify(self) -> dict[str, Any]:
         """Checks the sums of the bundle's files, without TensorFlow; returns its manifest.

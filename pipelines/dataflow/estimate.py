@@ -11,14 +11,16 @@ import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import yaml
-from apache_beam.options.pipeline_options import PipelineOptions, WorkerOptions
 
 from transforms.errors import UserError
 from transforms.input.shards import Shard
 from transforms.storage import files
+
+if TYPE_CHECKING:
+    from apache_beam.options.pipeline_options import PipelineOptions
 
 PRICES = Path(__file__).with_name("prices.yaml")
 _MACHINE = re.compile(r"(.+)-(\d+)")
@@ -35,7 +37,7 @@ class EstimateOptions:
     @classmethod
     def of(cls, args: argparse.Namespace) -> EstimateOptions:
         """What the flags say."""
-        return cls(args.estimate, args.prices, args.pairs_per_second)
+        return cls(args.estimate, args.prices or str(PRICES), args.pairs_per_second)
 
 
 @dataclass(frozen=True)
@@ -90,7 +92,9 @@ def add_flags(to: argparse.ArgumentParser) -> None:
         action="store_true",
         help="say what the job would take and cost on Dataflow, and end",
     )
-    group.add_argument("--prices", metavar="FILE", default=str(PRICES), help="unit prices, YAML")
+    group.add_argument(
+        "--prices", metavar="FILE", help="unit prices, YAML (default: the built-in ones)"
+    )
     group.add_argument(
         "--pairs_per_second",
         type=float,
@@ -143,6 +147,8 @@ def estimate(
         options: with machine, workers, disk and accelerator.
         pairs_per_second: of one vCPU, instead of what the file says.
     """
+    from apache_beam.options.pipeline_options import WorkerOptions
+
     asked = options.view_as(WorkerOptions)
     machine = asked.machine_type or prices["default_machine"]
     vcpus, memory = _machine(machine, prices)

@@ -5,7 +5,6 @@ It does nothing on other runners, so a command line need not ask where it runs.
 
 from __future__ import annotations
 
-import argparse
 import re
 from collections.abc import Sequence
 from importlib.metadata import version
@@ -28,27 +27,7 @@ ONE_PROCESS = "no_use_multiple_sdk_containers"
 # Two shards at a time: while one is encoded, on all cores, the other is read or written.
 THREADS = 2
 SETUP_FILE = Path(__file__).resolve().parents[2] / "setup.py"
-_ACCELERATOR = re.compile(r"[a-z][a-z0-9-]*:[1-9][0-9]*")
 _NOT_IN_LABELS = re.compile(r"[^a-z0-9_-]")
-
-
-def add_flags(to: argparse.ArgumentParser) -> None:
-    """Adds the flags of Dataflow that are ours."""
-    group = to.add_argument_group("Dataflow")
-    group.add_argument(
-        "--accelerator",
-        type=_accelerator,
-        metavar="TYPE:COUNT",
-        help="GPUs of each worker, such as nvidia-tesla-t4:1",
-    )
-
-
-def _accelerator(text: str) -> str:
-    if not _ACCELERATOR.fullmatch(text):
-        raise argparse.ArgumentTypeError(
-            f"expected TYPE:COUNT such as nvidia-tesla-t4:1, received {text!r}"
-        )
-    return text
 
 
 def is_used(options: PipelineOptions) -> bool:

@@ -1,51 +1,32 @@
-"""What the command lines share: flags, Beam's options, and how an error reaches a person."""
+"""What the command lines share: flags, and how an error reaches a person."""
 
 from __future__ import annotations
 
 import argparse
-import logging
 import os
-import re
 import sys
-import threading
 from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING
 
-from apache_beam.options.pipeline_options import PipelineOptions, StandardOptions
-
+from pipelines.options import beam_interface
+from pipelines.options.parser import CommandParser
 from transforms.errors import RunError, UserError
-from transforms.input.shards import RejectedFile
 from transforms.pairs import PairColumns
 
-LOCAL_RUNNER = "FnApiRunner"
+if TYPE_CHECKING:
+    from transforms.input.shards import RejectedFile
+
 DEFAULT_MAX_CHARS = 10_000
 DEFAULT_SHARD_ROWS = 131_072
 TRACEBACK = "TWINBEAM_TRACEBACK"
-_WORKER_GONE = "Channel closed prematurely"
-_IN_WORKER = re.compile(r"\[while running |Traceback \(most recent call last\)")
-_KIND = re.compile(r"^(?:\w+\.)*(\w+(?:Error|Exception|Interrupt|Exit))\b", re.M)
-_WORKER_ERROR = re.compile(
-    r"(?:errors\.)?(UserError|RunError): (.+?)(?: \[while running .*)?$", re.M
-)
+INTERRUPTED = 130  # what a shell reports of a command that Ctrl-C ended
 
 
-def parser(module: str, description: str, example: str) -> argparse.ArgumentParser:
-    """An argument parser whose help shows every default and an example to copy."""
-    return argparse.ArgumentParser(
-        prog=f"python -m pipelines.{module}",
-        description=description,
-        epilog=f"Example:\n  {example}\n\nFlags that are not listed go to Beam as they are: "
-        "--runner, --project, --region, --temp_location, --direct_num_workers, …",
-        formatter_class=_HelpFormatter,
-        allow_abbrev=False,
-    )
-
-
-class _HelpFormatter(argparse.ArgumentDefaultsHelpFormatter, argparse.RawDescriptionHelpFormatter):
-    """Shows defaults where there are any, and leaves the example's line breaks alone."""
-
-    def _get_help_string(self, action: argparse.Action) -> str | None:
-        silent = action.default is None or action.default is False or action.default == []
-        return action.help if silent else super()._get_help_string(action)
+def parser(
+    name: str, description: str, example: str, *, takes_beam_flags: bool = False
+) -> CommandParser:
+    """A command's argument parser; see `CommandParser`."""
+    return CommandParser(name, description, example, takes_beam_flags=takes_beam_flags)
 
 
 def add_input_flags(to: argparse.ArgumentParser, *, label: str | None) -> None:
@@ -139,52 +120,19 @@ def fraction(text: str) -> float:
     return number
 
 
-def beam_options(flags: Sequence[str]) -> PipelineOptions:
-    """Beam's options from the flags that are not ours.
-
-    The local runner is Beam's in-process FnApiRunner, whatever name it is asked by: Beam's own
-    default would download another one, and results could differ between machines.
-
-    Raises:
-        UserError: a flag that neither we nor Beam know.
-    """
-    unknown = _unknown(flags)
-    if unknown:
-        raise UserError(f"unknown flag {unknown[0]!r}; --help lists ours, the rest must be Beam's")
-    options = PipelineOptions(list(flags))
-    standard = options.view_as(StandardOptions)
-    if standard.runner in (None, "DirectRunner", "BundleBasedDirectRunner", "PrismRunner"):
-        standard.runner = LOCAL_RUNNER
-    return options
-
-
-def _unknown(flags: Sequence[str]) -> list[str]:
-    known = argparse.ArgumentParser(add_help=False, allow_abbrev=False, conflict_handler="resolve")
-    for kind in _subclasses(PipelineOptions):
-        if "_add_argparse_args" in vars(kind):
-            vars(kind)["_add_argparse_args"].__func__(kind, known)
-    _, rest = known.parse_known_args(list(flags))
-    return rest
-
-
-def _subclasses(kind: type) -> list[type]:
-    direct: list[type] = kind.__subclasses__()
-    return direct + [deeper for each in direct for deeper in _subclasses(each)]
-
-
 def run_main(run: Callable[[], object]) -> int:
     """Runs a command and turns its errors into one line and an exit code.
 
-    The runner's own logs of a failure are left out: they tell it once more, with tracebacks that
-    may quote rows. TWINBEAM_TRACEBACK=1 brings them back.
+    The runner's own logs of a failure are left out (see `quiet_runner`); the environment variable
+    TWINBEAM_TRACEBACK=1 brings them back, and the traceback (docs/troubleshooting.md).
 
     Returns:
-        0 done, 2 wrong use or unusable input, 1 failed.
+        0 done, 2 wrong use or unusable input, 1 failed, 130 stopped by Ctrl-C.
     """
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")  # TensorFlow's own notes help nobody here
     verbose = bool(os.environ.get(TRACEBACK))
     if not verbose:
-        _quiet_runner()
+        beam_interface.quiet_runner()
     try:
         run()
         return 0
@@ -193,32 +141,17 @@ def run_main(run: Callable[[], object]) -> int:
     except RunError as error:
         return _print_error(error, 1)
     except KeyboardInterrupt:
-        return _print_error("stopped; run the same command again to go on", 1)
+        return _print_error("stopped; the same command again resumes", INTERRUPTED)
+    except BrokenPipeError:  # of `twinbeam … | head`
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 1
     except Exception as error:
-        reported = _WORKER_ERROR.findall(
-            str(error)
-        )  # a worker's error reaches us as the text of another one
+        reported = beam_interface.worker_error(error)
         if reported:
-            kind, line = reported[-1]
-            return _print_error(line, 2 if kind == "UserError" else 1)
+            return _print_error(*reported)
         if verbose:
             raise
-        return _print_error(f"{_unforeseen(error)}; {TRACEBACK}=1 shows more", 1)
-
-
-def _quiet_runner() -> None:
-    for name in ("common", "worker", "portability"):
-        logging.getLogger(f"apache_beam.runners.{name}").setLevel(logging.CRITICAL)
-    threading.excepthook = lambda _: None
-
-
-def _unforeseen(error: Exception) -> str:
-    kind, text = type(error).__name__, str(error)
-    if _WORKER_GONE in text:
-        return "a worker process ended before its work (killed, or out of memory?); run again"
-    if _IN_WORKER.search(text):  # what a library says in a worker may quote a row
-        return f"a worker failed with {(_KIND.findall(text) or [kind])[-1]}"
-    return f"{kind}: {text.strip().partition(chr(10))[0]}"
+        return _print_error(beam_interface.unforeseen(error), 1)
 
 
 def _print_error(error: object, code: int) -> int:

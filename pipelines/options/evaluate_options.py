@@ -13,7 +13,8 @@ from transforms.evaluation.bootstrap import RESAMPLES
 from transforms.evaluation.scored_rows import ScoredColumns
 from transforms.pairs import PairColumns
 
-EXAMPLE = "python -m pipelines.evaluate --input scores --label_column label --output report"
+DESCRIPTION = "Measures labelled scores: metrics.json, plots, and a report to read."
+EXAMPLE = "twinbeam evaluate --input scores --label_column label --output report"
 
 
 @dataclass(frozen=True)
@@ -43,15 +44,20 @@ class EvaluateOptions:
         return {key: one for key, one in asdict(self).items() if key != "beam_flags"}
 
 
+def flags() -> argparse.ArgumentParser:
+    """All flags that are ours."""
+    parser = command_line.parser("evaluate", DESCRIPTION, EXAMPLE, takes_beam_flags=True)
+    add_flags(parser)
+    return parser
+
+
 def parse(argv: Sequence[str]) -> EvaluateOptions:
     """Flags → what the run was asked for.
 
     Raises:
         UserError: the flags contradict one another.
     """
-    parser = command_line.parser("evaluate", (__doc__ or "").splitlines()[0], EXAMPLE)
-    add_flags(parser)
-    args, beam_flags = parser.parse_known_args(argv)
+    args, beam_flags = flags().parse_known_args(argv)
     pairs = command_line.columns(args)
     bundle = find_bundle(args.model, args.input)
     return EvaluateOptions(

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from typing import Any, Literal
 
 from pipelines.dataflow import estimate
-from pipelines.dataflow import settings as dataflow
+from pipelines.dataflow import flags as dataflow
 from pipelines.options import command_line
 from transforms.errors import UserError
 from transforms.finding.rows import DEFAULT_ID, SentenceColumns
@@ -18,7 +18,7 @@ DESCRIPTION = (
     "Finds the pairs of sentences of one table, or of two, that a bundle says are similar: every "
     "pair is accounted for."
 )
-EXAMPLE = "python -m pipelines.find --input 'questions/*.parquet' --model bundle --output pairs"
+EXAMPLE = "twinbeam find --input 'questions/*.parquet' --model bundle --output pairs"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -80,7 +80,7 @@ class FindOptions:
 
 def flags() -> argparse.ArgumentParser:
     """All flags that are ours."""
-    parser = command_line.parser("find", DESCRIPTION, EXAMPLE)
+    parser = command_line.parser("find", DESCRIPTION, EXAMPLE, takes_beam_flags=True)
     _add_input_flags(parser)
     _add_search_flags(parser)
     dataflow.add_flags(parser)

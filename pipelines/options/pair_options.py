@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from typing import Any, Literal
 
 from pipelines.dataflow import estimate
-from pipelines.dataflow import settings as dataflow
+from pipelines.dataflow import flags as dataflow
 from pipelines.options import command_line
 from transforms.input.parquet_columns import Int96Unit
 from transforms.pairs import PairColumns
@@ -41,7 +41,7 @@ def flags_around(
     label: str | None,
 ) -> argparse.ArgumentParser:
     """A command's parser: the input's flags, its own, Dataflow's and an estimate's."""
-    parser = command_line.parser(module, description, example)
+    parser = command_line.parser(module, description, example, takes_beam_flags=True)
     command_line.add_input_flags(parser, label=label)
     add_flags(parser)
     dataflow.add_flags(parser)

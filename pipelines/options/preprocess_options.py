@@ -5,20 +5,21 @@ from __future__ import annotations
 import argparse
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from model.recipe.reading import load_recipe
 from model.recipe.recipe import Recipe
 from pipelines.options import command_line
 from pipelines.options.pair_options import PairOptions, asked_alike, flags_around
-from transforms.examples.read_pairs import PairReading
 from transforms.examples.split import EvalSplit
 from transforms.pairs import PairColumns
 
+if TYPE_CHECKING:
+    from transforms.examples.read_pairs import PairReading
+
 DESCRIPTION = "Turns labelled Parquet of sentence pairs into examples to train on."
 EXAMPLE = (
-    "python -m pipelines.preprocess --input 'pairs/*.parquet' "
-    "--recipe char-bilstm-manhattan --output examples"
+    "twinbeam preprocess --input 'pairs/*.parquet' --recipe char-bilstm-manhattan --output examples"
 )
 
 
@@ -34,6 +35,8 @@ class PreprocessOptions(PairOptions):
     @property
     def reading(self) -> PairReading:
         """How rows become raw features."""
+        from transforms.examples.read_pairs import PairReading
+
         return PairReading(self.columns, self.recipe.label_rule, self.split, self.max_chars)
 
     def to_json(self) -> dict[str, Any]:

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
-from model.scoring.bundle_scorer import ScorerOptions
+from model.scoring.scorer_options import ScorerOptions
 from pipelines.options import command_line
 from pipelines.options.pair_options import PairOptions, asked_alike, flags_around
 from transforms import drift
@@ -15,7 +15,7 @@ from transforms import drift
 DESCRIPTION = (
     "Scores Parquet of sentence pairs with a bundle: the same rows, a similarity and a label."
 )
-EXAMPLE = "python -m pipelines.score --input 'pairs/*.parquet' --model bundle --output scores"
+EXAMPLE = "twinbeam score --input 'pairs/*.parquet' --model bundle --output scores"
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -9,7 +9,8 @@ from model.threshold import EXPECTED, check_rule
 from model.training.train import TrainOptions
 from pipelines.options import command_line
 
-EXAMPLE = "python -m pipelines.train --examples examples --output bundle --epochs 5"
+DESCRIPTION = "Trains a recipe's network on examples and writes a bundle."
+EXAMPLE = "twinbeam train --examples examples --output bundle --epochs 5"
 
 STRATEGIES = ("auto", "one", "mirrored", "multi_worker")
 
@@ -22,10 +23,9 @@ def threshold_rule(text: str) -> str:
         raise argparse.ArgumentTypeError(str(error)) from None
 
 
-def parse(argv: Sequence[str]) -> TrainOptions:
-    """The run that the flags ask for."""
-    parser = command_line.parser("train", __doc__ or "", EXAMPLE)
-    parser.epilog = f"Example:\n  {EXAMPLE}"
+def flags() -> argparse.ArgumentParser:
+    """All flags of training."""
+    parser = command_line.parser("train", DESCRIPTION, EXAMPLE)
     parser.add_argument("--examples", required=True, help="--output of pipelines.preprocess")
     parser.add_argument("--output", required=True, help="folder of the bundle, local or gs://")
     parser.add_argument("--overwrite", action="store_true", help="replace a bundle that is there")
@@ -57,6 +57,11 @@ def parse(argv: Sequence[str]) -> TrainOptions:
     )
     kept.add_argument("--log_json", metavar="FILE", help="add a JSON line after each epoch")
     kept.add_argument("--tensorboard", metavar="DIR", help="write TensorBoard logs")
-    given = vars(parser.parse_args(argv))
+    return parser
+
+
+def parse(argv: Sequence[str]) -> TrainOptions:
+    """The run that the flags ask for."""
+    given = vars(flags().parse_args(argv))
     given.pop("list_recipes")
     return TrainOptions(**given)

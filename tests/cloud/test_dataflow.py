@@ -19,7 +19,7 @@ from apache_beam.runners.dataflow import dataflow_runner
 from pipelines import score
 from pipelines.dataflow import jobs
 from pipelines.dataflow import settings as dataflow
-from pipelines.options import command_line
+from pipelines.options import beam_interface, command_line
 from tests.cloud.dataflow_service import CANCELLED, DONE, FAILED, PENDING, RUNNING
 from tests.cloud.fakes import BUCKET, PROJECT, REGION, FakeCloud
 from tests.scoring_kit import EqualBundle, pairs, write
@@ -254,7 +254,7 @@ BASE = ["--runner=DataflowRunner", "--project=my-project", "--region=europe-west
 
 
 def configured(*more: str, paths=("gs://bkt/x",), accelerator=None, base=BASE) -> PipelineOptions:
-    found = command_line.beam_options([*base, *more])
+    found = beam_interface.beam_options([*base, *more])
     dataflow.configure(found, step="score", paths=paths, accelerator=accelerator)
     return found
 

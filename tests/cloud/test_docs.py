@@ -11,7 +11,7 @@ import pytest
 
 from pipelines import preprocess, score
 from pipelines.dataflow import settings as dataflow
-from pipelines.options import command_line
+from pipelines.options import beam_interface
 
 ROOT = Path(__file__).resolve().parent.parent.parent
 DOC = (ROOT / "docs" / "gcp.md").read_text(encoding="utf-8")
@@ -45,7 +45,7 @@ def test_the_flags_are_what_the_commands_take(number: str, module):
     asked = module.parse(words)
 
     assert asked.inputs[0].startswith("gs://my-bucket/") and asked.output.startswith("gs://")
-    found = command_line.beam_options(asked.beam_flags).get_all_options()
+    found = beam_interface.beam_options(asked.beam_flags).get_all_options()
     assert found["runner"] == dataflow.RUNNER and found["max_num_workers"] == 10
     assert found["service_account_email"].startswith("twinbeam-worker@my-project.")
 

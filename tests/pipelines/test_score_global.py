@@ -8,8 +8,9 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from model.scoring.bundle_scorer import LoadedScorer, ScorerOptions
+from model.scoring.bundle_scorer import LoadedScorer
 from model.scoring.engine import Engine
+from model.scoring.scorer_options import ScorerOptions
 from pipelines import score
 
 FIELDS = (pa.field("similarity", pa.float32()), pa.field("similarity_label", pa.int64()))

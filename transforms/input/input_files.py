@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
+import glob
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from apache_beam.io.filesystem import FileSystem
-from apache_beam.io.filesystems import FileSystems
-
 from transforms.errors import UserError
 from transforms.storage import files, gcs
+from transforms.storage.beam_stores import FileSystem, FileSystems
 
 _WILDCARD = re.compile(r"[*?\[]")
 
@@ -58,12 +57,19 @@ def _match(pattern: str) -> list[tuple[str, int]]:
     try:
         if gcs.is_object(pattern):
             return _match_objects(pattern)
+        if files.is_local(pattern):
+            return [(path, Path(path).stat().st_size) for path in _match_local(pattern)]
         matches = FileSystems.match([pattern])[0].metadata_list
     except UserError:
         raise
     except (ValueError, OSError) as error:  # no such file system, or it does not answer
         raise UserError(f"--input {pattern!r} cannot be listed: {files.reason(error)}") from None
     return [(match.path, match.size_in_bytes) for match in matches]
+
+
+def _match_local(pattern: str) -> list[str]:
+    found = glob.iglob(pattern, recursive=True)
+    return [path for path in found if not Path(path).is_dir()]
 
 
 def _refuse_folder(pattern: str, is_folder: bool) -> None:

@@ -1,7 +1,8 @@
 """Paths and files, local or `gs://`: the one place that knows how they are found, read and written.
 
-What lies in a bucket goes through `buckets`, the rest through Beam's FileSystems, but for local
-reads, where Arrow opens the file itself. A file is written beside its final name and renamed, so a
+What lies in a bucket goes through `gcs`, what lies on this machine through Python's own calls (to
+Beam's FileSystems a local name with `[`, `*` or `?` in it is a pattern), other stores through
+Beam's. A file is written beside its final name and renamed, so a
 half-written one is never seen.
 """
 
@@ -11,6 +12,7 @@ import errno
 import hashlib
 import io
 import json
+import os
 import tempfile
 import uuid
 from collections.abc import Callable, Iterator, Sequence
@@ -20,11 +22,10 @@ from pathlib import Path
 from typing import Any, BinaryIO, cast
 
 import pyarrow as pa
-from apache_beam.io.filesystem import CompressionTypes
-from apache_beam.io.filesystems import FileSystems
 
 from transforms.errors import RunError, UserError
 from transforms.storage import gcs
+from transforms.storage.beam_stores import CompressionTypes, FileSystems
 
 TEMPORARY_FOLDER = "_tmp"
 _PIECE = 8 << 20
@@ -45,9 +46,9 @@ def is_inside(path: str, folder: str) -> bool:
 
 def join(folder: str, *names: str) -> str:
     """The path of `names` below `folder`."""
-    if gcs.is_object(folder):
-        return "/".join([folder.rstrip("/"), *names])
-    return FileSystems.join(folder, *names)
+    if is_local(folder):
+        return os.path.join(folder, *names)
+    return "/".join([folder.rstrip("/"), *names])
 
 
 def reason(error: BaseException) -> str:
@@ -66,9 +67,9 @@ def _writing(path: str) -> Iterator[None]:
 
 def exists(path: str) -> bool:
     """Whether a file (or, locally, a folder) is there."""
-    if gcs.is_object(path):
-        return gcs.exists(path)
-    return FileSystems.exists(path)
+    if is_local(path):
+        return Path(path).exists()
+    return gcs.exists(path) if gcs.is_object(path) else FileSystems.exists(path)
 
 
 def list_folder(folder: str) -> list[str]:
@@ -234,6 +235,7 @@ def _create(path: str) -> BinaryIO:
 def _open(path: str) -> BinaryIO:
     if is_local(path):
         Path(path).parent.mkdir(parents=True, exist_ok=True)
+        return open(path, "wb")
     if gcs.is_object(path):
         return cast(BinaryIO, gcs.ObjectWriter(path))
     return FileSystems.create(path, compression_type=CompressionTypes.UNCOMPRESSED)

@@ -10,7 +10,7 @@ import yaml
 
 from pipelines import score
 from pipelines.dataflow import estimate
-from pipelines.options import command_line
+from pipelines.options import beam_interface
 from tests.scoring_kit import EqualBundle, pairs, write
 from transforms.errors import UserError
 from transforms.input.shards import Shard
@@ -29,7 +29,7 @@ def shards(count: int, rows: int) -> list[Shard]:
 
 
 def made(planned: list[Shard], *flags: str, speed: float | None = None) -> estimate.Estimate:
-    return estimate.estimate(PRICES, "score", planned, command_line.beam_options(flags), speed)
+    return estimate.estimate(PRICES, "score", planned, beam_interface.beam_options(flags), speed)
 
 
 def test_hours_and_costs_by_hand():

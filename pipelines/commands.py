@@ -1,0 +1,64 @@
+"""The commands by name: what each does, and where its flags and its work are.
+
+No command is imported before it is wanted: to list them, to show help and to complete words in a
+shell takes neither Beam nor TensorFlow.
+"""
+
+from __future__ import annotations
+
+import argparse
+from dataclasses import dataclass
+from importlib import import_module
+
+
+@dataclass(frozen=True)
+class Command:
+    """A command.
+
+    Attributes:
+        group: what it is listed under.
+        summary: what it does, in one line.
+        module: has `main`.
+        flags_in: has `flags`, its parser, and imports no Beam.
+    """
+
+    group: str
+    summary: str
+    module: str
+    flags_in: str
+
+    def parser(self) -> argparse.ArgumentParser:
+        """The command's argument parser."""
+        parser: argparse.ArgumentParser = import_module(self.flags_in).flags()
+        return parser
+
+    def main(self) -> int:
+        """Runs the command with the words in `sys.argv`; returns its exit code."""
+        code: int = import_module(self.module).main()
+        return code
+
+
+def _command(group: str, name: str, summary: str) -> Command:
+    return Command(group, summary, f"pipelines.{name}", f"pipelines.{name}")
+
+
+def _with_options(group: str, name: str, summary: str) -> Command:
+    return Command(group, summary, f"pipelines.{name}", f"pipelines.options.{name}_options")
+
+
+PAIRS, MODEL, SERVICE = "Pairs", "A model of your own", "Looking and looking after"
+
+COMMANDS = {
+    "convert": _command(PAIRS, "convert", "CSV, TSV or JSON Lines → Parquet of pairs"),
+    "score": _with_options(PAIRS, "score", "pairs + bundle → the same rows, a similarity, a label"),
+    "find": _with_options(PAIRS, "find", "sentences + bundle → all pairs that are similar"),
+    "preprocess": _with_options(MODEL, "preprocess", "labelled pairs + recipe → examples"),
+    "train": _with_options(MODEL, "train", "examples → bundle"),
+    "vertex": _command(MODEL, "vertex", "the same on Vertex AI, with GPUs"),
+    "evaluate": _with_options(MODEL, "evaluate", "labelled scores → numbers and a report"),
+    "calibrate": _command(MODEL, "calibrate", "labelled scores + bundle → similarities as chances"),
+    "try": _command(SERVICE, "try_pairs", "score single pairs from the keyboard"),
+    "inspect": _command(SERVICE, "inspect", "show what a folder of ours holds"),
+    "store": _command(SERVICE, "store", "tidy an embedding store"),
+    "template": _command(SERVICE, "template", "write a Dataflow flex template"),
+}

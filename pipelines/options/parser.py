@@ -1,0 +1,135 @@
+"""The argument parser of every command: required flags first, defaults shown, slips caught."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from typing import Any, NoReturn
+
+from pipelines.options.beam_interface import beam_parser, flags_in, suggestion
+
+REQUIRED = "required"
+BEAM_NOTE = (
+    "Flags that are not listed go to Beam as they are: --runner, --project, --region,\n"
+    "--temp_location, --direct_num_workers, …"
+)
+
+
+class CommandParser(argparse.ArgumentParser):
+    """Flags with underscores, none abbreviated; errors are one line that names the fix.
+
+    Attributes:
+        takes_beam_flags: whether flags that are not listed go to Beam.
+    """
+
+    def __init__(self, name: str, description: str, example: str, *, takes_beam_flags: bool):
+        """A command's parser; the example is what stands in the help to copy."""
+        note = f"\n\n{BEAM_NOTE}" if takes_beam_flags else ""
+        super().__init__(
+            prog=f"twinbeam {name}",
+            description=description,
+            epilog=f"Example:\n  {example}{note}",
+            formatter_class=_HelpFormatter,
+            allow_abbrev=False,
+        )
+        self.takes_beam_flags = takes_beam_flags
+
+    def format_help(self) -> str:
+        """The help: required flags, then each group."""
+        formatter = self._get_formatter()
+        formatter.add_usage(self.usage or self._usage(), self._actions, [])
+        formatter.add_text(self.description)
+        given = [action for action in self._actions if action.required]
+        for title, about, actions in [(REQUIRED, None, given), *self._groups(given)]:
+            formatter.start_section(title)
+            formatter.add_text(about)
+            formatter.add_arguments(actions)
+            formatter.end_section()
+        formatter.add_text(self.epilog)
+        return formatter.format_help()
+
+    def _groups(self, given: list[argparse.Action]) -> list[tuple[Any, Any, list[argparse.Action]]]:
+        *first, own = sorted(self._action_groups, key=lambda group: group is self._optionals)
+        groups = [*first, own]  # -h, and what is in no group, comes last
+        return [
+            (
+                group.title,
+                group.description,
+                [one for one in group._group_actions if one not in given],
+            )
+            for group in groups
+        ]
+
+    def _usage(self) -> str:
+        formatter = _HelpFormatter(self.prog)
+        words = []
+        for action in self._actions:
+            if action.required or not action.option_strings:
+                shown = formatter._format_args(action, formatter._metavar(action))
+                words.append(" ".join([*action.option_strings[-1:], shown]))
+        return " ".join(["%(prog)s", *words, "[flags]"])
+
+    def parse_known_args(self, args: Any = None, namespace: Any = None) -> Any:
+        """As argparse does; a slip in one of our flags is no flag of Beam's."""
+        found, rest = super().parse_known_args(args, namespace)
+        slips = [flag for flag in rest if flag.startswith("-") and suggestion(flag, flags_in(self))]
+        for flag in slips if self.takes_beam_flags else ():
+            if beam_parser().parse_known_args([flag])[1]:
+                self._unknown(flag)
+        return found, rest
+
+    def parse_args(self, args: Any = None, namespace: Any = None) -> Any:
+        """As argparse does, for commands that have no flags of Beam."""
+        found, rest = self.parse_known_args(args, namespace)
+        if rest:
+            self._unknown(rest[0])
+        return found
+
+    def _unknown(self, flag: str) -> NoReturn:
+        hint = suggestion(flag, flags_in(self)) or f"; see {self.prog} --help"
+        self.error(f"unknown flag {flag!r}{hint}")
+
+    def error(self, message: str) -> NoReturn:
+        """Ends the program with one line and exit code 2."""
+        missing = message.partition("the following arguments are required: ")[2]
+        if missing:
+            message = f"{missing} missing; see {self.prog} --help"
+        self.exit(2, f"twinbeam: {message}\n")
+
+    def exit(self, status: int = 0, message: str | None = None) -> NoReturn:
+        """Ends the program."""
+        if message:
+            print(message.rstrip("\n"), file=sys.stderr)
+        raise SystemExit(status)
+
+
+class _HelpFormatter(argparse.RawDescriptionHelpFormatter):
+    """Says what kind of value a flag takes, and its default where there is one."""
+
+    def __init__(self, prog: str, **how: Any):
+        super().__init__(prog, max_help_position=32, **how)
+
+    def _get_help_string(self, action: argparse.Action) -> str | None:
+        silent = action.default in (None, False, argparse.SUPPRESS) or action.default == []
+        if silent or not action.option_strings:
+            return action.help
+        return f"{action.help or ''} (default: %(default)s)".strip()
+
+    def _get_default_metavar_for_optional(self, action: argparse.Action) -> str:
+        return self._metavar(action)
+
+    def _metavar(self, action: argparse.Action) -> Any:
+        if action.metavar is not None:
+            return action.metavar
+        if not action.option_strings:
+            return action.dest.upper()
+        if action.choices is not None:
+            return "{" + ",".join(map(str, action.choices)) + "}"
+        kind = getattr(action.type, "__name__", "str")
+        return {"str": "NAME", "fraction": "0..1"}.get(kind, "N")
+
+    def _format_args(self, action: argparse.Action, default_metavar: Any) -> str:
+        shown: str = super()._format_args(action, default_metavar)
+        if action.nargs == argparse.ONE_OR_MORE and isinstance(default_metavar, str):
+            return f"{action.metavar or default_metavar} …"
+        return shown
