@@ -1,8 +1,8 @@
 """The package that a Beam worker installs: `--setup_file ./setup.py`.
 
-Only `twinbeam`, `pipelines`, `transforms` and `model` go to a worker, with their sub-folders: tests, DAGs, the
-demo and the benchmarks stay at home. The requirements are what a worker needs; what a developer
-needs on top stands in the extras. All versions are pinned in `requirements.lock`.
+Only `twinbeam`, `pipelines`, `transforms` and `model` go to a worker, with their folders: tests,
+DAGs, the demo and the benchmarks stay at home. The requirements are what a worker needs; what a
+developer needs on top stands in the extras. All versions are pinned in `requirements.lock`.
 """
 
 from __future__ import annotations

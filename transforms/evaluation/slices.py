@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from typing import TYPE_CHECKING
 
 import numpy as np
 import pyarrow as pa
@@ -11,8 +12,10 @@ import pyarrow.compute as pc
 from transforms.columns import as_text, holds_text, plain, plain_type
 from transforms.errors import UserError
 from transforms.evaluation.scored_rows import ScoredRows
-from transforms.evaluation.sentence_priors import SentencePriors
 from transforms.labels import can_be_label
+
+if TYPE_CHECKING:
+    from transforms.evaluation.sentence_priors import SentencePriors
 
 MAX_VALUES = 100
 NULL, NOT_UTF8 = "(null)", "(not UTF-8)"
