@@ -37,6 +37,7 @@ NEEDS_train := EXAMPLES OUTPUT
 NEEDS_train-vertex := EXAMPLES OUTPUT
 NEEDS_score := INPUT MODEL OUTPUT
 NEEDS_find := MODEL OUTPUT
+NEEDS_cluster := INPUT OUTPUT
 NEEDS_evaluate := INPUT OUTPUT
 NEEDS_convert := INPUT OUTPUT
 NEEDS_inspect := INPUT
@@ -47,6 +48,7 @@ EXAMPLE_train := EXAMPLES=out/examples OUTPUT=out/bundle
 EXAMPLE_train-vertex := EXAMPLES=gs://b/examples OUTPUT=gs://b/bundle ARGS='--project p --region r --image i'
 EXAMPLE_score := INPUT='data/pairs/*.parquet' MODEL=out/bundle OUTPUT=out/scores
 EXAMPLE_find := INPUT='data/questions/*.parquet' MODEL=out/bundle OUTPUT=out/pairs
+EXAMPLE_cluster := INPUT=out/pairs OUTPUT=out/clusters
 EXAMPLE_evaluate := INPUT=out/scores OUTPUT=out/report
 EXAMPLE_convert := INPUT='data/*.tsv' OUTPUT=data/pairs.parquet
 EXAMPLE_inspect := INPUT=out/scores
@@ -74,7 +76,7 @@ ON_FLINK = $(call flag,--flink_job_server_jar,$(FLINK_JOB_SERVER)) \
 RUN_ON = $(call flag,--runner,$(RUNNER)) $(if $(filter FlinkRunner,$(RUNNER)),$(ON_FLINK))
 
 .PHONY: help setup demo test test-slow lint format run-preprocess run-train run-train-vertex \
-	run-score run-find run-evaluate run-calibrate run-convert run-inspect run-try bench bench-score quality lock lock-check \
+	run-score run-find run-cluster run-evaluate run-calibrate run-convert run-inspect run-try bench bench-score quality lock lock-check \
 	audit docs clean flink-up flink-down flink-lock test-flink \
 	airflow-up airflow-down airflow-lock test-airflow \
 	test-cloud image template
@@ -117,6 +119,9 @@ run-score: $(READY) ## Pairs and a bundle to scored pairs: INPUT= MODEL= OUTPUT=
 
 run-find: $(READY) ## Similar pairs of a table, or of two: INPUT= MODEL= OUTPUT= [RUNNER= ARGS='--against G' or '--left G --right G']
 	@$(PY) -m twinbeam find $(INPUTS) $(call flag,--model,$(MODEL)) $(OUT) $(RUN_ON) $(ARGS)
+
+run-cluster: $(READY) ## Pairs of find to clusters with ids that stay: INPUT= OUTPUT= [RUNNER= ARGS='--rows G --previous D']
+	@$(PY) -m twinbeam cluster $(INPUTS) $(OUT) $(RUN_ON) $(ARGS)
 
 run-evaluate: $(READY) ## Labelled scores to metrics and a report: INPUT= OUTPUT= [RUNNER= ARGS=]
 	@$(PY) -m twinbeam evaluate $(INPUTS) $(OUT) $(RUN_ON) $(ARGS)

@@ -8,14 +8,12 @@ from __future__ import annotations
 
 import sys
 import time
-from collections.abc import Callable, Sequence
-from dataclasses import asdict, dataclass, replace
+from collections.abc import Sequence
+from dataclasses import asdict, replace
 from importlib.metadata import version
 from typing import Any
 
-import apache_beam as beam
 from apache_beam.options.pipeline_options import PipelineOptions
-from apache_beam.utils.shared import Shared
 
 from model.scoring.bundle_scorer import BundleScorer
 from pipelines.dataflow import estimate, jobs
@@ -31,18 +29,16 @@ from pipelines.options.find_tables import (
     usable_distance,
 )
 from pipelines.running.commit_pairs import CommitPairs
-from pipelines.running.run_graph import running
-from transforms.accounts import blocks, output_folder, shard_account
+from pipelines.running.find_graph import Search, run_pipeline
+from transforms.accounts import output_folder, shard_account
 from transforms.errors import UserError
 from transforms.finding import units
-from transforms.finding.find_pairs import FindPairs, unit_of
 from transforms.finding.join import JoinSettings
-from transforms.finding.make_blocks import MakeBlocks, TableSettings, TableShard
+from transforms.finding.make_blocks import TableSettings
+from transforms.finding.measure import MeasureSettings
 from transforms.finding.near import Distance
 from transforms.finding.pair_rows import pair_schema
-from transforms.finding.reach import Comparer
-from transforms.finding.vector_block import BlockAccount, read_block_accounts
-from transforms.input.shards import Shard
+from transforms.finding.recall import Recall
 from transforms.scoring.embedding_store import EmbeddingStore
 from transforms.storage import files
 from transforms.storage.lock import lock
@@ -109,122 +105,70 @@ def find(options: FindOptions) -> dict[str, Any]:
         commit = CommitPairs(
             options.output, names, tables.blocks, header, options.max_reject_fraction, started, name
         )
-        search = Search.of(options, tables, scorer, bundle, distance, key, work)
+        search = plan_search(options, tables, scorer, bundle, distance, key, work)
         run_pipeline(search, work, commit, beam_options)
     return {} if dataflow.only_staged(beam_options) else print_result(options.output)
 
 
-@dataclass(frozen=True)
-class Search:
-    """All that the graph of a search is made from."""
-
-    load: Callable[[], Comparer]
-    distance: Distance
-    reading: TableSettings
-    joining: JoinSettings
-    shards: tuple[TableShard, ...]
-    made: tuple[BlockAccount, ...]
-    store: EmbeddingStore | None
-
-    @staticmethod
-    def of(
-        options: FindOptions,
-        tables: Tables,
-        scorer: BundleScorer,
-        bundle: dict[str, Any],
-        distance: Distance,
-        key: str,
-        work: output_folder.Work,
-    ) -> Search:
-        """What is to be read, and how; nothing where all blocks are there already."""
-        counts: dict[units.Side, int] = {"left": tables.blocks.left}
-        counts |= {"right": tables.blocks.right} if tables.blocks.right else {}
-        todo = frozenset(shard.name for shard in work.todo)
-        inputs = tables.inputs()
-        made = {
-            (b.side, b.number): b for b in read_block_accounts(options.output, f"{key}-{inputs}")
-        }
-        missing = frozenset(tables.blocks.all()) - made.keys()
-        unread = any(table.shard.name in todo for table in tables.shards)
-        reading = TableSettings(
-            options.output,
-            key,
-            inputs,
-            options.columns,
-            tables.schemas,
-            counts,
-            missing,
-            todo,
-            one_space=options.within,
-            max_chars=options.max_chars,
-            compression=options.compression,
-        )
-        left, right = tables.schemas["left"], tables.schemas.get("right", tables.schemas["left"])
-        joining = JoinSettings(
-            options.output,
-            key,
-            inputs,
-            float(options.min_similarity or 0.0),
-            pair_schema(left, right, options.columns.keep, scorer.fields(bundle)),
-            options.within,
-            options.columns.keep,
-            options.equal,
-            options.compression,
-        )
-        store = None
-        if options.embedding_store:
-            found = bundle["fingerprint"], bundle["dimensions"]
-            store = EmbeddingStore(options.embedding_store, *found).open()
-        shards = tables.shards if missing or unread else ()
-        return Search(scorer.load, distance, reading, joining, shards, tuple(made.values()), store)
-
-
-def run_pipeline(
-    search: Search,
+def plan_search(
+    options: FindOptions,
+    tables: Tables,
+    scorer: BundleScorer,
+    bundle: dict[str, Any],
+    distance: Distance,
+    key: str,
     work: output_folder.Work,
-    commit: CommitPairs,
-    beam_options: PipelineOptions,
-) -> None:
-    """The graph: rows → blocks of vectors → units of blocks → pairs and accounts → the commit."""
-    shared, output = Shared(), search.joining.output
-    todo = [shard for shard in work.todo if not _is_table(shard)]
-    with running(beam_options) as pipeline:
-        made = (
-            pipeline
-            | "List tables" >> beam.Create(list(search.shards))
-            | "Spread tables" >> beam.Reshuffle()
-            | "Make blocks"
-            >> MakeBlocks(search.load, search.reading, shared=shared, store=search.store)
+) -> Search:
+    """All that the graph is made from."""
+    counts: dict[units.Side, int] = {"left": tables.blocks.left}
+    counts |= {"right": tables.blocks.right} if tables.blocks.right else {}
+    reading = TableSettings(
+        options.output,
+        key,
+        tables.inputs(),
+        options.columns,
+        tables.schemas,
+        counts,
+        frozenset(tables.blocks.all()),
+        frozenset(shard.name for shard in work.todo),
+        one_space=options.within,
+        max_chars=options.max_chars,
+        compression=options.compression,
+    )
+    left, right = tables.schemas["left"], tables.schemas.get("right", tables.schemas["left"])
+    least = float(options.min_similarity or 0.0)
+    joining = JoinSettings(
+        options.output,
+        key,
+        tables.inputs(),
+        least,
+        pair_schema(left, right, options.columns.keep, scorer.fields(bundle)),
+        options.within,
+        options.columns.keep,
+        options.equal,
+        options.compression,
+    )
+    store = None
+    if options.embedding_store:
+        found = bundle["fingerprint"], bundle["dimensions"]
+        store = EmbeddingStore(options.embedding_store, *found).open()
+    measuring = None
+    if options.recall is not None:
+        searched = [b for b in tables.blocks.all() if options.within or b[0] == "right"]
+        measuring = MeasureSettings(
+            options.output, least, options.recall, options.anchors, tuple(searched)
         )
-        before = pipeline | "List blocks made before" >> beam.Create(list(search.made))
-        every = (made["blocks"], before) | "All blocks" >> beam.Flatten()
-        done = pipeline | "List done" >> blocks.ListShards(output, "done", work.done)
-        joined = (
-            pipeline
-            | "List units" >> blocks.ListShards(output, "new", todo)
-            | "As unit" >> beam.Map(unit_of)
-            | "Find pairs"
-            >> FindPairs(search.load, search.distance, search.joining, shared=shared, blocks=every)
-        )
-        parts = (
-            (
-                joined | "New pairs" >> beam.Map(lambda account: (True, account)),
-                made["accounts"] | "New tables" >> beam.Map(lambda account: (True, account)),
-                done | "Read accounts" >> beam.Map(blocks.read_done, output),
-            )
-            | "All accounts" >> beam.Flatten()
-            | "Add up accounts" >> blocks.AddUpAccounts(blocks.Blocks.of(output, commit.names))
-        )
-        (
-            pipeline
-            | "Once" >> beam.Create([None])
-            | "Commit"
-            >> beam.Map(commit, parts=beam.pvalue.AsIter(parts), made=beam.pvalue.AsIter(every))
-        )
-
-
-def _is_table(shard: Shard) -> bool:
-    return shard.source != units.SOURCE
+    return Search(
+        scorer.load,
+        distance,
+        reading,
+        joining,
+        tables.shards,
+        tables.blocks,
+        tables.cells,
+        store,
+        measuring,
+    )
 
 
 def estimate_pairs(
@@ -245,7 +189,7 @@ def print_plan(tables: Tables, work: output_folder.Work) -> None:
     """Prints what there is to do, and what is left out."""
     command_line.print_left_out(tables.rejected)
     rows = sum(table.shard.rows for table in tables.shards)
-    todo = sum(not _is_table(shard) for shard in work.todo)
+    todo = sum(shard.source == units.SOURCE for shard in work.todo)
     kept = f", {len(work.done)} shards done before" if work.done else ""
     print(f"{rows:,} rows; {todo:,} units of pairs to compare{kept}", flush=True)
 
@@ -262,9 +206,14 @@ def print_result(output: str) -> dict[str, Any]:
         f"{manifest['pairs_excluded']:,} excluded; {manifest['pairs_found']:,} are similar, "
         f"{manifest['pairs_equal']:,} more pairs of rows have equal sentences; "
         f"{manifest['seconds']:.1f} s\n"
-        f"pairs: {output}/*.parquet   manifest: {output}/{shard_account.MANIFEST}"
+        + (f"{_recall(manifest)}\n" if "recall" in manifest else "")
+        + f"pairs: {output}/*.parquet   manifest: {output}/{shard_account.MANIFEST}"
     )
     return manifest
+
+
+def _recall(manifest: dict[str, Any]) -> str:
+    return f"{Recall(**manifest['recall'])}; {manifest['visits']} cells visited"
 
 
 def main() -> int:

@@ -61,6 +61,7 @@ FOLDERS = {
     "pipelines.running": {
         "pipelines.dataflow", "pipelines.report", "transforms", "transforms.storage",
         "transforms.accounts", "transforms.examples", "transforms.finding",
+        "transforms.clustering",
     },
     "pipelines.options": {
         "pipelines.dataflow", "model", "model.recipe", "model.scoring", "model.training",
@@ -73,6 +74,7 @@ MOST_FILES = 15  # in one folder; the commands in pipelines/ apart
 # What a launcher or a worker loads before there is work: TensorFlow would cost seconds.
 WITHOUT_TENSORFLOW = (
     "pipelines.options.command_line",
+    "pipelines.cluster",
     "pipelines.find",
     "pipelines.preprocess",
     "pipelines.score",

@@ -33,6 +33,9 @@ class FindOptions:
         id_named: whether the id column was named.
         min_similarity: the least similarity; None takes the bundle's threshold.
         equal: all pairs of rows with equal sentences, or each with the first of them.
+        cells: how many cells sentences are parted into; 0 for none, None by the number of rows.
+        recall: the share of pairs to be found; None for all.
+        anchors: how many sentences are searched in full to measure it, about.
     """
 
     left: tuple[str, ...]
@@ -44,6 +47,9 @@ class FindOptions:
     id_named: bool = False
     min_similarity: float | None = None
     equal: Literal["all", "first"] = "all"
+    cells: int | None = None
+    recall: float | None = None
+    anchors: int = 1_000
     model_sha256: str | None = None
     embedding_store: str | None = None
     compression: str = "zstd"
@@ -71,6 +77,9 @@ class FindOptions:
             "within": self.within,
             "min_similarity": self.min_similarity,
             "equal_sentences": self.equal,
+            "cells": self.cells,
+            "recall": self.recall,
+            "anchors": self.anchors if self.recall else None,
             "max_sentence_chars": self.max_chars,
             "shard_rows": self.shard_rows,
             "compression": self.compression,
@@ -108,6 +117,9 @@ def parse(argv: Sequence[str]) -> FindOptions:
         id_named=named,
         min_similarity=args.min_similarity,
         equal=args.equal_sentences,
+        cells=args.cells,
+        recall=args.recall,
+        anchors=args.anchors,
         model_sha256=args.model_sha256,
         embedding_store=args.embedding_store,
         compression=args.compression,
@@ -182,6 +194,23 @@ def _add_search_flags(parser: argparse.ArgumentParser) -> None:
         default="all",
         help="rows with equal sentences: all their pairs, or each with the first of them, which "
         "then stands for all (enough for clusters)",
+    )
+    group.add_argument(
+        "--cells",
+        type=int,
+        help="part sentences into so many cells and compare only those that may be near; 0 "
+        "compares all with all (default: 0 up to two million rows)",
+    )
+    group.add_argument(
+        "--recall",
+        type=command_line.fraction,
+        help="find about this share of the pairs, 0 to 1, and measure it (default: find all)",
+    )
+    group.add_argument(
+        "--anchors",
+        type=command_line.positive,
+        default=1_000,
+        help="sentences that are searched in full to measure --recall",
     )
     group.add_argument(
         "--embedding_store",

@@ -20,7 +20,9 @@ from transforms.finding.rows import row_schema
 from transforms.input.shards import Plan, RejectedFile, plan
 from transforms.storage import files
 
-NEEDED = ("numba", "threadpoolctl")
+NEEDED = ("faiss", "numba", "threadpoolctl")
+ROWS_FOR_CELLS = 2_000_000
+LEAST_CELLS = 16
 
 
 @dataclass(frozen=True)
@@ -32,12 +34,14 @@ class Tables:
         schemas: of their rows, by side.
         blocks: how many each side has.
         rejected: files that are left out.
+        cells: whether a block is a cell, or a share by hash.
     """
 
     shards: tuple[TableShard, ...]
     schemas: dict[units.Side, pa.Schema]
     blocks: units.Blocks
     rejected: tuple[RejectedFile, ...]
+    cells: bool = False
 
     def units(self) -> list[units.Unit]:
         """What is compared with what."""
@@ -81,13 +85,27 @@ def plan_tables(options: FindOptions) -> tuple[FindOptions, Tables]:
     return options, Tables(
         tuple(t for side in sides for t in table_shards(side, sides[side].shards, alone=alone)),
         of_rows,
-        units.Blocks(
-            units.block_count(rows["left"]),
-            units.block_count(rows["right"]) if not alone else 0,
-            options.within,
-        ),
+        plan_blocks(options, rows),
         tuple(file for found in sides.values() for file in found.rejected),
+        wanted_cells(options, rows) > 0,
     )
+
+
+def wanted_cells(options: FindOptions, rows: dict[units.Side, int]) -> int:
+    """How many cells are to be made: what was said, or none below ROWS_FOR_CELLS."""
+    most = max(rows.values())
+    if options.cells is not None and (options.cells or options.recall is None):
+        return options.cells
+    few = most <= ROWS_FOR_CELLS and options.recall is None
+    return 0 if few else max(units.block_count(most), LEAST_CELLS)
+
+
+def plan_blocks(options: FindOptions, rows: dict[units.Side, int]) -> units.Blocks:
+    """How many blocks each side has; where they are cells, both have the same."""
+    cells, two = wanted_cells(options, rows), "right" in rows
+    left = cells or units.block_count(rows["left"])
+    right = (cells or units.block_count(rows["right"])) if two else 0
+    return units.Blocks(left, right, options.within)
 
 
 def check_ids_alike(options: FindOptions, schemas: dict[units.Side, pa.Schema]) -> None:

@@ -11,7 +11,8 @@ from transforms.accounts import blocks, commit
 from transforms.accounts.shard_account import REJECTS_FOLDER
 from transforms.errors import RunError
 from transforms.finding import join, units
-from transforms.finding.vector_block import BLOCKS_FOLDER, BlockAccount
+from transforms.finding.measure import Settled
+from transforms.finding.vector_block import BLOCK, BLOCKS_FOLDER, BlockAccount
 from transforms.storage import files
 
 
@@ -37,13 +38,16 @@ class CommitPairs:
     started: float
     run: str
 
-    def __call__(self, _: None, parts: Any, made: Iterable[BlockAccount]) -> dict[str, Any]:
+    def __call__(
+        self, _: None, parts: Any, made: Iterable[BlockAccount], settled: Iterable[Settled]
+    ) -> dict[str, Any]:
         """Commits.
 
         Args:
             _: nothing.
             parts: sums of the accounts of all shards and units.
             made: accounts of all blocks.
+            settled: how many cells were visited and what that finds; none of an exact search.
 
         Raises:
             RunError: an account is missing, or the pairs do not add up.
@@ -54,12 +58,14 @@ class CommitPairs:
         summary = dict(complete.summary)
         summary["rows_used"] = summary.pop("rows_scored")
         summary |= self._sentences(list(made), summary)
+        measured = [{"visits": found.visits, "recall": found.recall.to_json()} for found in settled]
         seconds = time.time() - self.started
         manifest = commit.publish(
             self.output,
             summary,
             header={
                 **self.header,
+                **(measured[0] if measured else {}),
                 "seconds": round(seconds, 3),
                 "pairs_per_second": round(summary[join.PAIRS] / seconds, 1),
             },
@@ -71,12 +77,12 @@ class CommitPairs:
 
     def _sentences(self, made: list[BlockAccount], summary: dict[str, Any]) -> dict[str, Any]:
         """Counts of sentences and pairs, once every pair is seen to be accounted for."""
-        found = {(block.side, block.number) for block in made}
+        found = {(block.side, block.number) for block in made if block.kind == BLOCK}
         lacking = sorted(set(self.blocks.all()) - found)
         if lacking:
             raise RunError(f"block {lacking[0]} has no account; run again")
         left, right = (
-            sum(block.sentences for block in made if block.side == side)
+            sum(b.sentences for b in made if b.side == side and b.kind == BLOCK)
             for side in ("left", "right")
         )
         pairs = units.pairs_of(self.blocks, left, right)

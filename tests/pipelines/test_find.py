@@ -32,18 +32,19 @@ def letters(monkeypatch):
     monkeypatch.setattr(units, "BLOCK_ROWS", 60)
 
 
+@pytest.mark.parametrize("cells", [0, 9])
 @pytest.mark.parametrize("distance", DISTANCES)
-def test_all_pairs_of_a_table_none_missing_none_twice(tmp_path, distance):
+def test_all_pairs_of_a_table_none_missing_none_twice(tmp_path, distance, cells):
     sentences = texts(400)
     write(tmp_path / "in.parquet", table(sentences), row_group_size=90)
-    manifest = run_find(
-        tmp_path / "out", "--input", tmp_path / "in.parquet", "--shard_rows", 90, model=distance
-    )
+    flags = "--input", tmp_path / "in.parquet", "--shard_rows", 90, "--cells", cells
+    manifest = run_find(tmp_path / "out", *flags, model=distance)
     assert as_pairs(read_pairs(tmp_path / "out")) == brute_force(sentences, distance, 0.7)
     distinct = len(set(sentences))
     assert manifest["sentences"] == manifest["sentences_encoded"] == distinct
     assert manifest["pairs"] == distinct * (distinct - 1) // 2
     assert manifest["pairs"] == manifest["pairs_compared"] + manifest["pairs_excluded"]
+    assert (manifest["pairs_excluded"] > 0) == (cells > 0)
     assert manifest["rows_in"] == manifest["rows_used"] == 400
     assert manifest["rows_written"] == len(read_pairs(tmp_path / "out"))
 
@@ -53,10 +54,11 @@ def test_both_orders_of_two_tables_find_the_same(tmp_path):
     write(tmp_path / "a.parquet", table(left))
     write(tmp_path / "b.parquet", table(right, [f"b{n}" for n in range(230)]))
     sides = ("a.parquet", "b.parquet"), ("b.parquet", "a.parquet")
-    for one, other in sides:
-        flags = "--left", tmp_path / one, "--right", tmp_path / other
+    for (one, other), cells in zip(sides, (0, 7), strict=True):
+        flags = "--left", tmp_path / one, "--right", tmp_path / other, "--cells", cells
         manifest = run_find(tmp_path / f"{one}-out", *flags)
-        assert manifest["pairs"] == len(set(left)) * len(set(right)) == manifest["pairs_compared"]
+        assert manifest["pairs"] == len(set(left)) * len(set(right))
+        assert (manifest["pairs_excluded"] > 0) == (cells > 0)
     found = as_pairs(read_pairs(tmp_path / "a.parquet-out"))
     turned = as_pairs(read_pairs(tmp_path / "b.parquet-out"))
     assert found == {(one, other): score for (other, one), score in turned.items()}
@@ -204,10 +206,29 @@ class Killed(Exception):
     """In place of a kill: what was finished stays, the rest never happened."""
 
 
-@pytest.mark.parametrize("at", [1, 4, 9])
-def test_a_run_that_died_leaves_the_same_bytes_in_the_end(tmp_path, monkeypatch, at):
+@pytest.mark.parametrize("recall", [0.5, 0.9])
+def test_recall_is_measured_on_pairs_that_did_not_choose_the_cells(tmp_path, recall):
+    sentences = texts(500)
+    write(tmp_path / "in.parquet", table(sentences))
+    flags = "--input", tmp_path / "in.parquet", "--cells", 12, "--recall", recall
+    manifest = run_find(tmp_path / "out", *flags, "--anchors", 300, model="cosine")
+    expected = brute_force(sentences, "cosine", 0.7)
+    found = as_pairs(read_pairs(tmp_path / "out"))
+    assert found.items() <= expected.items()
+    measured, among = manifest["recall"], manifest["pairs_found"]
+    of_sentences = {frozenset((sentences[a], sentences[b])) for a, b in expected}
+    truth = among / len([pair for pair in of_sentences if len(pair) == 2])
+    assert measured["low"] <= truth <= measured["high"]
+    assert truth > recall - 0.1
+    assert 1 <= manifest["visits"] <= 12
+    assert manifest["pairs"] == manifest["pairs_compared"] + manifest["pairs_excluded"]
+
+
+@pytest.mark.parametrize(("at", "cells"), [(1, 0), (4, 0), (9, 0), (5, 4)])
+def test_a_run_that_died_leaves_the_same_bytes_in_the_end(tmp_path, monkeypatch, at, cells):
     write(tmp_path / "in.parquet", table(texts(200)))
-    run_find(tmp_path / "quiet", "--input", tmp_path / "in.parquet")
+    flags = "--input", tmp_path / "in.parquet", "--cells", cells
+    run_find(tmp_path / "quiet", *flags)
     real, calls = find_pairs.join_unit, []
 
     def die(*args, **more):
@@ -218,10 +239,10 @@ def test_a_run_that_died_leaves_the_same_bytes_in_the_end(tmp_path, monkeypatch,
 
     monkeypatch.setattr(find_pairs, "join_unit", die)
     with pytest.raises(RuntimeError, match="Killed"):  # as Beam hands it on
-        run_find(tmp_path / "out", "--input", tmp_path / "in.parquet")
+        run_find(tmp_path / "out", *flags)
     assert not (tmp_path / "out" / "_SUCCESS").exists()
     monkeypatch.setattr(find_pairs, "join_unit", real)
-    manifest = run_find(tmp_path / "out", "--input", tmp_path / "in.parquet")
+    manifest = run_find(tmp_path / "out", *flags)
     quiet = json.loads((tmp_path / "quiet" / find.shard_account.MANIFEST).read_text())
     assert manifest["files"] == quiet["files"]
     assert manifest["sentences_encoded"] == quiet["sentences_encoded"]

@@ -21,6 +21,7 @@ from transforms.input.shards import RejectedFile, Shard
 from transforms.storage import files
 
 DRIFT_PAGE = "_drift.html"
+CLUSTERS_PAGE = "_clusters.html"
 
 PLAN = "plan.json"
 
@@ -205,7 +206,7 @@ def _ours(accounts: dict[str, ShardAccount], names: Sequence[str]) -> set[str]:
     listed = {file.name for account in accounts.values() for file in account.files}
     folders = (files.TEMPORARY_FOLDER, SHARDS_FOLDER, EARLIER_REJECTS)
     hidden = {name for name in names if name.startswith(tuple(f"{folder}/" for folder in folders))}
-    last = {MANIFEST, SUCCESS, DRIFT_PAGE, EARLIER_MANIFEST, "drift.html"}
+    last = {MANIFEST, SUCCESS, DRIFT_PAGE, CLUSTERS_PAGE, EARLIER_MANIFEST, "drift.html"}
     halves = tuple(f".{name}." for name in last)  # a file that was being written when its run died
     beside = {name for name in names if name.startswith(halves)}
     return listed | hidden | beside | last

@@ -8,6 +8,8 @@ apart.
 
 from __future__ import annotations
 
+import functools
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
@@ -56,33 +58,45 @@ def _kruskal(edges: Edges) -> tuple[np.ndarray, np.ndarray]:
     ends = np.sort(edges.ends, axis=1)
     order = np.lexsort((ends[:, 1], ends[:, 0], -edges.weights.astype(np.float64)))
     nodes, places = np.unique(ends, return_inverse=True)
-    places, trees = places.reshape(ends.shape), _Trees(len(nodes))
-    made = [(edge, size) for edge in order.tolist() if (size := trees.join(*places[edge].tolist()))]
-    found = np.array(made, np.int64).reshape(-1, 2)
-    return found[:, 0], found[:, 1]
+    made = _trees()(places.reshape(ends.shape)[order], len(nodes))
+    kept = np.flatnonzero(made)
+    return order[kept], made[kept]
 
 
-class _Trees:
-    """Trees of numbers that are joined step by step (union by size, with path halving)."""
+@functools.cache
+def _trees() -> Callable[[np.ndarray, int], np.ndarray]:
+    """The loop over edges, as machine code where numba is installed."""
+    try:
+        from numba import njit
+    except ImportError:
+        return _join_trees
+    return njit(nogil=True)(_join_trees)
 
-    def __init__(self, count: int):
-        self._parents = list(range(count))
-        self._sizes = [1] * count
 
-    def find(self, node: int) -> int:
-        parents = self._parents
-        while parents[node] != node:
-            parents[node] = parents[parents[node]]
-            node = parents[node]
-        return node
+def _join_trees(ends: np.ndarray, count: int) -> np.ndarray:
+    """Joins trees edge by edge (union by size, with path halving).
 
-    def join(self, first: int, second: int) -> int:
-        """Joins two trees: the size of what they make, or 0 where they were one before."""
-        first, second = self.find(first), self.find(second)
-        if first == second:
-            return 0
-        if self._sizes[first] < self._sizes[second]:
-            first, second = second, first
-        self._parents[second] = first
-        self._sizes[first] += self._sizes[second]
-        return self._sizes[first]
+    Args:
+        ends: int64 [n, 2], numbers below `count`.
+        count: how many nodes there are.
+
+    Returns:
+        How large a tree each edge made, or 0 where its ends were in one before: int64 [n].
+    """
+    parents, sizes = np.arange(count), np.ones(count, np.int64)
+    made = np.zeros(len(ends), np.int64)
+    for edge in range(len(ends)):
+        first, second = ends[edge, 0], ends[edge, 1]
+        while parents[first] != first:
+            parents[first] = parents[parents[first]]
+            first = parents[first]
+        while parents[second] != second:
+            parents[second] = parents[parents[second]]
+            second = parents[second]
+        if first != second:
+            if sizes[first] < sizes[second]:
+                first, second = second, first
+            parents[second] = first
+            sizes[first] += sizes[second]
+            made[edge] = sizes[first]
+    return made

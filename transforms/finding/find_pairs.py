@@ -4,23 +4,42 @@ from __future__ import annotations
 
 import os
 from collections import OrderedDict
-from collections.abc import Callable, Iterable, Iterator
-from typing import Any
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
 
 import apache_beam as beam
+import numpy as np
 from apache_beam.metrics import Metrics
 from apache_beam.utils.shared import Shared
 
 from transforms.accounts.shard_account import ShardAccount, find_account
-from transforms.finding.join import JoinSettings, join_unit
-from transforms.finding.near import Distance
+from transforms.finding.cells import Cells
+from transforms.finding.join import JoinParts, JoinSettings, join_unit
+from transforms.finding.near import Distance, Reach
 from transforms.finding.reach import Comparer, reach_of
+from transforms.finding.search import AllPairs, ByCells, ByVisits, Search
 from transforms.finding.units import Side, Unit, as_shard
-from transforms.finding.vector_block import VectorBlock, block_name, read_block
+from transforms.finding.vector_block import BlockAccount, VectorBlock, block_name, read_block
 from transforms.input.shards import Shard
 
 _BLOCKS_HELD = 2
 _METRICS = "twinbeam"
+
+
+@dataclass(frozen=True)
+class Made:
+    """What has to be there before pairs are found.
+
+    Attributes:
+        blocks: accounts of all blocks.
+        cells: the cells that the blocks hold, one element; None where blocks are by hash.
+        visits: how many cells each sentence visits, one element; None where none is excluded but
+            by the triangle inequality.
+    """
+
+    blocks: beam.PCollection
+    cells: beam.PCollection | None = None
+    visits: beam.PCollection | None = None
 
 
 class FindPairs(beam.PTransform):
@@ -31,7 +50,7 @@ class FindPairs(beam.PTransform):
         distance: what its similarity is a function of.
         settings: what decides the pairs.
         shared: holds the one copy of the model in a process.
-        blocks: accounts of all blocks, which have to be there first.
+        made: what has to be there first.
     """
 
     def __init__(
@@ -41,17 +60,23 @@ class FindPairs(beam.PTransform):
         settings: JoinSettings,
         *,
         shared: Shared,
-        blocks: beam.PCollection,
+        made: Made,
     ):
         """Takes the parts; nothing is opened before a worker starts."""
         super().__init__()
         self._work = _JoinUnit(load, distance, settings, shared)
-        self._blocks = blocks
+        self._made = made
 
     def expand(self, units: beam.PCollection) -> beam.PCollection:
         """Wires the work."""
-        made = beam.pvalue.AsList(self._blocks)
-        return units | "Join unit" >> beam.ParDo(self._work, made)
+        nothing = units.pipeline | "Nothing" >> beam.Create([])
+        made = self._made
+        return units | "Join unit" >> beam.ParDo(
+            self._work,
+            beam.pvalue.AsList(made.blocks),
+            beam.pvalue.AsList(made.cells if made.cells is not None else nothing),
+            beam.pvalue.AsList(made.visits if made.visits is not None else nothing),
+        )
 
 
 class _JoinUnit(beam.DoFn):
@@ -73,14 +98,21 @@ class _JoinUnit(beam.DoFn):
         self._held: OrderedDict[str, VectorBlock] = OrderedDict()
         self._threads = one_core_a_strip()
 
-    def process(self, unit: Unit, made: Iterable[Any]) -> Iterator[ShardAccount]:
+    def process(
+        self, unit: Unit, made: list[BlockAccount], cells: list[Cells], visits: list[int]
+    ) -> Iterator[ShardAccount]:
         shard = as_shard(unit, self._settings.inputs)
         account = find_account(self._settings.output, shard, self._settings.run_key)
         if account is None:
-            account = join_unit(
-                unit, self._block, self._comparer, self._reach, self._settings,
-                threads=self._threads,
-            )  # fmt: skip
+            parts = JoinParts(
+                self._block,
+                {(block.side, block.number): block.sentences for block in made},
+                search_of(made, cells, visits, self._reach),
+                self._comparer,
+                self._reach,
+                self._threads,
+            )
+            account = join_unit(unit, parts, self._settings)
         for name, count in account.counts.items():
             Metrics.counter(_METRICS, name).inc(count)
         yield account
@@ -94,6 +126,21 @@ class _JoinUnit(beam.DoFn):
                 self._held.popitem(last=False)
         self._held.move_to_end(name)
         return self._held[name]
+
+
+def search_of(
+    made: Sequence[BlockAccount], cells: Sequence[Cells], visits: Sequence[int], reach: Reach
+) -> Search:
+    """What is compared: all, or what cells do not exclude, or what is worth a visit."""
+    if not cells:
+        return AllPairs()
+    if visits and visits[0] < len(cells[0].centroids):
+        return ByVisits(cells[0], visits[0])
+    widest: dict[Side, np.ndarray] = {}
+    for side in ("left", "right"):
+        of_side = sorted((b.number, b.widest) for b in made if b.side == side)
+        widest[side] = np.array([width for _, width in of_side])
+    return ByCells(cells[0], cells[0].radius(reach), widest)
 
 
 def one_core_a_strip() -> int:

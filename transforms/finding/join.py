@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -16,6 +16,7 @@ from transforms.errors import RunError
 from transforms.finding.near import Reach, near_pairs
 from transforms.finding.pair_rows import PairRows
 from transforms.finding.reach import Comparer, reachable
+from transforms.finding.search import Place, Search
 from transforms.finding.units import Unit, as_shard
 from transforms.finding.vector_block import VectorBlock
 
@@ -62,41 +63,39 @@ class Joined:
         self.counts.update({PAIRS: pairs, COMPARED: compared, EXCLUDED: pairs - compared})
 
 
-def join_unit(
-    unit: Unit,
-    load: Callable[[str, int], VectorBlock],
-    comparer: Comparer,
-    reach: Reach,
-    settings: JoinSettings,
-    *,
-    threads: int = 1,
-) -> ShardAccount:
-    """Finds the pairs of a unit, writes them under its name and leaves its account.
+@dataclass(frozen=True)
+class JoinParts:
+    """What a unit is joined with.
 
-    Args:
-        unit: which blocks.
+    Attributes:
         load: side and number → block.
+        sizes: how many sentences each block has.
+        search: what of two blocks is compared.
         comparer: decides which near pairs are similar enough.
         reach: how near two vectors have to be for that.
-        settings: what decides the output.
         threads: strips that are worked on at once.
+    """
+
+    load: Callable[[str, int], VectorBlock]
+    sizes: Mapping[Place, int]
+    search: Search
+    comparer: Comparer
+    reach: Reach
+    threads: int = 1
+
+
+def join_unit(unit: Unit, parts: JoinParts, settings: JoinSettings) -> ShardAccount:
+    """Finds the pairs of a unit, writes them under its name and leaves its account.
 
     Raises:
         RunError: the account does not add up.
     """
     started, joined = time.time(), Joined()
-    block = load("left", unit.block)
     with ShardWriter(
         settings.output, unit.name, settings.schema, "", settings.compression
     ) as writer:
         for number in range(unit.first, unit.end):
-            own = unit.side == "left" and number == unit.block
-            other = block if own else load(unit.side, number)
-            rows = PairRows(block, other, settings.schema, settings.keep, ordered=settings.ordered)
-            if own:
-                _write_equal(rows, comparer, settings, writer, joined)
-            for first, second in batched(compared_pairs(block, other, own, reach, joined, threads)):
-                _write_similar(rows, (first, second), comparer, settings, writer, joined)
+            _join_blocks(("left", unit.block), (unit.side, number), parts, settings, writer, joined)
         files = (writer.finish(),) if writer.rows else ()
     if joined.counts[PAIRS] != joined.counts[COMPARED] + joined.counts[EXCLUDED]:
         raise RunError(f"{unit.name}: pairs compared and excluded are not all pairs")
@@ -116,13 +115,56 @@ def join_unit(
     return account
 
 
-def compared_pairs(
-    block: VectorBlock, other: VectorBlock, own: bool, reach: Reach, joined: Joined, threads: int
+def _join_blocks(
+    first: Place,
+    second: Place,
+    parts: JoinParts,
+    settings: JoinSettings,
+    writer: ShardWriter,
+    joined: Joined,
+) -> None:
+    own = first == second
+    if not own and not parts.search.needs(first, second):
+        joined.add(parts.sizes[first] * parts.sizes[second], 0)
+        return
+    block = parts.load(*first)
+    other = block if own else parts.load(*second)
+    rows = PairRows(block, other, settings.schema, settings.keep, ordered=settings.ordered)
+    if own:
+        _write_equal(rows, parts.comparer, settings, writer, joined)
+        near = _near_within(block, parts, joined)
+    else:
+        near = _near_across(first, block, second, other, parts, joined)
+    for pairs in batched(near):
+        _write_similar(rows, pairs, parts.comparer, settings, writer, joined)
+
+
+def _near_within(
+    block: VectorBlock, parts: JoinParts, joined: Joined
 ) -> Iterator[tuple[np.ndarray, np.ndarray]]:
-    """The near pairs of two blocks, each pair of them compared; of one block each once."""
-    pairs = len(block) * (len(block) - 1) // 2 if own else len(block) * len(other)
+    """The near pairs of a block, each once."""
+    pairs = len(block) * (len(block) - 1) // 2
     joined.add(pairs, pairs)
-    yield from near_pairs(block.vectors, None if own else other.vectors, reach, threads=threads)
+    yield from near_pairs(block.vectors, None, parts.reach, threads=parts.threads)
+
+
+def _near_across(
+    first: Place,
+    block: VectorBlock,
+    second: Place,
+    other: VectorBlock,
+    parts: JoinParts,
+    joined: Joined,
+) -> Iterator[tuple[np.ndarray, np.ndarray]]:
+    """The near pairs of two blocks, of the rows that have to be compared."""
+    compared = 0
+    for rows1, rows2 in parts.search.rectangles(first, block, second, other):
+        u = block.vectors if rows1 is None else block.vectors[rows1]
+        v = other.vectors if rows2 is None else other.vectors[rows2]
+        compared += len(u) * len(v)
+        for one, two in near_pairs(u, v, parts.reach, threads=parts.threads):
+            yield (one if rows1 is None else rows1[one], two if rows2 is None else rows2[two])
+    joined.add(len(block) * len(other), compared)
 
 
 def batched(

@@ -25,6 +25,7 @@ from transforms.finding.reach import Comparer
 from transforms.finding.rows import ID, SENTENCE, SentenceColumns, read_rows
 from transforms.finding.units import Side
 from transforms.finding.vector_block import (
+    BLOCK,
     BlockAccount,
     block_name,
     distinct,
@@ -57,6 +58,7 @@ class TableSettings:
         todo: names of the shards that have no account yet.
         one_space: whether an id may stand in one of both tables only.
         max_chars: characters of the longest sentence that is used.
+        kind: of the blocks that are made.
         compression: codec of rejects.
     """
 
@@ -70,6 +72,7 @@ class TableSettings:
     todo: frozenset[str]
     one_space: bool
     max_chars: int
+    kind: str = BLOCK
     compression: str = "zstd"
 
     @property
@@ -163,8 +166,10 @@ def make_block(
     table = gather_rows(list(batches), settings.schemas[side])
     sentences, _ = distinct(table)
     vectors, fresh = encode_stored(sentences.to_pylist(), encoder, store)
-    write_block(settings.output, block_name(side, number), table, vectors)
-    account = BlockAccount(side, number, settings.key, len(sentences), table.num_rows, fresh)
+    write_block(settings.output, block_name(side, number, settings.kind), table, vectors)
+    account = BlockAccount(
+        side, number, settings.key, len(sentences), table.num_rows, fresh, settings.kind
+    )
     return write_block_account(settings.output, account)
 
 

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
-from typing import Any
 
 import numpy as np
 import pyarrow as pa
@@ -19,9 +18,11 @@ import pyarrow.parquet as pq
 from transforms.accounts.shard_account import SHARDS_FOLDER
 from transforms.accounts.shard_writer import ShardWriter
 from transforms.finding.rows import ID, SENTENCE
+from transforms.finding.units import Side
 from transforms.storage import files
 
 BLOCKS_FOLDER = f"{SHARDS_FOLDER}/blocks"
+BLOCK, RAW = "block", "raw"
 _BATCH = 16_384
 
 
@@ -61,21 +62,21 @@ class BlockAccount:
         sentences: distinct sentences in it.
         rows: rows in it.
         encoded: sentences that the model had to encode.
-        reaches: numbers of the cells that a sentence of it may have partners in.
+        kind: `block`, or `raw` where its sentences are still to be parted into cells.
         widest: the greatest distance from the cell's centroid.
     """
 
-    side: str
+    side: Side
     number: int
     key: str
     sentences: int
     rows: int
     encoded: int
-    reaches: tuple[int, ...] = ()
+    kind: str = BLOCK
     widest: float = 0.0
 
 
-def block_name(side: str, number: int, kind: str = "block") -> str:
+def block_name(side: str, number: int, kind: str = BLOCK) -> str:
     """The name of a block's file below the output folder."""
     return f"{BLOCKS_FOLDER}/{side}-{kind}-{number:05d}.parquet"
 
@@ -106,10 +107,15 @@ def write_block(output: str, name: str, table: pa.Table, vectors: np.ndarray) ->
     lists = pa.LargeListArray.from_arrays(pa.array(starts), struct)
     flat = pa.array(np.ascontiguousarray(vectors, np.float32).ravel())
     matrix = pa.FixedSizeListArray.from_arrays(flat, vectors.shape[1])
-    batch = pa.RecordBatch.from_arrays([sentences, matrix, lists], ["sentence", "vector", "rows"])
-    with ShardWriter(output, name, batch.schema, "", "none") as writer:
-        for start in range(0, max(1, batch.num_rows), _BATCH):
-            writer.write(batch.slice(start, _BATCH))
+    columns = {"sentence": sentences, "vector": matrix, "rows": lists}
+    write_block_table(output, name, pa.table(columns))
+
+
+def write_block_table(output: str, name: str, table: pa.Table) -> None:
+    """Writes a block: `sentence`, `vector` and `rows`, a row for each sentence."""
+    with ShardWriter(output, name, table.schema, "", "none") as writer:
+        for batch in table.combine_chunks().to_batches(max_chunksize=_BATCH):
+            writer.write(batch)
         writer.finish()
 
 
@@ -118,28 +124,38 @@ def _single(column: pa.ChunkedArray) -> pa.Array:
     return pa.concat_arrays(combined.chunks) if isinstance(combined, pa.ChunkedArray) else combined
 
 
+def read_block_table(output: str, name: str) -> pa.Table:
+    """A block that was written, as its table."""
+    with files.open_input(files.join(output, *name.split("/"))) as file:
+        return pq.read_table(file)
+
+
+def vectors_of(table: pa.Table) -> np.ndarray:
+    """The vectors of a block's table, float32 [n, d]."""
+    dimensions = table.schema.field("vector").type.list_size
+    return _single(table["vector"]).flatten().to_numpy().reshape(-1, dimensions)
+
+
 def read_block(output: str, name: str) -> VectorBlock:
     """A block that was written."""
-    with files.open_input(files.join(output, *name.split("/"))) as file:
-        table = pq.read_table(file)
-    dimensions = table.schema.field("vector").type.list_size
+    table = read_block_table(output, name)
     lists = _single(table["rows"])
     starts = lists.offsets.to_numpy() if len(lists) else np.zeros(1, np.int64)
-    vectors = _single(table["vector"]).flatten().to_numpy().reshape(-1, dimensions)
-    return VectorBlock(_single(table["sentence"]), vectors, starts - starts[0], lists.flatten())
+    return VectorBlock(
+        _single(table["sentence"]), vectors_of(table), starts - starts[0], lists.flatten()
+    )
 
 
 def write_block_account(output: str, account: BlockAccount) -> BlockAccount:
     """Commits a block: from here on it is not made again."""
-    name = block_name(account.side, account.number).removesuffix(".parquet") + ".json"
+    name = block_name(account.side, account.number, account.kind).removesuffix(".parquet") + ".json"
     files.write_json(files.join(output, *name.split("/")), asdict(account))
     return account
 
 
-def read_block_accounts(output: str, key: str) -> list[BlockAccount]:
-    """The accounts of blocks that were made for the same run and input."""
+def read_block_accounts(output: str, key: str, kind: str = BLOCK) -> list[BlockAccount]:
+    """The accounts of blocks of a kind that were made for the same run and input."""
     folder = files.join(output, *BLOCKS_FOLDER.split("/"))
     names = [name for name in files.list_folder(folder) if name.endswith(".json")]
-    found: list[dict[str, Any]] = [files.read_json(files.join(folder, name)) for name in names]
-    accounts = [BlockAccount(**each | {"reaches": tuple(each["reaches"])}) for each in found]
-    return [account for account in accounts if account.key == key]
+    accounts = [BlockAccount(**files.read_json(files.join(folder, name))) for name in names]
+    return [account for account in accounts if (account.key, account.kind) == (key, kind)]

@@ -1,0 +1,120 @@
+"""Shards of pairs → accounts of clusters: the wiring of the tasks, step by step.
+
+Each step is a task for each bucket and waits for all tasks of the step before, which hand on their
+tables through files (see `exchange`); only a few words about each go through Beam itself.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from typing import Any
+
+import apache_beam as beam
+
+from transforms.clustering.clusters import ClusterSettings, label_nodes, write_clusters
+from transforms.clustering.components import TaskDone, gather, plan_steps, run_step, settled
+from transforms.clustering.descent import claim, settle
+from transforms.clustering.tables import ReadSettings, TableShard, read_table
+from transforms.storage.exchange import Exchange
+
+
+class ClusterPairs(beam.PTransform):
+    """Shards of tables → `tables`, `clusters` (accounts) and `notes` (words for the manifest).
+
+    Args:
+        exchange: where steps hand on their tables.
+        reading: how tables are read.
+        settings: what decides the clusters.
+    """
+
+    def __init__(self, exchange: Exchange, reading: ReadSettings, settings: ClusterSettings):
+        """Takes the parts; nothing is opened before a worker starts."""
+        super().__init__()
+        self._exchange = exchange
+        self._reading = reading
+        self._settings = settings
+
+    def expand(self, shards: beam.PCollection) -> dict[str, beam.PCollection]:
+        """Wires the work."""
+        exchange, settings = self._exchange, self._settings
+        read = shards | "Read tables" >> beam.ParDo(
+            _ReadTable(exchange, self._reading)
+        ).with_outputs("accounts", main="done")
+        buckets = (
+            shards.pipeline
+            | "List buckets" >> beam.Create(list(range(exchange.buckets)))
+            | "Spread buckets" >> beam.Reshuffle()
+        )
+        left = read.done
+        for step in plan_steps(exchange.buckets):
+            left = buckets | f"Step {step}" >> beam.Map(
+                _step, step, exchange, before=beam.pvalue.AsList(left)
+            )
+        labelled = buckets | "Label nodes" >> beam.Map(
+            _label, exchange, settings, before=beam.pvalue.AsList(left)
+        )
+        named, notes = self._with_past(buckets, labelled)
+        written = buckets | "Write clusters" >> beam.ParDo(
+            _WriteClusters(exchange, settings), beam.pvalue.AsList(named)
+        ).with_outputs("shown", main="accounts")
+        return {
+            "tables": read.accounts,
+            "clusters": written.accounts,
+            "notes": (written.shown, *notes) | "All notes" >> beam.Flatten(),
+        }
+
+    def _with_past(
+        self, buckets: beam.PCollection, labelled: beam.PCollection
+    ) -> tuple[beam.PCollection, list[beam.PCollection]]:
+        """Asks which cluster descends from which earlier one, where there are earlier ones."""
+        if not self._settings.previous:
+            return labelled, []
+        claimed = buckets | "Claim earlier ids" >> beam.Map(
+            _claim, self._exchange, self._settings, before=beam.pvalue.AsList(labelled)
+        )
+        heirs = buckets | "Settle claims" >> beam.Map(
+            _settle, self._exchange, before=beam.pvalue.AsList(claimed)
+        )
+        return heirs, [claimed, heirs]
+
+
+def _step(bucket: int, step: str, exchange: Exchange, before: list[TaskDone]) -> TaskDone:
+    return run_step(step, bucket, gather(before, exchange.buckets), exchange)
+
+
+def _label(
+    bucket: int, exchange: Exchange, settings: ClusterSettings, before: list[TaskDone]
+) -> int:
+    return label_nodes(bucket, settled(gather(before, exchange.buckets)), exchange, settings)
+
+
+def _claim(
+    bucket: int, exchange: Exchange, settings: ClusterSettings, before: list[int]
+) -> dict[str, Any]:
+    return {"clusters_merged": claim(bucket, exchange, settings)}
+
+
+def _settle(bucket: int, exchange: Exchange, before: list[Any]) -> dict[str, Any]:
+    return {"clusters_split": settle(bucket, exchange)}
+
+
+class _ReadTable(beam.DoFn):
+    def __init__(self, exchange: Exchange, settings: ReadSettings):
+        self._exchange = exchange
+        self._settings = settings
+
+    def process(self, table: TableShard) -> Iterator[Any]:
+        done, account = read_table(table, self._exchange, self._settings)
+        yield done
+        yield beam.pvalue.TaggedOutput("accounts", account)
+
+
+class _WriteClusters(beam.DoFn):
+    def __init__(self, exchange: Exchange, settings: ClusterSettings):
+        self._exchange = exchange
+        self._settings = settings
+
+    def process(self, bucket: int, _before: Iterable[Any]) -> Iterator[Any]:
+        account, shown = write_clusters(bucket, self._exchange, self._settings)
+        yield account
+        yield beam.pvalue.TaggedOutput("shown", shown)

@@ -1,0 +1,222 @@
+"""Reads pairs: edges between nodes, and what the nodes are called."""
+
+from __future__ import annotations
+
+import time
+from collections import Counter
+from dataclasses import dataclass
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from transforms.accounts.shard_account import (
+    ShardAccount,
+    find_account,
+    rejects_name,
+    write_account,
+)
+from transforms.accounts.shard_writer import ShardWriter
+from transforms.clustering import stars
+from transforms.errors import UserError
+from transforms.hashing import text_hash
+from transforms.input.shards import Shard, read_shard, shard_schema
+from transforms.pairs import keep_rows, rejected_schema, with_reject
+from transforms.storage.exchange import Exchange
+
+ID_NULL = "id_null"
+SIMILARITY_INVALID = "similarity_invalid"
+
+
+@dataclass(frozen=True)
+class PairTable:
+    """How pairs are read.
+
+    Attributes:
+        ids: columns of the two ids.
+        sentences: columns of the two sentences; none where the files have none.
+        similarity: column of the similarity.
+        least: pairs below are left out; None for none.
+        label: always None: nothing is read as a label.
+    """
+
+    ids: tuple[str, str] = ("id1", "id2")
+    sentences: tuple[str, str] | None = ("sentence1", "sentence2")
+    similarity: str = "similarity"
+    least: float | None = None
+    label: None = None
+
+    @property
+    def texts(self) -> tuple[str, ...]:
+        """No column is checked as a sentence: ids may be numbers."""
+        return ()
+
+    @property
+    def flagged(self) -> list[tuple[str, str]]:
+        """None, as above."""
+        return []
+
+
+def node_schema(schema: pa.Schema, table: PairTable, source: str) -> pa.Schema:
+    """What is kept of a node: its number, its id and, where there is one, its sentence.
+
+    Raises:
+        UserError: a column is missing, or cannot be what it is taken for.
+    """
+    wanted = [*table.ids, table.similarity, *(table.sentences or ())]
+    for name in wanted:
+        if name not in schema.names:
+            raise UserError(
+                f"{source}: no column {name!r}; it has {', '.join(schema.names[:12])}; expected "
+                "pairs as find writes them, or name yours (see --help)"
+            )
+    types = [id_type(schema.field(name).type, name, source) for name in table.ids]
+    if types[0] != types[1]:
+        raise UserError(
+            f"{source}: {table.ids[0]!r} is {types[0]}, {table.ids[1]!r} is {types[1]}; rows of "
+            "two tables make no clusters unless their ids are of one kind"
+        )
+    similarity = schema.field(table.similarity).type
+    if not (pa.types.is_floating(similarity) or pa.types.is_integer(similarity)):
+        raise UserError(f"{source}: {table.similarity!r} is {similarity}, expected numbers")
+    fields = [pa.field("node", pa.uint64()), pa.field("id", types[0])]
+    return pa.schema(fields + ([pa.field("sentence", pa.string())] if table.sentences else []))
+
+
+def id_type(found: pa.DataType, name: str, source: str) -> pa.DataType:
+    """The type an id is read as: whole numbers as they are, text as string.
+
+    Raises:
+        UserError: it is neither.
+    """
+    if pa.types.is_integer(found):
+        return found
+    if pa.types.is_string(found) or pa.types.is_large_string(found):
+        return pa.string()
+    raise UserError(f"{source}: {name!r} is {found}, expected whole numbers or text")
+
+
+def node_numbers(ids: pa.Array) -> np.ndarray:
+    """The number of each id as a node, uint64 [n]."""
+    return text_hash(ids.cast(pa.string()))
+
+
+def distinct_nodes(nodes: pa.Table) -> pa.Table:
+    """Each node once, in the order of the numbers; of several sentences the least.
+
+    Raises:
+        UserError: two ids have the same number (1 in 10⁴ with a hundred million ids).
+    """
+    keys = [("node", "ascending"), ("id", "ascending")]
+    keys += [("sentence", "ascending")] if "sentence" in nodes.schema.names else []
+    nodes = nodes.take(pc.sort_indices(nodes, sort_keys=keys)).combine_chunks()
+    numbers = nodes["node"].to_numpy()
+    first = np.ones(len(numbers), bool)
+    first[1:] = numbers[1:] != numbers[:-1]
+    kept = nodes.filter(pa.array(first))
+    if pc.count_distinct(nodes["id"]).as_py() != kept.num_rows:
+        raise UserError("two ids have the same hash of 64 bits; rename one of them")
+    return kept
+
+
+def read_pairs(
+    shard: Shard, table: PairTable, schema: pa.Schema, exchange: Exchange, key: str, output: str
+) -> ShardAccount:
+    """Hands on the edges, stars and nodes of a shard of pairs, and accounts for its rows."""
+    started, reasons, below, used = time.time(), Counter[str](), 0, 0
+    edges, nodes = [], []
+    with ShardWriter(
+        output, rejects_name(shard.name), rejected_schema(shard_schema(shard)), shard.source, "zstd"
+    ) as rejects:
+        for batch in read_shard(shard):
+            good, *bad = _checked(batch, table)
+            for part in bad:
+                rejects.write(part)
+                reasons.update(part.column("reject_reason").to_pylist())
+            used += good.num_rows
+            near = _near(good, table)
+            below += good.num_rows - near.num_rows
+            found, called = _as_edges(near, table, schema)
+            edges.append(found)
+            nodes.append(called)
+        written = (rejects.finish(),) if rejects.rows else ()
+        account = ShardAccount(
+            shard.to_json(), key, used + rejects.rows, used, rejects.rows, dict(reasons),
+            {"pairs_below": below, "pairs_used": used - below}, written, started, time.time(),
+        )  # fmt: skip
+    _hand_on(shard.name, edges, nodes, schema, exchange)
+    if find_account(output, shard, key) is None:
+        write_account(output, account)
+    return account
+
+
+def _hand_on(
+    name: str, edges: list[pa.Table], nodes: list[pa.Table], schema: pa.Schema, exchange: Exchange
+) -> None:
+    table = pa.concat_tables([EDGE_SCHEMA.empty_table(), *edges]).combine_chunks()
+    called = distinct_nodes(pa.concat_tables([schema.empty_table(), *nodes]))
+    exchange.write("nodes", name, called, exchange.buckets_of(called["node"].to_numpy()))
+    exchange.write("edges", name, table, exchange.buckets_of(table["first"].to_numpy()))
+    write_edges(exchange, "stars-0", name, stars.as_stars(as_array(table)))
+
+
+EDGE_SCHEMA = pa.schema(
+    [("first", pa.uint64()), ("second", pa.uint64()), ("similarity", pa.float32())]
+)
+
+
+def as_array(table: pa.Table | None) -> np.ndarray:
+    """Edges of a table → uint64 [n, 2]."""
+    if table is None:
+        return stars.NO_EDGES
+    return np.stack([table["first"].to_numpy(), table["second"].to_numpy()], axis=1)
+
+
+def write_edges(exchange: Exchange, step: str, task: int | str, edges: np.ndarray) -> dict:
+    """Hands on edges in both directions, each to the bucket of its first node."""
+    both = stars.both_ways(edges)
+    table = pa.table({"first": both[:, 0], "second": both[:, 1]})
+    notes = {"signature": stars.signature(edges)}
+    return exchange.write(step, task, table, exchange.buckets_of(both[:, 0]), notes)
+
+
+def _checked(batch: pa.RecordBatch, table: PairTable) -> list[pa.RecordBatch]:
+    """Rows that can be used, then those that cannot, with the reason."""
+    missing = np.zeros(batch.num_rows, bool)
+    for name in table.ids:
+        missing |= batch.column(name).is_null().to_numpy(zero_copy_only=False)
+    similarity = batch.column(table.similarity).cast(pa.float64())
+    finite = pc.fill_null(pc.is_finite(similarity), False).to_numpy(zero_copy_only=False)
+    parts = [keep_rows(batch, ~missing & finite)]
+    for mask, reason, detail in (
+        (missing, ID_NULL, f"{table.ids[0]} or {table.ids[1]} is null"),
+        (~missing & ~finite, SIMILARITY_INVALID, f"{table.similarity} is no number"),
+    ):
+        if mask.any():
+            parts.append(with_reject(keep_rows(batch, mask), reason, detail))
+    return parts
+
+
+def _near(batch: pa.RecordBatch, table: PairTable) -> pa.RecordBatch:
+    if table.least is None:
+        return batch
+    similarity = batch.column(table.similarity).cast(pa.float32())
+    near = pc.greater_equal(similarity, pa.scalar(table.least, pa.float32()))
+    return keep_rows(batch, near.to_numpy(zero_copy_only=False))
+
+
+def _as_edges(
+    batch: pa.RecordBatch, table: PairTable, schema: pa.Schema
+) -> tuple[pa.Table, pa.Table]:
+    """Edges with their similarity, and the nodes at their ends."""
+    ids = [batch.column(name).cast(schema.field("id").type) for name in table.ids]
+    numbers = [node_numbers(column) for column in ids]
+    similarity = batch.column(table.similarity).cast(pa.float32())
+    columns = [np.maximum(*numbers), np.minimum(*numbers), similarity]
+    called = []
+    for side in (0, 1):
+        node = [pa.array(numbers[side]), ids[side]]
+        if table.sentences:
+            node.append(batch.column(table.sentences[side]).cast(pa.string()))
+        called.append(pa.table(node, schema=schema))
+    return pa.table(columns, schema=EDGE_SCHEMA), pa.concat_tables(called)

@@ -1,0 +1,95 @@
+"""Hands tables from the tasks of one step to those of the next, through files.
+
+Each task writes one Parquet file with a row group for each bucket; a task of the next step reads
+its bucket's row group of every file. So what is handed on lies on the disk or in the bucket, not in
+the memory of the runner, and a step that is done need not be done again.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from transforms.hashing import mix, split_by_hash
+from transforms.storage import files
+
+BUCKETS, NOTES = "twinbeam buckets", "twinbeam notes"
+
+
+@dataclass(frozen=True)
+class Exchange:
+    """A folder of tables on their way from step to step.
+
+    Attributes:
+        folder: for this run's key and input alone.
+        buckets: how many pieces the nodes are parted into.
+    """
+
+    folder: str
+    buckets: int
+
+    def path(self, step: str, task: int | str) -> str:
+        """The file of a task."""
+        return files.join(self.folder, f"{step}-{task}.parquet")
+
+    def buckets_of(self, nodes: np.ndarray) -> np.ndarray:
+        """The bucket of each node, uint64 [n]."""
+        return mix(nodes) % np.uint64(self.buckets)
+
+    def done(self, step: str, task: int | str) -> dict[str, Any] | None:
+        """The notes of a task that is done, or None."""
+        path = self.path(step, task)
+        if not files.exists(path):
+            return None
+        with files.open_input(path) as file:
+            return json.loads(pq.ParquetFile(file).metadata.metadata[NOTES.encode()])
+
+    def write(
+        self,
+        step: str,
+        task: int | str,
+        table: pa.Table,
+        buckets: np.ndarray,
+        notes: Mapping[str, Any] | None = None,
+    ) -> dict[str, Any]:
+        """Writes a task's table, each row to its bucket, [n].
+
+        Returns:
+            The notes, which the next step reads without reading the table.
+        """
+        found, notes = [], dict(notes or {})
+        folder, _, name = self.path(step, task).rpartition("/")
+        hidden, file = files.create_hidden(folder, name)
+        with pq.ParquetWriter(
+            pa.PythonFile(file, mode="w"), table.schema, compression="none"
+        ) as to:
+            for bucket, places in split_by_hash(buckets.astype(np.uint64), self.buckets):
+                part = table.take(pa.array(places))
+                to.write_table(part, row_group_size=max(1, part.num_rows))
+                found.append(bucket)
+            to.add_key_value_metadata({BUCKETS: json.dumps(found), NOTES: json.dumps(notes)})
+        file.close()
+        files.reveal(hidden, files.join(folder, name))
+        return notes
+
+    def note(self, step: str, task: int | str, notes: Mapping[str, Any]) -> dict[str, Any]:
+        """Notes of a task that has no rows to hand on."""
+        return self.write(step, task, pa.table({"none": []}), np.zeros(0, np.uint64), notes)
+
+    def read(self, step: str, tasks: Iterable[int | str], bucket: int) -> pa.Table | None:
+        """All rows of a bucket, in the order of the tasks; None where no task has any."""
+        parts = [self._read(self.path(step, task), bucket) for task in tasks]
+        there = [part for part in parts if part is not None]
+        return pa.concat_tables(there).combine_chunks() if there else None
+
+    def _read(self, path: str, bucket: int) -> pa.Table | None:
+        with files.open_input(path) as file:
+            parquet = pq.ParquetFile(file)
+            found = json.loads(parquet.metadata.metadata[BUCKETS.encode()])
+            return parquet.read_row_group(found.index(bucket)) if bucket in found else None
