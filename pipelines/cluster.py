@@ -1,6 +1,6 @@
 """Makes clusters of similar pairs, with ids that stay from one run to the next.
 
-Local: python -m pipelines.cluster --input pairs --output clusters
+Local: twinbeam cluster --input pairs --output clusters
 Dataflow: the same with --runner=DataflowRunner --project=… --region=… --temp_location=gs://…
 """
 
@@ -19,7 +19,7 @@ from apache_beam.options.pipeline_options import PipelineOptions
 
 from pipelines.dataflow import jobs
 from pipelines.dataflow import settings as dataflow
-from pipelines.options import command_line
+from pipelines.options import beam_interface, command_line
 from pipelines.options.cluster_options import ClusterOptions, parse
 from pipelines.options.scored_inputs import is_folder, score_patterns
 from pipelines.running.commit_clusters import PAGE, CommitClusters
@@ -53,7 +53,7 @@ def cluster(options: ClusterOptions) -> dict[str, Any]:
         RunError: the run failed; what it finished is kept for the next one.
     """
     started = time.time()
-    beam_options = command_line.beam_options(options.beam_flags)
+    beam_options = beam_interface.beam_options(options.beam_flags)
     dataflow.configure(beam_options, step="cluster", paths=options.paths())
     tables = plan_tables(options)
     key = shard_account.run_key(step="cluster", **options.identity())

@@ -52,6 +52,7 @@ COMMANDS = {
     "convert": _command(PAIRS, "convert", "CSV, TSV or JSON Lines → Parquet of pairs"),
     "score": _with_options(PAIRS, "score", "pairs + bundle → the same rows, a similarity, a label"),
     "find": _with_options(PAIRS, "find", "sentences + bundle → all pairs that are similar"),
+    "cluster": _with_options(PAIRS, "cluster", "similar pairs → groups with ids that stay"),
     "preprocess": _with_options(MODEL, "preprocess", "labelled pairs + recipe → examples"),
     "train": _with_options(MODEL, "train", "examples → bundle"),
     "vertex": _command(MODEL, "vertex", "the same on Vertex AI, with GPUs"),

@@ -30,7 +30,7 @@ def help_flags(step: str, capsys: pytest.CaptureFixture[str]) -> set[str]:
     return set(FLAG.findall(shown)) - {"--help"}
 
 
-@pytest.mark.parametrize("step", ["preprocess", "train", "score", "evaluate"])
+@pytest.mark.parametrize("step", ["preprocess", "train", "score", "find", "cluster", "evaluate"])
 def test_every_flag_is_reported_and_every_told_flag_is_there(
     step: str, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ):

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from pipelines.dataflow import settings as dataflow
+from pipelines.dataflow import flags as dataflow
 from pipelines.options import command_line
 from transforms.errors import UserError
 
@@ -15,7 +15,7 @@ DESCRIPTION = (
     "Makes clusters of similar pairs: each row gets the id of its cluster, which stays the same "
     "from one run to the next."
 )
-EXAMPLE = "python -m pipelines.cluster --input pairs --output clusters"
+EXAMPLE = "twinbeam cluster --input pairs --output clusters"
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -20,7 +20,8 @@ from transforms.accounts.shard_writer import ShardWriter
 from transforms.clustering import stars
 from transforms.errors import UserError
 from transforms.hashing import text_hash
-from transforms.input.shards import Shard, read_shard, shard_schema
+from transforms.input.read_shards import read_shard, shard_schema
+from transforms.input.shards import Shard
 from transforms.pairs import keep_rows, rejected_schema, with_reject
 from transforms.storage.exchange import Exchange
 

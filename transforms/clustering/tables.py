@@ -13,7 +13,8 @@ from transforms.accounts.shard_account import ShardAccount, find_account, write_
 from transforms.clustering.components import FIRST, NO_EDGES, TaskDone
 from transforms.clustering.edges import PairTable, distinct_nodes, node_numbers, read_pairs
 from transforms.errors import RunError
-from transforms.input.shards import Shard, read_shard
+from transforms.input.read_shards import read_shard
+from transforms.input.shards import Shard
 from transforms.storage.exchange import Exchange
 
 Kind = Literal["pairs", "rows", "previous"]
