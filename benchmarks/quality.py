@@ -136,6 +136,7 @@ def run_job(job: Job, data: Path, output: Path, epochs: int | None) -> dict:
         run_step(
             "preprocess", "--input", output / "train.parquet", "--recipe", recipe,
             "--label_column", job.label, "--output", examples, "--overwrite",
+            "--measured_input", *(data / f"{name}.parquet" for name in job.measured),
         )  # fmt: skip
     cost = run_step(
         "train", "--examples", examples, "--output", bundle, "--overwrite",

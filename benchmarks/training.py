@@ -156,7 +156,7 @@ def run_accuracy(examples, recipe, epochs: int, files: int) -> dict[str, Any]:
         ]
         output = np.concatenate(outputs)
         alike = similarity(recipe, output).numpy()
-        found["article"].append(quality(recipe, EvaluatedPairs(output, held_out[2], alike, 0.0)))
+        found["article"].append(quality(recipe, EvaluatedPairs(held_out[2], alike, 0.0)))
         print(json.dumps(found), file=sys.stderr, flush=True)
     return found
 
@@ -178,9 +178,11 @@ def padded(part, examples):
     """Both sides' ids [n, longest] and the labels [n] of a part, as arrays."""
     import numpy as np
 
+    from model.dataset.batch_plan import EpochOrder, Records
     from model.dataset.batches import training_batches
 
-    batches = training_batches(part.files, batch_size=512, seed=0, epoch=0, rows=part.rows)
+    records = Records(part.files, part.rows)
+    batches = training_batches(records, batch_size=512, order=EpochOrder(0))
     batches = list(batches.as_numpy_iterator())
     width = max(batch["ids1"].shape[1] for batch in batches)
     sides = [
@@ -194,13 +196,16 @@ def padded(part, examples):
 
 def run_input(examples, recipe, pairs: int, epochs: int = 20) -> dict[str, float]:
     """Reading, parsing and bucketing without a model: many epochs in a row, after a first one."""
+    from model.dataset.batch_plan import EpochOrder
     from model.dataset.batches import training_batches
 
     size = recipe.training.batch_size
-    rows, files = examples.train.rows, examples.train.files
     steps = -(-examples.train.total // size)
     batches = training_batches(
-        files, batch_size=size, seed=0, epoch=0, epochs=1 + epochs, rows=rows
+        examples.train.records(recipe),
+        batch_size=size,
+        order=EpochOrder(0),
+        epochs=range(1 + epochs),
     )
     iterator = iter(batches)
     for _ in range(steps):

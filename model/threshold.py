@@ -12,12 +12,13 @@ from transforms.errors import UserError
 DEFAULT_RULE = "accuracy"
 LOGISTIC, BALANCED_LOGISTIC = "logistic", "balanced_logistic"
 EXPECTED = (
-    "accuracy, logistic, balanced_accuracy, balanced_logistic, f1, precision>=X, recall>=X or "
-    "cost=ALARM:MISS"
+    "accuracy, logistic, balanced_accuracy, balanced_logistic, f1, precision>=X, recall>=X, "
+    "cost=ALARM:MISS or fixed=X"
 )
 # Of each cut: positives found, negatives found [cuts]; all positives, all negatives → score [cuts].
 Score = Callable[[np.ndarray, np.ndarray, int, int], np.ndarray]
 _AT_LEAST = re.compile(r"(precision|recall)>=(0?\.\d+|0|1(?:\.0*)?)")
+_FIXED = re.compile(r"fixed=(0?\.\d+|0|1(?:\.0*)?)")
 _COST = re.compile(r"cost=(\d+\.?\d*):(\d+\.?\d*)")
 
 
@@ -63,7 +64,7 @@ def check_rule(rule: str) -> str:
         ValueError: there is not.
     """
     try:
-        if rule not in (LOGISTIC, BALANCED_LOGISTIC):
+        if rule not in (LOGISTIC, BALANCED_LOGISTIC) and not _FIXED.fullmatch(rule):
             parse_rule(rule)
     except UserError as error:
         raise ValueError(str(error)) from None
@@ -88,7 +89,8 @@ def choose_threshold(
     The rule `logistic` also seeks the most pairs told right, but trusts the cuts of these few pairs
     less: it takes the similarity that a logistic curve through all of them gives even odds. The
     best cut of thousands of noisy pairs lies far from that of the next thousands.
-    `balanced_logistic` does so as if both labels were equally frequent.
+    `balanced_logistic` does so as if both labels were equally frequent. `fixed=0.5` takes 0.5,
+    whatever the pairs say; its score is the accuracy.
 
     A pair is alike where similarity ≥ threshold. `similarities` float [n] in 0…1, `labels` 0 or
     1 [n]. Every cut between two neighbouring similarities is tried; of equally good ones the
@@ -96,6 +98,10 @@ def choose_threshold(
     """
     if rule in (LOGISTIC, BALANCED_LOGISTIC):
         return _on_curve(similarities, labels, balanced=rule == BALANCED_LOGISTIC)
+    if fixed := _FIXED.fullmatch(rule):
+        cut = np.float32(fixed[1])
+        told = np.asarray(similarities, np.float32) >= cut
+        return float(cut), float(np.mean(told == (np.asarray(labels) >= 0.5)))
     order = np.argsort(-similarities, kind="stable")
     values = np.asarray(similarities, np.float32)[order]
     ones = np.asarray(labels)[order] >= 0.5

@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING, Any
 import apache_beam as beam
 from apache_beam.options.pipeline_options import PipelineOptions, StandardOptions
 
+from model.recipe.checks import doubts
 from model.recipe.recipe import Recipe
 from pipelines.dataflow import estimate, jobs
 from pipelines.dataflow import settings as dataflow
@@ -28,12 +29,12 @@ from pipelines.running.progress import show_steps
 from pipelines.running.run_graph import running
 from transforms.examples import folder
 from transforms.examples.counts import COUNTS, INFERRED, add_up
-from transforms.examples.inferred_pairs import InferPairs
+from transforms.examples.inferred_pairs import InferPairs, MeasuredPairs
 from transforms.examples.read_pairs import ReadPairs, ReadTrainingPairs
 from transforms.examples.records import EVAL, PARTS, TRAIN, raw_schema, tensor_adapter_config
 from transforms.examples.sentence_groups import HoldOutGroups
 from transforms.examples.store_examples import StoreExamples
-from transforms.input.shards import Shard, plan
+from transforms.input.shards import Shard, plan, plan_shards
 from transforms.quiet_tensorflow import import_tensorflow
 from transforms.storage import files
 from transforms.storage.lock import lock
@@ -81,6 +82,8 @@ def preprocess(options: PreprocessOptions) -> dict[str, Any]:
             estimate.print_estimate(options.estimating, "preprocess", shards, beam_options)
         )
     rows = sum(shard.rows for shard in shards)
+    for doubt in doubts(options.recipe):
+        print(f"recipe {options.recipe.name}: {doubt}", flush=True)
     print(f"{rows:,} pairs in {len(shards)} shards to preprocess", flush=True)
     wanted = {
         "train_shards": options.train_shards,
@@ -167,7 +170,12 @@ def run_pipeline(
         )
         raw_pairs, counted = {part: pairs[part] for part in PARTS}, [pairs[COUNTS]]
         if rounds := options.recipe.labels.transitive:
-            infer = InferPairs(rounds, options.split, rows=sum(shard.rows for shard in shards))
+            infer = InferPairs(
+                rounds,
+                options.split,
+                rows=sum(shard.rows for shard in shards),
+                measured=measured_pairs(pipeline, options),
+            )
             raw_pairs[INFERRED], inferred = pairs[TRAIN] | "Infer pairs" >> infer
             counted.append(inferred)
         transformed = {
@@ -197,6 +205,18 @@ def run_pipeline(
                 counts=beam.pvalue.AsSingleton(total),
             )
         )
+
+
+def measured_pairs(pipeline: beam.Pipeline, options: PreprocessOptions) -> Any:
+    """The pairs that must not be inferred, as a side input; None where no file is named."""
+    if not options.measured_inputs:
+        return None
+    how = options.measured_reading
+    shards = plan_shards(options.measured_inputs, how.columns, shard_rows=options.shard_rows)
+    hashes = (
+        pipeline | "List measured shards" >> beam.Create(shards) | "Measured" >> MeasuredPairs(how)
+    )
+    return beam.pvalue.AsSingleton(hashes)
 
 
 def text_features(recipe: Recipe, wordpieces: tuple[str, ...]) -> TextFeatures:

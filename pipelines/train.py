@@ -9,6 +9,7 @@ from __future__ import annotations
 import sys
 import time
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from model.bundle.export import half_written
@@ -46,9 +47,15 @@ def train(options: TrainOptions) -> dict[str, Any]:
 
     with files.local_copy(options.examples) as folder:
         examples = open_examples(folder)
+        if options.init_from is not None:
+            examples = replace(examples, begun_from=bundle_fingerprint(options.init_from))
         recipe = read_recipe(files.read_bytes(examples.recipe_path), where=examples.recipe_path)
         recipe = with_training(
-            recipe, epochs=options.epochs, seed=options.seed, batch_size=options.global_batch_size
+            recipe,
+            epochs=options.epochs,
+            seed=options.seed,
+            batch_size=options.global_batch_size,
+            threshold_rule=options.threshold_rule,
         )
         if exists:
             return finished(options, run_fingerprint(recipe, examples))
@@ -56,6 +63,23 @@ def train(options: TrainOptions) -> dict[str, Any]:
     if is_chief:
         print_result(options, metrics)
     return metrics
+
+
+def bundle_fingerprint(folder: str) -> str:
+    """What names the bundle of --init_from.
+
+    Raises:
+        UserError: there is none.
+    """
+    from model.bundle import loading
+
+    path = files.join(folder, loading.MANIFEST)
+    if not files.exists(path):
+        raise UserError(
+            f"--init_from {folder} is no bundle: it has no {loading.MANIFEST}; "
+            "expected the --output of python -m pipelines.train"
+        )
+    return str(files.read_json(path).get("fingerprint"))
 
 
 def check_output(options: TrainOptions) -> bool:

@@ -48,9 +48,13 @@ FOLDERS = {
     "model.network": {"model", "model.recipe", "transforms", "transforms.text"},
     "model.dataset": {"model", "model.recipe", "transforms", "transforms.storage"},
     "model.bundle": {"model", "model.recipe", "model.network", "transforms", "transforms.storage"},
+    "model.initial": {
+        "model.recipe", "model.network", "model.dataset", "model.bundle", "transforms",
+        "transforms.storage", "transforms.text",
+    },
     "model.training": {
-        "model", "model.recipe", "model.network", "model.dataset", "model.bundle", "transforms",
-        "transforms.storage",
+        "model", "model.recipe", "model.network", "model.dataset", "model.bundle", "model.initial",
+        "transforms", "transforms.storage", "transforms.input",
     },
     "model.scoring": {
         "model.recipe", "model.bundle", "transforms", "transforms.storage", "transforms.scoring",

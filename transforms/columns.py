@@ -6,7 +6,9 @@ such as JSON; what reads sentences, labels and slices need not know which.
 
 from __future__ import annotations
 
+import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 
 
 def plain_type(data_type: pa.DataType) -> pa.DataType:
@@ -44,6 +46,12 @@ def plain(column: pa.Array) -> pa.Array:
     if isinstance(column, pa.ExtensionArray):
         return plain(column.storage)
     return column
+
+
+def as_floats(column: pa.Array) -> np.ndarray:
+    """A column that `is_number` as float64 [n]; null becomes NaN."""
+    values = plain(column).cast(pa.float64(), safe=False)
+    return pc.fill_null(values, float("nan")).to_numpy(zero_copy_only=False)
 
 
 def as_text(column: pa.Array) -> pa.Array:

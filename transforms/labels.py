@@ -26,6 +26,13 @@ class LabelRule:
     maximum: float | None = None
 
     @property
+    def score_range(self) -> tuple[float, float]:
+        """Least and greatest similarity of a model with such labels."""
+        if self.classes is not None or self.minimum is None or self.maximum is None:
+            return 0.0, 1.0
+        return self.minimum, self.maximum
+
+    @property
     def expected(self) -> str:
         """What a label has to be, for a message."""
         if self.classes is not None:

@@ -16,7 +16,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from transforms.columns import as_text, holds_text, plain
+from transforms.columns import as_floats, as_text, holds_text, is_number, plain
 from transforms.errors import UserError
 from transforms.labels import LabelRule, can_be_label, parse_labels
 from transforms.output_schema import extended_schema
@@ -34,13 +34,16 @@ class PairColumns:
     """Names of the columns that hold the two sentences and, where labels are read, the label.
 
     In triplets the first two are an anchor and its positive, and `negative` is the third; they
-    have no label.
+    have no label. `weight` is how much a row counts in training, and `teachers` hold what other
+    models say of it, whose mean is learned from; then the label may be null.
     """
 
     sentence1: str = "sentence1"
     sentence2: str = "sentence2"
     label: str | None = None
     negative: str | None = None
+    weight: str | None = None
+    teachers: tuple[str, ...] = ()
 
     @property
     def sides(self) -> tuple[str, str]:
@@ -56,6 +59,17 @@ class PairColumns:
     def flagged(self) -> list[tuple[str, str]]:
         """All columns of sentences, each with the flag that names it."""
         return list(zip(("sentence1", "sentence2", "negative"), self.texts, strict=False))
+
+    @property
+    def numbers(self) -> list[tuple[str, str]]:
+        """All columns of numbers beside the label, each with the flag that names it."""
+        weight = [("weight", self.weight)] if self.weight else []
+        return weight + [("teacher", name) for name in self.teachers]
+
+    @property
+    def number_features(self) -> list[str]:
+        """Names of the features that these columns become: `weight`, `teacher`."""
+        return list(dict.fromkeys(flag for flag, _ in self.numbers))
 
 
 class TextColumns(Protocol):
@@ -101,6 +115,13 @@ def check_schema(schema: pa.Schema, columns: TextColumns, source: str) -> None:
             raise UserError(
                 f"{source}: column {columns.label!r} is {found}, expected numbers, text or "
                 "booleans; name another with --label_column"
+            )
+    for flag, name in columns.numbers if isinstance(columns, PairColumns) else ():
+        found = _require(schema, name, f"--{flag}_column", source).type
+        if not is_number(found):
+            raise UserError(
+                f"{source}: column {name!r} is {found}, expected numbers; "
+                f"name another with --{flag}_column"
             )
 
 
@@ -221,11 +242,18 @@ def _problems(
         if max_chars is not None:
             too_long = _mask(pc.greater(pc.utf8_length(text), max_chars))
             yield too_long, "sentence_too_long", f"{name} has more than {max_chars} characters"
+    taught = isinstance(columns, PairColumns) and bool(columns.teachers)
     if columns.label is not None and labels is not None:
         missing = _mask(_is_missing(batch.column(columns.label)))
         unreadable = _mask(parse_labels(batch.column(columns.label), labels).is_null())
-        yield missing, "label_null", f"{columns.label} is null"
-        yield unreadable, "label_invalid", f"{columns.label} is not {labels.expected}"
+        if not taught:
+            yield missing, "label_null", f"{columns.label} is null"
+        yield unreadable & ~missing, "label_invalid", f"{columns.label} is not {labels.expected}"
+    for flag, name in columns.numbers if isinstance(columns, PairColumns) else ():
+        low, high = (labels or LabelRule()).score_range if flag == "teacher" else (0.0, np.inf)
+        value = as_floats(batch.column(name))
+        bad = ~(np.isfinite(value) & (value >= low) & (value <= high))
+        yield bad, f"{flag}_invalid", f"{name} is not a number from {low:g} to {high:g}"
 
 
 def _is_missing(column: pa.Array) -> pa.Array:

@@ -82,12 +82,25 @@ def export_bundle(
             "dimensions": siamese.dimensions,
             "vocabulary_size": metrics.get("vocabulary_size"),
             "threshold": threshold,
+            **_shorter(recipe, metrics),
             "created": datetime.now(UTC).isoformat(timespec="seconds"),
             "versions": {package: version(package) for package in PACKAGES},
         }
         card = model_card(recipe, about, metrics)
         (local / "README.md").write_text(card, encoding="utf-8")
         return publish(local, folder, about, overwrite=overwrite)
+
+
+def _shorter(recipe: Recipe, metrics: dict[str, Any]) -> dict[str, Any]:
+    """Numbers of floats that the vectors can be cut to, each with its threshold, if measured."""
+    if not recipe.shorter:
+        return {}
+    measured = metrics.get("shorter", {})
+    return {
+        "shorter": {
+            str(size): measured.get(str(size), {}).get("threshold") for size in recipe.shorter
+        }
+    }
 
 
 def _room_beside(folder: str) -> tempfile.TemporaryDirectory:

@@ -14,6 +14,7 @@ import tensorflow_text  # noqa: F401 (registers operations of the transform grap
 import tensorflow_transform as tft
 
 from model.bundle.folded_lstm import FoldedBiLstm, mean_in_order
+from model.network.comparisons import compare
 from model.network.siamese import Siamese, similarity
 from model.recipe.recipe import Recipe
 
@@ -35,7 +36,9 @@ class ServingModule(tf.Module):
         self.comparison = siamese.comparison
         self.threshold = tf.Variable(threshold, trainable=False, dtype=tf.float32)
         self._recipe = recipe
-        self._vectors = tf.TensorSpec([None, siamese.dimensions], tf.float32)
+        # Vectors that may be cut come in several lengths, and go to comparisons without weights.
+        length = None if recipe.shorter else siamese.dimensions
+        self._vectors = tf.TensorSpec([None, length], tf.float32)
 
     def signatures(self) -> dict[str, Any]:
         """Name → concrete function."""
@@ -80,7 +83,10 @@ class ServingModule(tf.Module):
         return self.encoder(tf.cast(self._ids(sentences).to_tensor(), tf.int32))
 
     def _compared(self, u: tf.Tensor, v: tf.Tensor) -> dict[str, tf.Tensor]:
-        output = self.comparison([u, v], training=False)
+        if self._recipe.shorter:
+            output = compare(self._recipe.comparison.kind, u, v)
+        else:
+            output = self.comparison([u, v], training=False)
         similar = tf.cast(similarity(self._recipe, output), tf.float32)
         if self._recipe.task == "classes":
             return {

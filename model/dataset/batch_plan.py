@@ -17,6 +17,65 @@ WINDOW_ROWS = 2**17  # bounds the memory of a window when batches are big
 
 
 @dataclass(frozen=True)
+class Records:
+    """Files of examples, and what each example holds.
+
+    Attributes:
+        files: their paths.
+        rows: examples in each; counted where not given.
+        raw_text: whether sides are sentences as they are, `text1` and so on, or ids, `ids1`.
+        triplets: whether there is a third side, a negative.
+        numbers: what stands beside sides and label: `weight`, `teacher`.
+    """
+
+    files: tuple[str, ...]
+    rows: tuple[int, ...] | None = None
+    raw_text: bool = False
+    triplets: bool = False
+    numbers: tuple[str, ...] = ()
+
+    @property
+    def sides(self) -> list[str]:
+        """Names of the sides' features."""
+        kind = "text" if self.raw_text else "ids"
+        return [f"{kind}{side}" for side in ((1, 2, 3) if self.triplets else (1, 2))]
+
+
+@dataclass(frozen=True)
+class EpochOrder:
+    """What the order of an epoch depends on, beside the epoch's number.
+
+    Attributes:
+        seed: of all that is random.
+        length_noise: lengths count times a random factor of 1 ± half of it, so that batches are
+            more like the whole.
+    """
+
+    seed: int
+    length_noise: float = 0.0
+
+
+# A worked example: six rows in two streams, batches of four, so two steps.
+#
+#   stream 0, ends at 4: a b c d      stream 1, ends at 6: e f
+#
+# After t steps min(4 t, 6) rows are given, of each stream in proportion to its size, the running
+# totals rounded down (`windows.rows_taken`):
+#
+#   t      given   up to stream 0    up to stream 1    so stream 0, stream 1
+#   0      0       0                 0                 0, 0
+#   1      4       4·4 // 6 = 2      4·6 // 6 = 4      2, 2
+#   2      6       6·4 // 6 = 4      6·6 // 6 = 6      4, 2
+#
+# Step 1 has a b e f, and step 2 has c d. One worker reads both streams; of two workers one reads
+# a b | c d, the other e f | nothing: the same rows in the same steps, and no step is over full.
+# A row's number in its batch counts stream by stream (a 0, b 1, e 2, f 3), so what depends on it,
+# as dropout does, is the same too. The second worker's step without a row gets a made-up one of
+# weight 0. Within a window of steps, each stream's rows are first sorted by length and then dealt
+# out to the steps like this, and the steps are shuffled: `windows.cut_window`.
+
+
+@dataclass(frozen=True)
 class BatchPlan:
     """An epoch of `rows` examples in steps of `batch_size`; one of them may be smaller."""
 

@@ -7,14 +7,21 @@ padded to its own longest only. Examples trade places between windows and batche
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from dataclasses import dataclass
 
 import numpy as np
 import tensorflow as tf
 
-from model.dataset.batch_plan import BatchPlan, plan_batches
-from model.dataset.windows import COMPRESSION, cut_window, pad_rows, read_windows, window_edges
+from model.dataset.batch_plan import BatchPlan, EpochOrder, Records, plan_batches
+from model.dataset.windows import (
+    COMPRESSION,
+    Reading,
+    cut_window,
+    pad_rows,
+    read_windows,
+    window_edges,
+)
 from model.keyed_random import draw
 
 
@@ -41,62 +48,52 @@ def count_examples(files: Iterable[str]) -> list[int]:
 
 
 def training_batches(
-    files: Sequence[str],
+    records: Records,
     *,
     batch_size: int,
-    seed: int,
-    epoch: int,
-    epochs: int = 1,
+    order: EpochOrder,
+    epochs: range = range(1),
     skip_steps: int = 0,
     share: InputShare = ALL,
-    rows: Sequence[int] | None = None,
-    raw_text: bool = False,
-    triplets: bool = False,
-    length_noise: float = 0.0,
 ) -> tf.data.Dataset:
-    """So many epochs from `epoch` on, each with every example once, by (seed, epoch) alone.
+    """These epochs, each with every example once, by (seed, epoch) alone.
 
     Elements: {"ids1": int32 [b, t], "ids2": int32 [b, t], "label": float32 [b], "row": int32 [b],
     "weight": float32 [b]}, or `text1` and `text2` (strings [b]) for encoders that read raw text;
-    with `triplets` also a third side, `ids3` or `text3`.
+    of triplets also a third side, `ids3` or `text3`; `teacher` where one has judged the pairs.
     `row` is the example's number in the global batch. A step gives one element for each of the
     share's replicas; a replica that no row falls to gets one made-up row of weight 0. All steps of
     an epoch have `batch_size` rows but one, which has the rest and may stand anywhere.
     `skip_steps` are left out of the first epoch, for resuming.
-    `rows` are the examples in each file, counted when not given. `length_noise` orders them by
-    their length times a random factor of 1 ± half of it, so that batches are more like the whole.
     """
-    plan = _plan(files, rows, batch_size, share)
-    seed_key = tf.constant(np.random.SeedSequence(seed).generate_state(1)[0], tf.uint32)
+    plan = _plan(records, batch_size, share)
+    seed_key = tf.constant(np.random.SeedSequence(order.seed).generate_state(1)[0], tf.uint32)
 
     def one_epoch(number: tf.Tensor) -> tf.data.Dataset:
-        skip = tf.where(number == epoch, tf.constant(skip_steps, tf.int64), 0)
-        key = draw(seed_key, number)
-        return _epoch(plan, share, (raw_text, triplets), key, skip, length_noise)
+        skip = tf.where(number == epochs.start, tf.constant(skip_steps, tf.int64), 0)
+        mine, key = plan.share(share.worker, share.workers), draw(seed_key, number)
+        reading = Reading(records, plan, mine, key, order.length_noise)
+        return _epoch(reading, share.replicas, skip)
 
-    numbers = tf.data.Dataset.range(epoch, epoch + epochs)
+    numbers = tf.data.Dataset.range(epochs.start, epochs.stop)
     return numbers.flat_map(one_epoch).prefetch(4 * share.replicas)
 
 
 def evaluation_batches(
-    files: Sequence[str],
-    *,
-    batch_size: int,
-    share: InputShare = ALL,
-    rows: Sequence[int] | None = None,
-    raw_text: bool = False,
-    triplets: bool = False,
+    records: Records, *, batch_size: int, share: InputShare = ALL
 ) -> tf.data.Dataset:
     """Every example once, bucketed by length, never shuffled; elements as in training.
 
     With fewer files than workers each worker reads all of them, and takes its own rows.
     """
-    first, kind = tf.constant(0, tf.int64), (raw_text, triplets)
-    if len(files) >= share.workers:
-        batches = _epoch(_plan(files, rows, batch_size, share), share, kind, None, first)
-        return batches.prefetch(4 * share.replicas)
+    first = tf.constant(0, tf.int64)
+    if len(records.files) >= share.workers:
+        plan = _plan(records, batch_size, share)
+        reading = Reading(records, plan, plan.share(share.worker, share.workers))
+        return _epoch(reading, share.replicas, first).prefetch(4 * share.replicas)
     everyone = InputShare(replicas=share.workers * share.replicas)
-    batches = _epoch(_plan(files, rows, batch_size, everyone), everyone, kind, None, first)
+    plan = _plan(records, batch_size, everyone)
+    batches = _epoch(Reading(records, plan, plan.share(0, 1)), everyone.replicas, first)
 
     def mine(index: tf.Tensor, _: dict) -> tf.Tensor:
         return index % everyone.replicas // share.replicas == share.worker
@@ -105,48 +102,28 @@ def evaluation_batches(
     return batches.prefetch(4 * share.replicas)
 
 
-def _plan(
-    files: Sequence[str], rows: Sequence[int] | None, batch_size: int, share: InputShare
-) -> BatchPlan:
-    rows = count_examples(files) if rows is None else rows
-    return plan_batches(files, rows, batch_size=batch_size, workers=share.workers)
+def _plan(records: Records, batch_size: int, share: InputShare) -> BatchPlan:
+    rows = count_examples(records.files) if records.rows is None else records.rows
+    return plan_batches(records.files, rows, batch_size=batch_size, workers=share.workers)
 
 
-def _epoch(
-    plan: BatchPlan,
-    share: InputShare,
-    kind: tuple[bool, bool],
-    key: tf.Tensor | None,
-    skip: tf.Tensor,
-    length_noise: float = 0.0,
-) -> tf.data.Dataset:
+def _epoch(reading: Reading, replicas: int, skip: tf.Tensor) -> tf.data.Dataset:
     """An epoch's elements after the first `skip` steps; whole windows are skipped unparsed."""
-    mine = plan.share(share.worker, share.workers)
-    edges = window_edges(plan, key)
+    edges = window_edges(reading.plan, reading.key)
     skip_windows = tf.searchsorted(edges, [skip], side="right", out_type=tf.int64)[0] - 1
     windows = tf.data.Dataset.zip(
         tf.data.Dataset.from_tensor_slices(tf.stack([edges[:-1], edges[1:]], axis=1)),
-        read_windows(plan, mine, edges, key),
+        read_windows(reading, edges),
     ).skip(skip_windows)
 
-    def cut(edge: tf.Tensor, records: tuple[tf.Tensor, ...]) -> tuple[dict, tf.Tensor]:
-        raw_text, triplets = kind
-        return cut_window(
-            plan,
-            mine,
-            edge,
-            records,
-            key=key,
-            raw_text=raw_text,
-            triplets=triplets,
-            length_noise=length_noise,
-        )
+    def cut(edge: tf.Tensor, serialised: tuple[tf.Tensor, ...]) -> tuple[dict, tf.Tensor]:
+        return cut_window(reading, edge, serialised)
 
     def emit(window: dict, ends: tf.Tensor) -> tf.data.Dataset:
-        elements = tf.data.Dataset.from_tensor_slices(_shares(ends, share.replicas))
+        elements = tf.data.Dataset.from_tensor_slices(_shares(ends, replicas))
         return elements.map(lambda part: pad_rows(window, part[0], part[1]))
 
-    skip_elements = (skip - edges[skip_windows]) * share.replicas
+    skip_elements = (skip - edges[skip_windows]) * replicas
     return windows.map(cut).prefetch(1).flat_map(emit).skip(skip_elements)
 
 

@@ -7,6 +7,7 @@ import json
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+from model.dataset.batch_plan import Records
 from transforms.errors import UserError
 from transforms.storage import files
 
@@ -24,11 +25,18 @@ class Part:
 
     files: tuple[str, ...]
     rows: tuple[int, ...]
+    numbers: tuple[str, ...] = ()
 
     @property
     def total(self) -> int:
         """Examples in all shards."""
         return sum(self.rows)
+
+    def records(self, recipe: Recipe) -> Records:
+        """The shards, as a recipe's examples are to be read."""
+        return Records(
+            self.files, self.rows, recipe.reads_text, recipe.reads_triplets, self.numbers
+        )
 
 
 @dataclass(frozen=True)
@@ -39,6 +47,7 @@ class Examples:
     train: Part
     eval: Part
     manifest: dict[str, Any]
+    begun_from: str = ""  # the fingerprint of the bundle whose weights training begins with
 
     @property
     def vocabulary_size(self) -> int:
@@ -59,7 +68,8 @@ class Examples:
 
 def run_fingerprint(recipe: Recipe, examples: Examples) -> str:
     """Names a training run by its recipe, seed and batch size included, and its examples."""
-    return hashlib.sha256((recipe.to_yaml() + examples.fingerprint).encode()).hexdigest()
+    identity = recipe.to_yaml() + examples.fingerprint + examples.begun_from
+    return hashlib.sha256(identity.encode()).hexdigest()
 
 
 def open_examples(folder: str) -> Examples:
@@ -90,4 +100,5 @@ def _part(folder: str, manifest: dict[str, Any], name: str, there: set[str]) -> 
             "text.eval_fraction in the recipe"
         )
     paths = tuple(files.join(folder, shard["name"]) for shard in shards)
-    return Part(paths, tuple(shard["rows"] for shard in shards))
+    numbers = tuple(manifest.get("options", {}).get("numbers", ()))
+    return Part(paths, tuple(shard["rows"] for shard in shards), numbers)

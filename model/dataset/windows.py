@@ -5,9 +5,11 @@ Everything random here is a function of a key, so every input worker makes the s
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+
 import tensorflow as tf
 
-from model.dataset.batch_plan import BatchPlan
+from model.dataset.batch_plan import BatchPlan, Records
 from model.keyed_random import draw, mix
 
 PAD_MULTIPLE = 4  # few distinct widths, at most three columns of padding more
@@ -37,13 +39,12 @@ def rows_taken(plan: BatchPlan, steps: tf.Tensor) -> tf.Tensor:
     return totals[:, 1:] - totals[:, :-1]
 
 
-def read_windows(
-    plan: BatchPlan, mine: range, edges: tf.Tensor, key: tf.Tensor | None
-) -> tf.data.Dataset:
-    """The serialised examples of each window: a vector of strings for each stream of `mine`."""
+def read_windows(reading: Reading, edges: tf.Tensor) -> tf.data.Dataset:
+    """The serialised examples of each window: a vector of strings for each stream that is read."""
+    plan, mine = reading.plan, reading.mine
     taken = rows_taken(plan, edges)
     sizes = taken[1:] - taken[:-1]
-    blocks = _read_blocks(plan, mine, tf.maximum(tf.reduce_max(sizes, axis=0), 1), key)
+    blocks = _read_blocks(reading, tf.maximum(tf.reduce_max(sizes, axis=0), 1))
 
     # Blocks are as long as the longest window: what a window leaves over waits for the next.
     def carry(kept: tuple, element: tuple) -> tuple[tuple, tuple]:
@@ -59,13 +60,12 @@ def read_windows(
     return tf.data.Dataset.zip(blocks, of_mine).scan(nothing, carry)
 
 
-def _read_blocks(
-    plan: BatchPlan, mine: range, sizes: tf.Tensor, key: tf.Tensor | None
-) -> tuple[tf.data.Dataset, ...]:
+def _read_blocks(reading: Reading, sizes: tf.Tensor) -> tuple[tf.data.Dataset, ...]:
     """Each stream's examples in blocks of its size, and empty ones for ever after."""
+    plan, key = reading.plan, reading.key
     nothing = tf.data.Dataset.from_tensors(tf.zeros([0], tf.string)).repeat()
     blocks = []
-    for stream in mine:
+    for stream in reading.mine:
         files = tf.constant(plan.streams[stream], tf.string, [len(plan.streams[stream])])
         if key is not None and len(plan.streams[stream]) > 1:
             files = tf.gather(files, shuffled(tf.size(files), draw(key, stream)))
@@ -74,47 +74,61 @@ def _read_blocks(
     return tuple(blocks)
 
 
-def parse(records: tf.Tensor, *, raw_text: bool, triplets: bool = False) -> tuple[dict, tf.Tensor]:
+def parse(records: Records, serialised: tf.Tensor) -> tuple[dict, tf.Tensor]:
     """Serialised examples [n] → all sides and the label; and the longest side's length [n]."""
-    kind = "text" if raw_text else "ids"
-    names = [f"{kind}{side}" for side in ((1, 2, 3) if triplets else (1, 2))]
+    names = records.sides
     text = tf.io.FixedLenFeature([], tf.string)
     ids = tf.io.RaggedFeature(tf.int64, row_splits_dtype=tf.int64)
-    spec = dict.fromkeys(names, text if raw_text else ids)
-    rows = tf.io.parse_example(records, spec | {"label": tf.io.FixedLenFeature([], tf.float32)})
-    measure = tf.strings.length if raw_text else tf.RaggedTensor.row_lengths
+    spec = dict.fromkeys(names, text if records.raw_text else ids)
+    numbers = dict.fromkeys(("label", *records.numbers), tf.io.FixedLenFeature([], tf.float32))
+    rows = tf.io.parse_example(serialised, spec | numbers)
+    measure = tf.strings.length if records.raw_text else tf.RaggedTensor.row_lengths
     lengths = [tf.cast(measure(rows[name]), tf.int32) for name in names]
     return rows, tf.reduce_max(tf.stack(lengths), axis=0)
 
 
+@dataclass(frozen=True)
+class Reading:
+    """What an input worker reads in an epoch, and in which order.
+
+    Attributes:
+        records: what the examples hold.
+        plan: the steps of the epoch.
+        mine: the streams that this worker reads.
+        key: of all that is random in the epoch, uint32 []; None keeps the order.
+        length_noise: see `EpochOrder`.
+    """
+
+    records: Records
+    plan: BatchPlan
+    mine: range
+    key: tf.Tensor | None = None
+    length_noise: float = 0.0
+
+
 def cut_window(
-    plan: BatchPlan,
-    mine: range,
-    edge: tf.Tensor,
-    records: tuple[tf.Tensor, ...],
-    *,
-    key: tf.Tensor | None,
-    raw_text: bool,
-    triplets: bool = False,
-    length_noise: float = 0.0,
+    reading: Reading, edge: tf.Tensor, serialised: tuple[tf.Tensor, ...]
 ) -> tuple[dict, tf.Tensor]:
     """Put a window's rows in the order of their steps.
 
-    `records` are the strings of the streams `mine`, and `edge` the window's first and end step.
-    Gives the rows, each with its number in its global batch (`row`), and where each step's rows
-    begin and end: int64 [steps + 1].
+    `serialised` are the examples of each stream that is read, and `edge` the window's first and
+    end step. Gives the rows, each with its number in its global batch (`row`), and where each
+    step's rows begin and end: int64 [steps + 1]. `batch_plan` has a worked example.
     """
-    read = tf.concat([tf.zeros([0], tf.string), *records], axis=0)
-    rows, length = parse(read, raw_text=raw_text, triplets=triplets)
+    plan, mine, key = reading.plan, reading.mine, reading.key
+    read = tf.concat([tf.zeros([0], tf.string), *serialised], axis=0)
+    rows, length = parse(reading.records, read)
     key = None if key is None else draw(key, edge[0])
-    sizes = tf.stack([tf.size(block, tf.int64) for block in records])
-    stream = tf.repeat(tf.range(len(records), dtype=tf.int64), sizes)
+    sizes = tf.stack([tf.size(block, tf.int64) for block in serialised])
+    stream = tf.repeat(tf.range(len(serialised), dtype=tf.int64), sizes)
     rank = tf.range(tf.size(length, tf.int64)) - tf.gather(tf.cumsum(sizes, exclusive=True), stream)
     noise = None if key is None else draw(key, stream + mine.start, rank)
-    if noise is not None and length_noise:
-        length = _blurred(length, noise, length_noise)
+    if noise is not None and reading.length_noise:
+        length = _blurred(length, noise, reading.length_noise)
     order = _by_length(stream, rank, length, noise)
 
+    # Which step each row falls to follows from its rank among its stream's rows, now sorted by
+    # length; its number in the batch counts the rows of the streams before it.
     taken = rows_taken(plan, tf.range(edge[0], edge[1] + 1))
     begun, done = taken[:-1] - taken[0], taken[1:] - taken[0]
     before = tf.cumsum(done - begun, axis=1, exclusive=True)  # rows of the streams before, [k, s]
@@ -175,12 +189,16 @@ def pad_rows(window: dict, start: tf.Tensor, end: tf.Tensor) -> dict[str, tf.Ten
     def cut(name: str, more: tf.Tensor) -> tf.Tensor:
         return tf.concat([window[name][start:end], more], axis=0)
 
-    sides = {name: cut(name, made_up) for name in window if name not in ("label", "row")}
+    sides = {name: cut(name, made_up) for name in window if name[-1].isdigit()}
+    nothing = tf.zeros([missing])
+    weight = window["weight"][start:end] if "weight" in window else tf.ones([end - start])
+    teacher = {"teacher": cut("teacher", nothing)} if "teacher" in window else {}
     return {
         **(sides if "text1" in window else _rectangles(sides)),
-        "label": cut("label", tf.zeros([missing])),
+        **teacher,
+        "label": cut("label", nothing),
         "row": cut("row", tf.zeros([missing], tf.int32)),
-        "weight": tf.concat([tf.ones([end - start]), tf.zeros([missing])], axis=0),
+        "weight": tf.concat([weight, nothing], axis=0),
     }
 
 

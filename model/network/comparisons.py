@@ -41,9 +41,14 @@ def euclidean(u: Any, v: Any) -> Any:
 
 
 def cosine(u: Any, v: Any) -> Any:
-    """Vectors […, d] → cosines […] within −1…1; 0 where a vector is zero."""
+    """Vectors […, d] → cosines […] within −1…1; 0, and without a gradient, where one is zero.
+
+    Without the choice before the root, the gradient at a zero vector would be 1 / _SMALL.
+    """
     norms = ops.sum(ops.square(u), axis=-1) * ops.sum(ops.square(v), axis=-1)
-    return ops.clip(ops.sum(u * v, axis=-1) / ops.sqrt(ops.maximum(norms, _SMALL**2)), -1, 1)
+    long = norms > _SMALL**2
+    cosines = ops.sum(u * v, axis=-1) / ops.sqrt(ops.where(long, norms, 1.0))
+    return ops.where(long, ops.clip(cosines, -1, 1), 0.0)
 
 
 def cosine_distance(u: Any, v: Any) -> Any:

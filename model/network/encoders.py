@@ -13,7 +13,7 @@ import keras
 import numpy as np
 from keras import ops
 
-from model.network.dropout import StepDropout
+from model.network.dropout import StepDropout, drop_by_step
 from model.network.pooling import PACKAGE, pool
 from model.network.saved_model_vectors import SavedModelVectors
 from model.recipe import parts
@@ -48,6 +48,15 @@ def _model(ids: Any, vectors: Any) -> keras.Model:
 
 def _ids() -> Any:
     return keras.Input((None,), dtype="int32", name="ids")
+
+
+def _within(ids: Any, longest: int) -> Any:
+    """Ids [b, t] → [b, at most `longest`], for encoders with a vector for each place.
+
+    No sentence has more tokens, so what is cut off is padding: training pads to multiples of four,
+    and scoring to the lengths of its batches.
+    """
+    return ids[:, :longest]
 
 
 def _exact(vectors: Any) -> Any:
@@ -122,8 +131,9 @@ def transformer(recipe: Recipe, *, vocabulary_size: int, vectors: np.ndarray | N
     """A small Transformer with learned positions."""
     spec, ids = recipe.encoder, _ids()
     assert isinstance(spec, parts.Transformer)
-    tokens = _embed(recipe, ids, vocabulary_size, vectors)
-    keep = ops.not_equal(ids, 0)
+    cut = _within(ids, recipe.text.max_tokens)
+    tokens = _embed(recipe, cut, vocabulary_size, vectors)
+    keep = ops.not_equal(cut, 0)
     size = tokens.shape[-1]
     tokens = AddPositions(recipe.text.max_tokens, name="positions")(tokens)
     for number in range(1, spec.layers + 1):
@@ -141,6 +151,7 @@ def _transformer_block(
     )
     normed = keras.layers.LayerNormalization(name=f"{name}_norm_1")(tokens)
     attended = attention(normed, normed, attention_mask=ops.expand_dims(keep, 1))
+    drop_by_step(attention)  # its dropout is there once it is built
     tokens = tokens + StepDropout(spec.dropout)(attended)
     normed = keras.layers.LayerNormalization(name=f"{name}_norm_2")(tokens)
     wide = keras.layers.Dense(spec.feed_forward, "gelu", name=f"{name}_wide")(normed)
@@ -160,7 +171,9 @@ class AddPositions(keras.layers.Layer):
 
     def build(self, shape):
         """Makes the vectors, [longest, d]."""
-        self.vectors = self.add_weight(shape=(self.longest, shape[-1]), initializer="uniform")
+        self.vectors = self.add_weight(
+            shape=(self.longest, shape[-1]), initializer="uniform", name="positions"
+        )
 
     def call(self, tokens):
         """Tokens [b, t, d] with t ≤ longest → the same."""
@@ -188,11 +201,13 @@ def bert(recipe: Recipe, *, vocabulary_size: int, vectors: np.ndarray | None) ->
         )
     backbone = keras_hub.models.BertBackbone.from_preset(folder)
     backbone.trainable = spec.trainable
-    keep = ops.not_equal(ids, 0)
+    drop_by_step(backbone)
+    cut = _within(ids, min(recipe.text.max_tokens, backbone.max_sequence_length))
+    keep = ops.not_equal(cut, 0)
     outputs = backbone(
         {
-            "token_ids": ids,
-            "segment_ids": ops.zeros_like(ids),
+            "token_ids": cut,
+            "segment_ids": ops.zeros_like(cut),
             "padding_mask": ops.cast(keep, "int32"),
         }
     )

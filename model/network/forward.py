@@ -8,7 +8,7 @@ from typing import Any
 import tensorflow as tf
 
 from model.network.packed_lstm import encode_packed
-from model.network.siamese import Siamese, acts_on_vectors
+from model.network.siamese import Siamese, connect
 from model.recipe.recipe import Recipe
 
 Forward = Callable[[tuple[Any, Any], bool], Any]
@@ -29,13 +29,13 @@ def choose_forward(siamese: Siamese, recipe: Recipe) -> Forward:
 
 def packed_forward(siamese: Siamese, recipe: Recipe) -> Forward:
     """The network with its encoder's recurrence packed; same weights, same result."""
-    layer = siamese.network.get_layer
 
     def forward(sides: tuple[Any, Any], training: bool) -> Any:
-        together = layer("together")(*sides)
-        encoded = encode_packed(siamese.encoder, together, training=training)
-        if acts_on_vectors(recipe):
-            return layer("apart")(layer("mark")(encoded, together))
-        return siamese.comparison(layer("apart")(encoded), training=training)
+        return connect(
+            recipe,
+            sides,
+            lambda ids: encode_packed(siamese.encoder, ids, training=training),
+            lambda vectors: siamese.comparison(vectors, training=training),
+        )
 
     return forward

@@ -13,10 +13,11 @@ import keras
 from keras import ops
 
 from model.network.comparisons import distance
-from model.network.triplets import given_triplets, mined_triplets
+from model.network.triplets import LabelledVectors, given_triplets, mined_triplets
 from model.recipe import parts
 from model.recipe.kinds import resolve
 from model.recipe.recipe import Recipe
+from transforms.errors import UserError
 
 Loss = Callable[..., Any]
 _LEAST_DISTANCE = 1e-7  # where a similarity of 1 meets the label 0: the loss is at most 16.1
@@ -25,12 +26,23 @@ _LEAST_DISTANCE = 1e-7  # where a similarity of 1 meets the label 0: the loss is
 def make_loss(recipe: Recipe) -> Loss:
     """The recipe's loss: (labels [b], output of the network, weights [b] or None) → [b].
 
-    Losses are weighted but not averaged: who calls it knows how large the whole batch is.
+    Losses are weighted but not averaged: who calls it knows how large the whole batch is. Losses
+    on vectors read `u`, `v` and, if they look across the batch, the sentences' `fingerprints`.
     """
     loss = resolve(recipe.loss_kind.make)(recipe)
+    sizes = recipe.loss.matryoshka if isinstance(recipe.loss, parts.VectorLoss) else ()
+    loss = nested(loss, sizes) if sizes else loss
+
+    by_class = recipe.labels.class_weights
 
     def weighted(labels: Any, output: Any, weights: Any = None) -> Any:
-        losses = loss(ops.cast(labels, "float32"), ops.cast(output, "float32"), weights)
+        exact = keras.tree.map_structure(lambda part: ops.cast(part, "float32"), output)
+        losses = loss(ops.cast(labels, "float32"), exact, weights)
+        if by_class:
+            # Between two classes, for a teacher's score, by how far it lies between them.
+            places = ops.arange(len(by_class), dtype="float32")
+            near = ops.relu(1 - ops.abs(ops.cast(labels, "float32")[:, None] - places[None, :]))
+            losses = losses * ops.sum(near * ops.convert_to_tensor(by_class, "float32"), axis=1)
         return losses if weights is None else losses * weights
 
     return weighted
@@ -66,8 +78,8 @@ def make_contrastive(recipe: Recipe) -> Loss:
     """`contrastive` over the distance of the recipe's comparison."""
     spec, kind = recipe.loss, recipe.comparison.kind
     assert isinstance(spec, parts.Contrastive)
-    return lambda labels, pairs, _: contrastive(
-        labels, distance(kind, *split_pairs(pairs)[:2]), margin=spec.margin
+    return lambda labels, sides, _: contrastive(
+        labels, distance(kind, sides["u"], sides["v"]), margin=spec.margin
     )
 
 
@@ -76,11 +88,14 @@ def make_triplet(recipe: Recipe) -> Loss:
     spec, kind = recipe.loss, recipe.comparison.kind
     assert isinstance(spec, parts.Triplet)
     if spec.mining == "given":
-        return lambda labels, pairs, _: given_triplets(
-            distance(kind, *split_pairs(pairs)[:2]), margin=spec.margin
+        return lambda labels, sides, _: given_triplets(
+            distance(kind, sides["u"], sides["v"]), margin=spec.margin
         )
-    return lambda labels, pairs, weights: mined_triplets(
-        labels, *split_pairs(pairs), weights, kind=kind, mining=spec.mining, margin=spec.margin
+    return lambda labels, sides, weights: mined_triplets(
+        LabelledVectors(**sides, labels=labels, weights=weights),
+        kind=kind,
+        mining=spec.mining,
+        margin=spec.margin,
     )
 
 
@@ -89,9 +104,22 @@ def _scaled(recipe: Recipe, labels: Any) -> Any:
     return (labels - low) / (high - low)
 
 
-def split_pairs(pairs: Any) -> tuple[Any, Any, Any]:
-    """[b, 2, d + 1] → vectors of both sides [b, d] each, and fingerprints [b, 2]."""
-    return pairs[:, 0, :-1], pairs[:, 1, :-1], pairs[:, :, -1]
+def nested(loss: Loss, sizes: tuple[int, ...]) -> Loss:
+    """A loss on vectors as the mean over all their floats and over their first n, for each size.
+
+    Matryoshka representation learning (Kusupati et al. 2022): the first floats of a vector become a
+    vector of their own, a bit worse than all.
+    """
+
+    def over_all(labels: Any, sides: Any, weights: Any) -> Any:
+        wide = sides["u"].shape[-1]
+        if max(sizes) > wide:
+            raise UserError(f"loss.matryoshka: vectors have {wide} floats; received {max(sizes)}")
+        numbers = sorted({*sizes, wide})
+        cut = [{**sides, "u": sides["u"][:, :n], "v": sides["v"][:, :n]} for n in numbers]
+        return sum(loss(labels, each, weights) for each in cut) / len(numbers)
+
+    return over_all
 
 
 def logit_crossentropy(labels: Any, logits: Any) -> Any:

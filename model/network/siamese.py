@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
@@ -24,8 +25,7 @@ class Siamese:
     Attributes:
         encoder: ids, int32 [b, t] with 0 as padding on the right (or strings [b]) → vectors [b, d].
         comparison: (u [b, d], v [b, d]) → output [b] or [b, classes], see `comparisons`.
-        network: (ids1, ids2) → what the loss reads: the comparison's output, or for losses on
-            vectors both of them and a fingerprint of the sentence, [b, 2, d + 1].
+        network: (ids1, ids2) → what the loss reads, see `connect`.
     """
 
     encoder: keras.Model
@@ -68,18 +68,24 @@ def build_siamese(
         keras.Input(encoder.input_shape[1:], dtype=encoder.input.dtype, name=name)
         for name in (("text1", "text2") if recipe.reads_text else ("ids1", "ids2"))
     ]
-    together = Together(name="together")(*sides)
-    encoded = encoder(together)
-    if acts_on_vectors(recipe):
-        output = Apart(stack=True, name="apart")(MarkSentences(name="mark")(encoded, together))
-    else:
-        output = comparison(Apart(name="apart")(encoded))
+    output = connect(recipe, sides, encoder, comparison)
     return Siamese(encoder, comparison, keras.Model(sides, output, name="siamese"))
 
 
-def acts_on_vectors(recipe: Recipe) -> bool:
-    """Whether the loss reads both vectors and not the comparison's output."""
-    return recipe.loss_kind.on_vectors
+def connect(recipe: Recipe, sides: Any, encode: Callable, compare_vectors: Callable) -> Any:
+    """Both sides through one encoder at once, then what the loss reads.
+
+    Args:
+        recipe: says whether that are the vectors or the comparison's output.
+        sides: ids [b, t1] and [b, t2], or strings [b] and [b].
+        encode: ids [2 b, t] or strings [2 b] → vectors [2 b, d].
+        compare_vectors: (u [b, d], v [b, d]) → output [b] or [b, classes].
+
+    Returns:
+        The comparison's output, or for losses on vectors `u` and `v`, [b, d] each.
+    """
+    u, v = Apart(name="apart")(encode(Together(name="together")(*sides)))
+    return {"u": u, "v": v} if recipe.loss_kind.on_vectors else compare_vectors([u, v])
 
 
 @keras.saving.register_keras_serializable(package=PACKAGE)
@@ -101,48 +107,30 @@ class Together(keras.layers.Layer):
 
 @keras.saving.register_keras_serializable(package=PACKAGE)
 class Apart(keras.layers.Layer):
-    """The two halves of a batch: a pair of them, or one tensor that holds both."""
-
-    def __init__(self, stack: bool = False, **kwargs: Any):
-        """`stack` gives one tensor."""
-        super().__init__(**kwargs)
-        self.stack = stack
+    """The two halves of a batch."""
 
     def call(self, encoded):
-        """[2 b, d] → ([b, d], [b, d]), or [b, 2, d]."""
-        halves = ops.split(encoded, 2, axis=0)
-        return ops.stack(halves, axis=1) if self.stack else halves
+        """[2 b, d] → ([b, d], [b, d])."""
+        return ops.split(encoded, 2, axis=0)
 
     def compute_output_spec(self, encoded):
         """The batch is unknown, so its half is too."""
-        size = encoded.shape[-1]
-        if self.stack:
-            return keras.KerasTensor((None, 2, size), encoded.dtype)
-        return [keras.KerasTensor((None, size), encoded.dtype) for _ in range(2)]
-
-    def get_config(self):
-        return {**super().get_config(), "stack": self.stack}
+        return [keras.KerasTensor((None, encoded.shape[-1]), encoded.dtype) for _ in range(2)]
 
 
-@keras.saving.register_keras_serializable(package=PACKAGE)
-class MarkSentences(keras.layers.Layer):
-    """Puts a fingerprint of the sentence behind its vector, for losses that must know repeats."""
+def fingerprints(sentences: Any) -> Any:
+    """Ids [n, t] or strings [n] → int32 [n], equal for equal sentences; padding does not matter.
 
-    def call(self, vectors, sentences):
-        """[n, d] with ids [n, t] or strings [n] → [n, d + 1]; padding does not matter."""
-        if sentences.dtype == tf.string:
-            marks = tf.strings.to_hash_bucket_fast(sentences, 1 << 24)
-        else:
-            places = tf.range(1, tf.shape(sentences)[1] + 1)
-            # Knuth's multiplier, mixed with the place; int32 overflow is meant.
-            factors = tf.bitwise.bitwise_xor(places * -1640531527, places * 97) | 1
-            mixed = tf.reduce_sum(sentences * factors, axis=1) * -1640531527
-            marks = tf.bitwise.bitwise_and(tf.bitwise.right_shift(mixed, 8), (1 << 24) - 1)
-        return tf.concat([vectors, tf.cast(marks, vectors.dtype)[:, None]], axis=1)
-
-    def compute_output_spec(self, vectors, sentences):
-        """Said outright: Keras cannot trace strings."""
-        return keras.KerasTensor((None, vectors.shape[-1] + 1), vectors.dtype)
+    For losses that must know where a batch repeats a sentence. 24 bits: collectives between GPUs
+    take floats only, and float32 holds no more.
+    """
+    if sentences.dtype == tf.string:
+        return tf.cast(tf.strings.to_hash_bucket_fast(sentences, 1 << 24), tf.int32)
+    places = tf.range(1, tf.shape(sentences)[1] + 1)
+    # Knuth's multiplier, mixed with the place; int32 overflow is meant. An id 0 adds nothing.
+    factors = tf.bitwise.bitwise_xor(places * -1640531527, places * 97) | 1
+    mixed = tf.reduce_sum(sentences * factors, axis=1) * -1640531527
+    return tf.bitwise.bitwise_and(tf.bitwise.right_shift(mixed, 8), (1 << 24) - 1)
 
 
 def similarity(recipe: Recipe, output: Any) -> Any:
@@ -153,13 +141,13 @@ def similarity(recipe: Recipe, output: Any) -> Any:
 
     Args:
         recipe: says how the output is to be read.
-        output: [b], [b, classes], or [b, 2, d + 1] from losses on vectors.
+        output: [b], [b, classes], or `u` and `v` [b, d] from losses on vectors.
     """
+    if isinstance(output, dict):
+        output = compare(recipe.comparison.kind, output["u"], output["v"])
     output = ops.convert_to_tensor(output)
     if recipe.task == "classes":
         return ops.softmax(output, axis=-1)[:, recipe.similar_class]
-    if len(output.shape) == 3:
-        output = compare(recipe.comparison.kind, output[:, 0, :-1], output[:, 1, :-1])
     similar = _unit(recipe, output)
     if recipe.task == "binary":
         return ops.clip(similar, 0, 1)
@@ -173,12 +161,9 @@ def unit_similarity(recipe: Recipe, output: Any) -> Any:
 
 
 def _unit(recipe: Recipe, output: Any) -> Any:
-    match recipe.comparison_kind.output:
-        case "cosine":
-            loss = recipe.loss
-            low, high = (loss.low, loss.high) if isinstance(loss, parts.CosineMse) else (-1.0, 1.0)
-            return (output - low) / (high - low)
-        case "log_similarity":
-            return ops.exp(output)
-        case _:
-            return ops.sigmoid(output)
+    kind = recipe.comparison_kind.output
+    if kind == "cosine":
+        loss = recipe.loss
+        low, high = (loss.low, loss.high) if isinstance(loss, parts.CosineMse) else (-1.0, 1.0)
+        return (output - low) / (high - low)
+    return ops.exp(output) if kind == "log_similarity" else ops.sigmoid(output)

@@ -9,6 +9,7 @@ of the batch connects may so pass for negatives: the price of mining from pairs.
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import Any
 
 from keras import ops
@@ -37,17 +38,26 @@ def given_triplets(distances: Any, *, margin: float) -> Any:
     return ops.concatenate([losses, ops.zeros_like(losses)])
 
 
-def mined_triplets(
-    labels: Any,
-    u: Any,
-    v: Any,
-    marks: Any,
-    weights: Any = None,
-    *,
-    kind: str,
-    mining: str,
-    margin: float,
-) -> Any:
+@dataclass(frozen=True)
+class LabelledVectors:
+    """A batch of pairs, for losses that look from one pair to the others.
+
+    Attributes:
+        u: vectors of one side, [b, d].
+        v: vectors of the other, [b, d].
+        fingerprints: equal for equal sentences, [b, 2].
+        labels: 1 for similar pairs, [b].
+        weights: pairs of weight 0 are not there, [b].
+    """
+
+    u: Any
+    v: Any
+    fingerprints: Any
+    labels: Any
+    weights: Any = None
+
+
+def mined_triplets(pairs: LabelledVectors, *, kind: str, mining: str, margin: float) -> Any:
     """The triplet loss of a batch of pairs, each pair labelled 1 as anchor and positive both ways.
 
     `semi_hard` (Schroff et al. 2015): the pair's own positive, and the nearest negative that is
@@ -55,11 +65,7 @@ def mined_triplets(
     and Leibe 2017): the farthest of the anchor's group, and the nearest negative.
 
     Args:
-        labels: 1 for similar pairs, [b].
-        u: vectors of one side, [b, d].
-        v: vectors of the other, [b, d].
-        marks: equal for equal sentences, [b, 2].
-        weights: pairs of weight 0 are not there, [b].
+        pairs: the whole batch, of all replicas.
         kind: name of the distance, see `comparisons.distance`.
         mining: `semi_hard` or `batch_hard`.
         margin: by which a positive must be nearer.
@@ -67,10 +73,10 @@ def mined_triplets(
     Returns:
         Mean of both ways for pairs labelled 1, else 0, [b].
     """
-    anchors = ops.concatenate([u, v])
-    positive, negative = know_batch(labels, marks, weights)
+    anchors = ops.concatenate([pairs.u, pairs.v])
+    positive, negative = know_batch(pairs)
     distances = pairwise(kind, ops.stop_gradient(anchors))
-    own = ops.concatenate([v, u])
+    own = ops.concatenate([pairs.v, pairs.u])
     if mining == "batch_hard":
         farthest = ops.argmax(ops.where(positive, distances, -_FAR), axis=1)
         alone = ops.logical_not(ops.any(positive, axis=1))[:, None]
@@ -82,12 +88,13 @@ def mined_triplets(
     to_negative = distance(kind, anchors, ops.take(anchors, chosen, axis=0))
     losses = triplets(distance(kind, anchors, own), to_negative, margin=margin)
     losses = ops.where(ops.any(negative, axis=1), losses, 0.0)
-    return labels * ops.mean(ops.reshape(losses, (2, -1)), axis=0)
+    return pairs.labels * ops.mean(ops.reshape(losses, (2, -1)), axis=0)
 
 
 def _semi_hard(distances: Any, negative: Any) -> Any:
     """Distances and negatives of 2 b sentences, [2b, 2b] → the index of each one's negative."""
     pairs = ops.shape(distances)[0] // 2
+    # Row i of the rolled identity has its 1 at i's partner: b places on, around the end.
     partner = ops.roll(ops.eye(2 * pairs, dtype=distances.dtype), pairs, axis=1)
     to_positive = ops.sum(distances * partner, axis=1, keepdims=True)
     farther = ops.logical_and(negative, distances > to_positive)
@@ -115,19 +122,15 @@ def pairwise(kind: str, x: Any) -> Any:
     return ops.sqrt(ops.maximum(squares[:, None] + squares[None, :] - 2 * products, 1e-12))
 
 
-def know_batch(labels: Any, marks: Any, weights: Any = None) -> tuple[Any, Any]:
+def know_batch(pairs: LabelledVectors) -> tuple[Any, Any]:
     """What b pairs say of their 2 b sentences (first all of side 1, then all of side 2).
-
-    Args:
-        labels: 1 for similar pairs, [b].
-        marks: equal for equal sentences, [b, 2].
-        weights: pairs of weight 0 are not there, [b].
 
     Returns:
         Which two are different sentences of one group, and which are negatives of each other,
         bool [2b, 2b] each; see the module's text.
     """
-    real = ops.ones_like(labels) if weights is None else weights
+    labels, marks = ops.cast(pairs.labels, "float32"), pairs.fingerprints
+    real = ops.ones_like(labels) if pairs.weights is None else pairs.weights
     real = ops.tile(real > 0, [2])
     real = ops.logical_and(real[:, None], real[None, :])
     flat = ops.concatenate([marks[:, 0], marks[:, 1]])
@@ -154,6 +157,8 @@ def _groups(connected: Any) -> Any:
     """Connected [n, n] (reflexive, symmetric) → for each the least index of its group, [n]."""
     count = ops.shape(connected)[0]
 
+    # Each takes the least number among its neighbours until no number changes: as many rounds as
+    # the longest chain of pairs in the batch, which is short.
     def spread(group: Any, _: Any) -> tuple[Any, Any]:
         least = ops.min(ops.where(connected, group[None, :], count), axis=1)
         return least, group

@@ -2,14 +2,25 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from model.recipe import parts
 from model.recipe.kinds import ENCODERS, comparisons_read_by
+from model.recipe.paths import resolve_path
+from transforms.errors import UserError
 
 if TYPE_CHECKING:
     from model.recipe.recipe import Recipe
+
+
+# task → what epochs can be compared by; of two classes by all there is
+_MONITORS: dict[str, tuple[str, ...]] = {
+    "classes": ("accuracy", "macro_f1", "loss"),
+    "regression": ("pearson", "spearman", "loss"),
+}
 
 
 def misfits(recipe: Recipe) -> Iterator[str]:
@@ -17,21 +28,51 @@ def misfits(recipe: Recipe) -> Iterator[str]:
     yield from _label_misfits(recipe)
     yield from _text_misfits(recipe)
     yield from _loss_misfits(recipe)
+    allowed = _MONITORS.get(recipe.task)
+    if recipe.training.monitor and allowed and recipe.training.monitor not in allowed:
+        yield (
+            f"training.monitor: task {recipe.task} has {', '.join(allowed)}; "
+            f"received {recipe.training.monitor!r}"
+        )
     kind, encoder = recipe.encoder.kind, recipe.encoder_kind
     if recipe.training.pretrain_epochs and not encoder.recurrent:
         recurrent = " or ".join(name for name, row in ENCODERS.items() if row.recurrent)
         yield f"training.pretrain_epochs: only for encoder {recurrent}; it is {kind}"
     if recipe.training.keep == "last" and recipe.training.patience:
         yield "training.patience: stops after the best epoch, so training.keep cannot be last"
+    if recipe.training.encode_at_once and not recipe.loss_kind.on_vectors:
+        yield f"training.encode_at_once: only for losses on vectors; loss is {recipe.loss.kind}"
     if recipe.training.xla and not encoder.compiles:
         yield f"training.xla: cannot compile the encoder {kind}; leave it out"
 
 
+def doubts(recipe: Recipe) -> Iterator[str]:
+    """What fits, and yet is hardly what is wanted: each with the key and a remedy."""
+    comparison = recipe.comparison
+    headless = isinstance(comparison, parts.Head) and not comparison.hidden
+    if recipe.comparison_kind.splits and headless:
+        yield (
+            f"comparison: {comparison.kind} without a hidden layer is f(a) + g(b), which cannot "
+            "tell whether two sentences say the same; give it 'hidden: [256]', or choose "
+            "absdiff_product"
+        )
+
+
 def _label_misfits(recipe: Recipe) -> Iterator[str]:
     task, labels = recipe.task, recipe.labels
-    if labels.transitive and (task != "binary" or recipe.reads_triplets):
-        given = "triplets" if recipe.reads_triplets else f"task {task}"
+    unlabelled = recipe.reads_triplets or recipe.reads_positives
+    if labels.transitive and (task != "binary" or unlabelled):
+        given = f"task {task}" if task != "binary" else "data without labels"
         yield f"labels.transitive: only for pairs of task binary; received {given}"
+    weights = labels.class_weights
+    if weights is not None and len(weights) != len(labels.classes or ()):
+        yield (
+            f"labels.class_weights: one for each of labels.classes ({len(labels.classes or ())}); "
+            f"received {len(weights)}"
+        )
+    if recipe.distill is not None and (task == "classes" or unlabelled):
+        given = f"task {task}" if task == "classes" else "data without labels"
+        yield f"distill: only for labelled pairs of task binary or regression; received {given}"
     if task == "regression":
         if labels.classes is not None or labels.similar is not None:
             yield "labels.classes: task regression has numbers; give labels.minimum and maximum"
@@ -43,6 +84,8 @@ def _label_misfits(recipe: Recipe) -> Iterator[str]:
         return
     if labels.minimum is not None or labels.maximum is not None:
         yield f"labels.minimum, labels.maximum: only for task regression; task is {task}"
+    if recipe.reads_positives:
+        return
     count = len(labels.classes or ())
     if count == 0 or len(set(labels.classes or ())) < count:
         yield f"labels.classes: task {task} needs different class names; received {labels.classes}"
@@ -66,6 +109,12 @@ def _text_misfits(recipe: Recipe) -> Iterator[str]:
         )
     if recipe.text.vocabulary is not None and tokenizer != "wordpiece":
         yield f"text.vocabulary: only for tokenizer wordpiece; tokenizer is {tokenizer!r}"
+    places = _places(recipe)
+    if places and recipe.text.max_tokens > places:
+        yield (
+            f"text.max_tokens: encoder.preset has places for {places} tokens; "
+            f"received {recipe.text.max_tokens}"
+        )
     if not embeds and recipe.embedding is not None:
         yield f"embedding: encoder {kind} brings its own vectors; leave it out"
     if embeds and recipe.embedding is None:
@@ -79,6 +128,21 @@ def _text_misfits(recipe: Recipe) -> Iterator[str]:
             f"encoder.heads: must divide embedding.dimensions ({embedding.dimensions}); "
             f"received {heads}"
         )
+
+
+def _places(recipe: Recipe) -> int | None:
+    """How many tokens a preset has positions for; None where there is none, or not here.
+
+    A bundle holds its own weights: it is read where the preset need not be.
+    """
+    preset = getattr(recipe.encoder, "preset", None)
+    if preset is None:
+        return None
+    try:
+        config = json.loads((Path(resolve_path(preset)) / "config.json").read_bytes())
+        return int(config["max_position_embeddings"])
+    except (UserError, OSError, ValueError, TypeError, KeyError):
+        return None
 
 
 def _loss_misfits(recipe: Recipe) -> Iterator[str]:

@@ -7,17 +7,20 @@ add its row here and write its function; `tests/model/recipe/test_kinds.py` adds
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
+from functools import cache
 from importlib import import_module
+from importlib.metadata import EntryPoint, entry_points
 from typing import Any, Literal
 
 from pydantic_core import PydanticCustomError
 
 from model.recipe import parts
+from transforms.errors import UserError
 
 _ENCODERS, _COMPARISONS = "model.network.encoders", "model.network.comparisons"
-_LOSSES = "model.network.losses"
+_LOSSES, _BATCH_LOSSES = "model.network.losses", "model.network.batch_losses"
 
 Task = Literal["binary", "regression", "classes"]
 # What a comparison's output is: minus a distance, which is the log of the similarity exp(−d);
@@ -81,6 +84,9 @@ class LossKind:
         tasks: what it can learn.
         reads: outputs of comparisons that it can judge.
         on_vectors: whether it reads both vectors, and not the comparison's output.
+        across: whether a pair's loss depends on the other pairs of its batch, so that replicas
+            must show each other theirs.
+        positives_suffice: whether it learns from similar pairs alone.
     """
 
     part: type[parts.Kinded]
@@ -88,6 +94,8 @@ class LossKind:
     tasks: tuple[Task, ...]
     reads: tuple[Output, ...]
     on_vectors: bool = False
+    across: bool = False
+    positives_suffice: bool = False
 
 
 ENCODERS: dict[str, EncoderKind] = {
@@ -187,14 +195,80 @@ LOSSES: dict[str, LossKind] = {
         tasks=("binary",),
         reads=("log_similarity", "cosine"),
         on_vectors=True,
+        across=True,
+    ),
+    "online_contrastive": LossKind(
+        part=parts.OnlineContrastive,
+        make=f"{_BATCH_LOSSES}:make_online_contrastive",
+        tasks=("binary",),
+        reads=("log_similarity", "cosine"),
+        on_vectors=True,
+        across=True,
+    ),
+    "multiple_negatives": LossKind(
+        part=parts.MultipleNegatives,
+        make=f"{_BATCH_LOSSES}:make_multiple_negatives",
+        tasks=("binary",),
+        reads=("cosine",),
+        on_vectors=True,
+        across=True,
+        positives_suffice=True,
+    ),
+    "cosent": LossKind(
+        part=parts.Cosent,
+        make=f"{_BATCH_LOSSES}:make_cosent",
+        tasks=("binary", "regression"),
+        reads=("cosine",),
+        on_vectors=True,
+        across=True,
+    ),
+    "angle": LossKind(
+        part=parts.Angle,
+        make=f"{_BATCH_LOSSES}:make_angle",
+        tasks=("binary", "regression"),
+        reads=("cosine",),
+        on_vectors=True,
+        across=True,
     ),
 }
 
-KINDS: dict[str, Mapping[str, EncoderKind | ComparisonKind | LossKind]] = {
+KINDS: dict[str, dict[str, Any]] = {
     "encoder": ENCODERS,
     "comparison": COMPARISONS,
     "loss": LOSSES,
 }
+_PLACES = {EncoderKind: "encoder", ComparisonKind: "comparison", LossKind: "loss"}
+GROUP = "twinbeam.kinds"
+
+
+def add_installed(points: Iterable[EntryPoint] | None = None) -> None:
+    """Adds the kinds of installed packages: entry points of the group `twinbeam.kinds`.
+
+    Each names a row, an `EncoderKind`, `ComparisonKind` or `LossKind`, and is named as recipes
+    shall name it. So a recipe's text never says what is imported: only what is installed is.
+
+    Raises:
+        UserError: names the entry point that cannot be loaded, is no row, or takes another's name.
+    """
+    for point in entry_points(group=GROUP) if points is None else points:
+        try:
+            row = point.load()
+        except Exception as error:
+            raise UserError(
+                f"entry point {point.name!r} of {GROUP} ({point.value}) cannot be loaded: "
+                f"{type(error).__name__}: {error}"
+            ) from None
+        place = next((place for kind, place in _PLACES.items() if isinstance(row, kind)), None)
+        if place is None:
+            raise UserError(
+                f"entry point {point.name!r} of {GROUP} ({point.value}) is a {type(row).__name__}; "
+                "expected an EncoderKind, a ComparisonKind or a LossKind of model.recipe.kinds"
+            )
+        if KINDS[place].setdefault(point.name, row) is not row:
+            raise UserError(
+                f"entry point {point.name!r} of {GROUP} ({point.value}) names a {place} that is "
+                "there already; it needs another name"
+            )
 
 
 def comparisons_read_by(loss: str) -> list[str]:
@@ -203,6 +277,7 @@ def comparisons_read_by(loss: str) -> list[str]:
     return [kind for kind, row in COMPARISONS.items() if row.output in reads]
 
 
+@cache  # TensorFlow takes it as it is, where it would trace an import otherwise
 def resolve(name: str) -> Any:
     """The function that `module:function` names."""
     module, _, function = name.partition(":")

@@ -12,6 +12,7 @@ from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Fie
 
 from model.threshold import DEFAULT_RULE, check_rule
 
+Monitor = Literal["accuracy", "f1", "pr_auc", "roc_auc", "macro_f1", "loss", "pearson", "spearman"]
 Pooling = Literal["last", "mean", "max", "mean_max", "attention"]
 Rate = Annotated[float, Field(ge=0, lt=1)]
 Count = Annotated[int, Field(ge=1)]
@@ -40,7 +41,8 @@ class Labels(Part):
     `similar` is the class whose probability is the similarity where there are more than two
     (the last one when not given). `transitive` adds pairs that follow from others to the training
     part, where what is alike to one sentence is alike to each other: so many rounds, each of about
-    as many pairs as there are.
+    as many pairs as there are. `class_weights` is how much a
+    pair of each class counts in the loss, in the order of `classes`.
     """
 
     classes: Annotated[tuple[ClassName, ...], Field(min_length=2)] | None = None
@@ -48,6 +50,7 @@ class Labels(Part):
     minimum: Number | None = None
     maximum: Number | None = None
     transitive: Annotated[int, Field(ge=0, le=100)] = 0
+    class_weights: tuple[Positive, ...] | None = None
 
 
 class Text(Part):
@@ -155,13 +158,28 @@ class CosineMse(Kinded):
     high: Annotated[float, Field(ge=-1, le=1)] = 1.0
 
 
-class Contrastive(Kinded):
+class VectorLoss(Kinded):
+    """A loss on both vectors, and with `matryoshka` also on so many first floats of them.
+
+    Such a model scores with fewer floats too: `score --dimensions 128`.
+    """
+
+    matryoshka: tuple[Count, ...] = ()
+
+
+class Contrastive(VectorLoss):
     """Pulls similar pairs together and pushes others apart, up to a distance of `margin`."""
 
     margin: Positive = 1.0
 
 
-class Triplet(Kinded):
+class OnlineContrastive(VectorLoss):
+    """The same for the hard pairs of each batch alone."""
+
+    margin: Positive = 1.0
+
+
+class Triplet(VectorLoss):
     """Anchor nearer to its positive than to a negative by `margin`.
 
     `mining`: where the negative comes from. `given`: each row of the data has its own, in a third
@@ -172,20 +190,61 @@ class Triplet(Kinded):
     mining: Literal["given", "semi_hard", "batch_hard"] = "semi_hard"
 
 
+class MultipleNegatives(VectorLoss):
+    """Each sentence nearer to its partner than to the other pairs' sentences of the batch.
+
+    Similar pairs alone are enough: without `labels` in the recipe, data need no label column.
+    """
+
+    temperature: Positive = 0.05
+
+
+class Cosent(VectorLoss):
+    """Cosines in the order of the labels; `scale` is how much a difference of cosines counts."""
+
+    scale: Positive = 20.0
+
+
+class Angle(VectorLoss):
+    """Angles of vectors as complex numbers in the order of the labels, and so cosines by a weight.
+
+    The similarity stays the cosine.
+    """
+
+    scale: Positive = 20.0
+    cosine_weight: Annotated[float, Field(ge=0, allow_inf_nan=False)] = 1.0
+
+
+class Distill(Part):
+    """Learning from other models' scores of the same pairs: `preprocess --teacher_column`.
+
+    `weight` is their share of a label; pairs without one are learned from the scores alone.
+    """
+
+    weight: Annotated[float, Field(gt=0, le=1)] = 0.5
+
+
 class Training(Part):
     """How long and by what steps to train.
 
-    `warmup` is a fraction of all steps; `patience` epochs without a better eval end the training
-    (never, when not given); `keep` says which epoch's weights the bundle gets: those of the best on
-    the evaluation part, or the last, where that part is too small to tell; `average` is the decay
-    of a moving average of the weights; `length_noise` lets lengths differ more in a batch, which is
-    slower and more like random batches (0: strictly by length); `mirror` shows each pair also
-    with its sides exchanged; `pretrain_epochs` of a language model over the training part's
-    sentences come first (for `bilstm`; see `training.pretraining`). `threshold_rule` chooses the
-    threshold on the evaluation part (see `model.threshold`). `precision` and `xla` are about speed
-    on GPUs: layers that compute in bfloat16 (Ampere and newer; weights stay float32, and so does
-    all that is evaluated and exported), and the step compiled, but for recurrent encoders, which
-    run as cuDNN kernels.
+    Attributes:
+        warmup: a fraction of all steps.
+        average: the decay of a moving average of the weights.
+        length_noise: lets lengths differ more in a batch, which is slower and more like random
+            batches (0: strictly by length).
+        mirror: shows each pair also with its sides exchanged.
+        encode_at_once: how many pairs of a batch are in memory together, for losses on vectors,
+            which may so have large batches (see `training.cached_gradients`).
+        patience: so many epochs without a better evaluation end the training.
+        keep: which epoch's weights the bundle gets: those of the best on the evaluation part, or
+            the last, where that part is too small to tell.
+        monitor: the measure that tells epochs apart; without one, the threshold rule's own.
+        pretrain_epochs: of a language model over the training part's sentences, which comes first
+            (for `bilstm`; see `training.pretraining`).
+        threshold_rule: chooses the threshold on the evaluation part (see `model.threshold`).
+        precision: what layers compute in. bfloat16 is for Ampere and newer; weights stay float32,
+            and so does all that is evaluated and exported.
+        xla: compiles the step, but for recurrent encoders, which run as cuDNN kernels.
     """
 
     epochs: Count = 10
@@ -200,8 +259,10 @@ class Training(Part):
     average: Annotated[float, Field(gt=0, lt=1)] | None = None
     length_noise: Annotated[float, Field(ge=0, le=2)] = 0.0
     mirror: bool = False
+    encode_at_once: Count | None = None
     patience: Count | None = None
     keep: Literal["best", "last"] = "best"
+    monitor: Monitor | None = None
     pretrain_epochs: Annotated[int, Field(ge=0)] = 0
     threshold_rule: Annotated[str, AfterValidator(check_rule)] = DEFAULT_RULE
     precision: Literal["float32", "mixed_bfloat16"] = "float32"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +12,7 @@ from pydantic_core import ErrorDetails
 
 from model.recipe import parts
 from model.recipe.checks import misfits
-from model.recipe.kinds import KINDS
+from model.recipe.kinds import KINDS, add_installed
 from model.recipe.recipe import Recipe
 from transforms.errors import UserError
 
@@ -66,6 +67,7 @@ def parse_recipe(values: Any, *, where: str) -> Recipe:
     Raises:
         UserError: with the path of the first wrong key, what is allowed and what was received.
     """
+    _with_installed()
     try:
         recipe = Recipe.model_validate(values)
     except ValidationError as error:
@@ -73,6 +75,12 @@ def parse_recipe(values: Any, *, where: str) -> Recipe:
     for problem in misfits(recipe):
         raise UserError(f"recipe {where}: {problem}")
     return recipe
+
+
+@cache
+def _with_installed() -> None:
+    """Once a process, and not where a recipe is only named: packages are looked up on the disk."""
+    add_installed()
 
 
 def with_training(recipe: Recipe, **overrides: Any) -> Recipe:
@@ -112,6 +120,7 @@ _PLAIN: dict[str, type[BaseModel]] = {
     "labels": parts.Labels,
     "text": parts.Text,
     "embedding": parts.Embedding,
+    "distill": parts.Distill,
     "training": parts.Training,
 }
 

@@ -34,7 +34,7 @@ class Recipe(parts.Part):
     description: str
     source: str
     task: Task
-    labels: parts.Labels
+    labels: parts.Labels = parts.Labels()
     text: parts.Text
     embedding: parts.Embedding | None = None
     encoder: Annotated[SerializeAsAny[parts.Kinded], PlainValidator(partial(read_part, "encoder"))]
@@ -42,6 +42,7 @@ class Recipe(parts.Part):
         SerializeAsAny[parts.Kinded], PlainValidator(partial(read_part, "comparison"))
     ]
     loss: Annotated[SerializeAsAny[parts.Kinded], PlainValidator(partial(read_part, "loss"))]
+    distill: parts.Distill | None = None
     training: parts.Training = parts.Training()
 
     @property
@@ -69,7 +70,7 @@ class Recipe(parts.Part):
         """Least and greatest label: 0 and 1 for two classes, else the range of the numbers."""
         if self.task == "regression":
             return float(self.labels.minimum or 0.0), float(self.labels.maximum or 0.0)
-        return 0.0, float(len(self.labels.classes or ()) - 1)
+        return 0.0, float(max(len(self.labels.classes or ()) - 1, 1))
 
     @property
     def similar_class(self) -> int:
@@ -86,6 +87,22 @@ class Recipe(parts.Part):
     def reads_triplets(self) -> bool:
         """Whether the data are triplets: an anchor, a positive and a negative a row."""
         return isinstance(self.loss, parts.Triplet) and self.loss.mining == "given"
+
+    @property
+    def reads_positives(self) -> bool:
+        """Whether the data are similar pairs alone, without a label."""
+        labels = self.labels
+        return self.task == "binary" and self.loss_kind.positives_suffice and not labels.classes
+
+    @property
+    def shorter(self) -> tuple[int, ...]:
+        """Numbers of first floats that vectors can be cut to, ascending; see `VectorLoss`."""
+        return tuple(sorted({*getattr(self.loss, "matryoshka", ())}))
+
+    @property
+    def looks_across(self) -> bool:
+        """Whether a pair's loss depends on the other pairs of its batch."""
+        return self.loss_kind.across and not self.reads_triplets
 
     @property
     def symmetric(self) -> bool:

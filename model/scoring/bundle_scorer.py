@@ -19,6 +19,7 @@ import pyarrow as pa
 from model.scoring.drift_profile import ProfileScores
 from model.scoring.engine import Engine, KnownVectors
 from model.scoring.scorer_options import ScorerOptions
+from model.scoring.short_vectors import ShortVectors, check_dimensions, short_threshold
 from transforms.quiet_tensorflow import import_tensorflow
 from transforms.scoring.encode_once import Vectors
 from transforms.storage import files
@@ -35,11 +36,13 @@ class BundleScorer:
         """Checks the sums of the bundle's files, without TensorFlow; returns its manifest.
 
         Raises:
-            UserError: the bundle is not whole; names the file.
+            UserError: the bundle is not complete, and names the file; or its vectors cannot be cut.
         """
         from model.bundle.loading import verify
 
-        return verify(self.bundle)
+        manifest = verify(self.bundle)
+        check_dimensions(manifest, self.options.dimensions)
+        return manifest
 
     def fields(self, manifest: dict[str, Any]) -> tuple[pa.Field, ...]:
         """The columns that scoring adds."""
@@ -67,7 +70,9 @@ class BundleScorer:
         threads = self.options.threads or len(os.sched_getaffinity(0))
         _one_core_a_batch(threads)  # before the bundle: TensorFlow takes it only at its start
         bundle = load(self.bundle)
-        engine = Engine(bundle, cache_mb=self.options.embedding_cache_mb, threads=threads)
+        cut = self.options.dimensions
+        encoder = bundle if cut is None else ShortVectors(bundle, cut)
+        engine = Engine(encoder, cache_mb=self.options.embedding_cache_mb, threads=threads)
         engine.warm_up()
         scorer = LoadedScorer(engine, self.fields(bundle.manifest), bundle.manifest, self.options)
         scorer.profile = ProfileScores(bundle)
@@ -109,6 +114,8 @@ class LoadedScorer:
         self._engine = engine
         self._classes = manifest.get("classes")
         self._threshold = options.threshold
+        if self._threshold is None:
+            self._threshold = short_threshold(manifest, options.dimensions)
         self._counts: tuple[str, ...] = ("sentences", "sentences_encoded", "cache_hits")
 
     def score(self, side1: pa.Array, side2: pa.Array) -> tuple[list[pa.Array], dict[str, int]]:

@@ -1,4 +1,4 @@
-"""Checkpoints of a training run: everything it needs to go on as if it had never stopped."""
+"""Checkpoints of a training run: everything it needs to resume as if it had never stopped."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import json
 import tempfile
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 
 import keras
@@ -17,6 +17,25 @@ from transforms.errors import UserError
 from transforms.storage import files
 
 KEEP = 2
+LATEST = "checkpoint"  # TensorFlow's file that names the last complete checkpoint
+
+
+@dataclass(frozen=True)
+class CheckpointOptions:
+    """Where checkpoints go, and after how many steps or minutes."""
+
+    folder: str
+    every_steps: int | None = None
+    every_minutes: float | None = 10
+
+    def inside(self, name: str) -> CheckpointOptions:
+        """The same in a folder of that name within it."""
+        return replace(self, folder=files.join(self.folder, name))
+
+    @property
+    def begun(self) -> bool:
+        """Whether there is a checkpoint to resume from."""
+        return files.exists(files.join(self.folder, LATEST))
 
 
 @dataclass
@@ -102,9 +121,6 @@ class Checkpoints:
 def _read_text(path: str) -> str:
     reader = tf.train.load_checkpoint(path)
     return reader.get_tensor("text/.ATTRIBUTES/VARIABLE_VALUE").decode()
-
-
-LATEST = "checkpoint"  # TensorFlow's file that names the last whole checkpoint
 
 
 class CheckpointFolder:

@@ -48,15 +48,15 @@ _KINDS: dict[str, type[keras.optimizers.Optimizer]] = {
     "adam": Adam,
     "adamw": AdamW,
 }
-NOT_DECAYED = ("bias", "gamma", "beta", "embeddings")
+NOT_DECAYED = ("bias", "gamma", "beta", "embeddings", "positions")
 
 
 def make_optimizer(recipe: Recipe, steps_per_epoch: int) -> keras.optimizers.Optimizer:
     """The recipe's optimiser, not yet built.
 
     Weight decay is decoupled (Loshchilov and Hutter 2019) for every kind and leaves out biases,
-    norms and embeddings. With `average`, `finalize_variable_values` puts the moving average of
-    the weights in their place.
+    norms, embeddings and positions. With `average`, `finalize_variable_values` puts the moving
+    average of the weights in their place.
     """
     spec = recipe.training
     average = {"use_ema": True, "ema_momentum": spec.average} if spec.average else {}

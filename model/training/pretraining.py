@@ -8,7 +8,9 @@ themselves say of the language, so new sentences are understood better.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator, Sequence
+from itertools import islice
 
 import keras
 import numpy as np
@@ -16,7 +18,10 @@ import tensorflow as tf
 
 from model.network.encoders import EMBEDDING
 from model.network.packed_lstm import Packing, bilstm, pack, tokens_of
+from model.training.checkpoints import CheckpointOptions, Checkpoints, Progress
 from model.training.optimizers import dense
+from model.training.sigterm import Stop
+from transforms.errors import RunError
 
 BATCH = 256  # sentences
 LEARNING_RATE = 3e-3
@@ -95,7 +100,13 @@ def neighbours(packing: Packing) -> tuple[tf.Tensor, tf.Tensor]:
 
 
 def pretrain(
-    encoder: keras.Model, sentences: Sequence[Sequence[int]], *, epochs: int, seed: int
+    encoder: keras.Model,
+    sentences: Sequence[Sequence[int]],
+    *,
+    epochs: int,
+    seed: int,
+    checkpoints: CheckpointOptions | None = None,
+    run: str = "",
 ) -> list[float]:
     """Pretrains a `bilstm` encoder in place; the mean loss of each epoch.
 
@@ -104,15 +115,75 @@ def pretrain(
         sentences: lists of ids, none of them empty.
         epochs: times that all sentences are seen.
         seed: of order and dropout.
+        checkpoints: where it keeps how far it is, and from where it resumes.
+        run: names the training run that this is the begin of.
+
+    Raises:
+        UserError: the checkpoints are another run's.
+        RunError: SIGTERM came, or the loss is no number any more.
     """
     usable = [np.asarray(ids, np.int32) for ids in sentences if len(ids) > 1]
-    model = LanguageModel(encoder, steps=epochs * -(-len(usable) // BATCH), seed=seed)
-    rng, history = np.random.default_rng(seed), []
-    for epoch in range(1, epochs + 1) if usable else ():
-        losses = [float(model.step(ids)) for ids in batches(usable, rng)]
-        history.append(float(np.mean(losses)))
-        print(f"pretraining epoch {epoch}/{epochs}: loss {history[-1]:.4f}", flush=True)
-    return history
+    if not usable:
+        return []
+    steps = -(-len(usable) // BATCH)
+    model = LanguageModel(encoder, steps=epochs * steps, seed=seed)
+    kept = _open(model, checkpoints, run) if checkpoints else None
+    progress = found[0] if kept and (found := kept.restore()) else Progress()
+    with Stop() as stop:
+        while progress.epoch < epochs:
+            order = batches(usable, np.random.default_rng([seed, progress.epoch]))
+            for ids in islice(order, progress.step, None):
+                _step(model, ids, progress, epochs)
+                if kept and (stop.wanted or kept.due()):
+                    kept.save(progress, [])
+                if stop.wanted:
+                    raise RunError(_stopped(progress, epochs, kept))
+            _end_epoch(progress, epochs)
+            if kept:
+                kept.save(progress, [])
+    return [record["loss"] for record in progress.history]
+
+
+def _open(model: LanguageModel, options: CheckpointOptions, run: str) -> Checkpoints:
+    return Checkpoints(
+        options.folder,
+        variables=model.variables + model.optimizer.variables,
+        best=[],
+        run=run,
+        every_steps=options.every_steps,
+        every_minutes=options.every_minutes,
+    )
+
+
+def _step(model: LanguageModel, ids: np.ndarray, progress: Progress, epochs: int) -> None:
+    loss = float(model.step(ids))
+    progress.step += 1
+    if not math.isfinite(loss):
+        raise RunError(
+            f"pretraining stopped at epoch {progress.epoch + 1} of {epochs}, step {progress.step}: "
+            "its loss is no finite number; set training.pretrain_epochs: 0, or scale the vectors "
+            "that the embedding begins with"
+        )
+    progress.loss_sum += loss
+    progress.rows += 1
+
+
+def _end_epoch(progress: Progress, epochs: int) -> None:
+    """Says how the epoch went, and sets `progress` to the begin of the next one."""
+    loss = progress.loss_sum / progress.rows
+    progress.history.append({"loss": loss})
+    progress.epoch, progress.step, progress.loss_sum, progress.rows = progress.epoch + 1, 0, 0, 0
+    print(f"pretraining epoch {progress.epoch}/{epochs}: loss {loss:.4f}", flush=True)
+
+
+def _stopped(progress: Progress, epochs: int, kept: Checkpoints | None) -> str:
+    place = f"epoch {progress.epoch + 1} of {epochs} of pretraining, step {progress.step}"
+    if kept is None:
+        return f"stopped by SIGTERM at {place}; without --checkpoints nothing is kept"
+    return (
+        f"stopped by SIGTERM at {place}; a checkpoint lies in {kept.folder}, the same command "
+        "resumes from it"
+    )
 
 
 def batches(sentences: Sequence[np.ndarray], rng: np.random.Generator) -> Iterator[np.ndarray]:

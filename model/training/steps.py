@@ -6,7 +6,9 @@ replicas add up to those of one device, and an uneven last batch weighs what its
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
+from dataclasses import dataclass
 from typing import Any
 
 import keras
@@ -15,6 +17,9 @@ import tensorflow as tf
 from model.dataset.batches import InputShare
 from model.network.dropout import current_rows, dropping, hide_tokens
 from model.network.forward import Forward
+from model.network.siamese import fingerprints, similarity
+from model.recipe.recipe import Recipe
+from model.training.cached_gradients import cached_gradients
 from model.training.optimizers import dense
 
 Batch = dict[str, tf.Tensor]
@@ -49,43 +54,73 @@ def distribute(
     return iter(dataset), dataset.element_spec
 
 
+@dataclass(frozen=True)
+class Learner:
+    """What a training step works on.
+
+    Attributes:
+        recipe: says how.
+        network: whose weights are trained.
+        forward: how it is run, see `forward`.
+        loss: see `losses`.
+        optimizer: built, in the strategy's scope.
+    """
+
+    recipe: Recipe
+    network: keras.Model
+    forward: Forward
+    loss: Loss
+    optimizer: keras.optimizers.Optimizer
+
+
 def make_train_step(
-    strategy: tf.distribute.Strategy,
-    network: keras.Model,
-    forward: Forward,
-    loss: Loss,
-    optimizer: keras.optimizers.Optimizer,
-    *,
-    batch_size: int,
-    mirror: bool = False,
-    xla: bool = False,
-    token_dropout: float = 0.0,
-    element_spec: Any,
+    strategy: tf.distribute.Strategy, learner: Learner, *, element_spec: Any
 ) -> Callable[[Any, int], tf.Tensor]:
     """A function (batch, stop) → float32 [3]: sums of losses, of examples and of `stop` flags.
 
     `stop` is this worker's wish to stop (0 or 1): with the sum all workers learn of it at once.
+    The loss is NaN too where only a gradient is no number.
     """
-    variables = network.trainable_variables
+    training, optimizer = learner.recipe.training, learner.optimizer
+    embedding = learner.recipe.embedding
+    hidden = embedding.token_dropout if embedding else 0.0
+    variables = learner.network.trainable_variables
     replicas = strategy.num_replicas_in_sync
 
+    def encode(batch: Batch) -> Any:
+        with dropping(_slots(batch), optimizer.iterations):
+            shown = _partly_hidden(batch, hidden) if hidden else sides(batch)
+            return learner.forward(shown, True)
+
     def gradients_of(batch: Batch) -> tuple[tf.Tensor, list[tf.Tensor]]:
-        batch = _as_pairs(batch)
-        batch = _mirrored(batch) if mirror else batch
-        with tf.GradientTape() as tape, dropping(_slots(batch), optimizer.iterations):
-            shown = _partly_hidden(batch, token_dropout) if token_dropout else sides(batch)
-            output = forward(shown, True)
-            losses = loss(batch["label"], output, batch["weight"])
+        batch = _as_pairs(_taught(learner.recipe, batch))
+        batch = _mirrored(batch) if training.mirror else batch
+        if training.encode_at_once:
+            losses, gradients = cached_gradients(
+                batch,
+                encode,
+                lambda output: losses_of(learner.recipe, learner.loss, batch, output),
+                variables,
+                at_once=training.encode_at_once,
+                dimensions=learner.network.output["u"].shape[-1],
+            )
+            return tf.reduce_sum(losses), [each / training.batch_size for each in gradients]
+        with tf.GradientTape() as tape:
+            losses = losses_of(learner.recipe, learner.loss, batch, encode(batch))
             total = tf.reduce_sum(losses)
-            objective = total / batch_size + sum(network.losses) / replicas
+            penalties = sum(learner.network.losses) / replicas
+            objective = total / training.batch_size + penalties
         return total, dense(tape.gradient(objective, variables), variables)
 
-    compiled = tf.function(gradients_of, jit_compile=True) if xla else gradients_of
+    # Collectives inside of a compiled function: XLA has them for TPUs only.
+    compiles = training.xla and not (learner.recipe.looks_across and replicas > 1)
+    compiled = tf.function(gradients_of, jit_compile=True) if compiles else gradients_of
 
     def on_replica(batch: Batch, stop: tf.Tensor) -> tf.Tensor:
         rows = tf.reduce_sum(batch["weight"])
         total, gradients = compiled(batch)
         optimizer.apply(_clip_together(gradients, optimizer, replicas), variables)
+        total = tf.where(tf.math.is_finite(tf.linalg.global_norm(gradients)), total, math.nan)
         return tf.stack([total, rows, stop])
 
     @tf.function(input_signature=[element_spec, tf.TensorSpec([], tf.float32)])
@@ -94,6 +129,56 @@ def make_train_step(
         return strategy.reduce(tf.distribute.ReduceOp.SUM, parts, axis=None)
 
     return step
+
+
+def losses_of(recipe: Recipe, loss: Loss, batch: Batch, output: Any) -> tf.Tensor:
+    """The loss of each pair of this replica, [b].
+
+    A loss that looks across the batch sees the pairs of all replicas, in the order in which one
+    device would have them; every replica keeps the losses of its own. The gradient flows back to
+    whose vectors they are. So many workers train what one does.
+    """
+    labels, weights = batch["label"], batch["weight"]
+    if not recipe.looks_across:
+        return loss(labels, output, weights)
+    # Of the sentences themselves, not of what `token_dropout` leaves: hidden otherwise on either
+    # side, a sentence would be taken for its own negative.
+    marks = tf.stack([fingerprints(side) for side in sides(batch)], axis=1)
+    context = tf.distribute.get_replica_context()
+    if context.num_replicas_in_sync == 1:
+        return loss(labels, {**output, "fingerprints": marks}, weights)
+    vectors = {name: tf.cast(value, tf.float32) for name, value in output.items()}
+    vectors = context.all_gather(vectors, axis=0)
+    count = tf.cast(tf.shape(labels)[:1], tf.float32)  # collectives of GPUs take no integers
+    known = (labels, weights, tf.cast(marks, tf.float32), count)
+    labels, weights, marks, counts = context.all_gather(known, axis=0)
+    losses = loss(labels, {**vectors, "fingerprints": marks}, weights)
+    counts, replica = tf.cast(counts, tf.int32), context.replica_id_in_sync_group
+    start = tf.reduce_sum(counts[:replica])
+    return losses[start : start + counts[replica]]
+
+
+def _taught(recipe: Recipe, batch: Batch) -> Batch:
+    """A batch whose labels are a mean of label and teacher's score; without a label, the score.
+
+    Losses that are linear in the label, as cross-entropy and the contrastive loss are, so become
+    the mean of both losses (Hinton, Vinyals and Dean 2015); a squared error does up to a constant.
+    """
+    if recipe.distill is None or "teacher" not in batch:
+        return batch
+    label, teacher, share = batch["label"], batch["teacher"], recipe.distill.weight
+    mixed = tf.where(tf.math.is_nan(label), teacher, (1 - share) * label + share * teacher)
+    return {**batch, "label": mixed}
+
+
+def _labelled(batch: Batch) -> Batch:
+    """A batch where pairs without a label are not there: nothing can be measured by them."""
+    unknown = tf.math.is_nan(batch["label"])
+    return {
+        **batch,
+        "label": tf.where(unknown, 0.0, batch["label"]),
+        "weight": tf.where(unknown, 0.0, batch["weight"]),
+    }
 
 
 def _slots(batch: Batch) -> tf.Tensor:
@@ -156,21 +241,62 @@ def _clip_together(
     return [gradient / replicas for gradient in clipped]
 
 
+def _similarities(recipe: Recipe, output: Any) -> dict[str, tf.Tensor]:
+    """`similarity` [b], and `similarity_N` by the first N floats for vectors that can be cut."""
+    found = {"similarity": tf.cast(similarity(recipe, output), tf.float32)}
+    for size in recipe.shorter:
+        cut = {side: output[side][:, :size] for side in "uv"}
+        found[f"similarity_{size}"] = tf.cast(similarity(recipe, cut), tf.float32)
+    return found
+
+
+def _with_strangers(
+    recipe: Recipe, batch: Batch, output: Any, found: dict[str, tf.Tensor]
+) -> dict[str, tf.Tensor]:
+    """Similar pairs alone have no threshold: each first side also meets the next pair's second.
+
+    Those are of about the same length, and taken for different, but where they are the same
+    sentence. They have no loss.
+    """
+    output = {**output, "v": tf.roll(output["v"], -1, axis=0)}
+    marks = [fingerprints(side) for side in sides(batch)]
+    others, weights = tf.roll(marks[1], -1, axis=0), batch["weight"]
+    differ = tf.logical_and(tf.not_equal(others, marks[1]), tf.not_equal(others, marks[0]))
+    strangers = {
+        **_similarities(recipe, output),
+        "label": tf.zeros_like(found["label"]),
+        "loss": tf.zeros_like(found["loss"]),
+        "weight": weights * tf.roll(weights, -1, axis=0) * tf.cast(differ, tf.float32),
+    }
+    return {name: tf.concat([found[name], strangers[name]], axis=0) for name in found}
+
+
 def make_eval_step(
-    strategy: tf.distribute.Strategy, forward: Forward, loss: Loss, *, element_spec: Any
+    strategy: tf.distribute.Strategy,
+    recipe: Recipe,
+    forward: Forward,
+    loss: Loss,
+    *,
+    element_spec: Any,
 ) -> Callable[[Any], dict[str, tf.Tensor]]:
-    """A function batch → {"output", "label", "loss", "weight"} of all replicas' rows together."""
+    """A function batch → what evaluation keeps of all replicas' rows together, [b] each.
+
+    `similarity`, `label`, `loss`, `weight` and, for several classes, the class that is `predicted`,
+    or by fewer floats the `similarity_N`: a few numbers a pair, however long its vectors are.
+    """
 
     def on_replica(batch: Batch) -> dict[str, tf.Tensor]:
-        batch = _as_pairs(batch)
-        output = tf.cast(forward(sides(batch), False), tf.float32)
-        losses = loss(batch["label"], output, batch["weight"])
-        return {
-            "output": output,
+        batch = _as_pairs(_labelled(batch))
+        output = forward(sides(batch), False)
+        found = {
+            **_similarities(recipe, output),
             "label": batch["label"],
-            "loss": losses,
+            "loss": losses_of(recipe, loss, batch, output),
             "weight": batch["weight"],
         }
+        if recipe.task == "classes":
+            found["predicted"] = tf.cast(tf.argmax(output, axis=-1), tf.float32)
+        return _with_strangers(recipe, batch, output, found) if recipe.reads_positives else found
 
     @tf.function(input_signature=[element_spec])
     def step(batch: Any) -> dict[str, tf.Tensor]:

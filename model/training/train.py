@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from model.bundle import export
 from model.bundle.export import half_written
+from model.recipe.checks import doubts
 from model.recipe.recipe import Recipe
 from transforms.drift import training_profile
 from transforms.errors import RunError
@@ -18,6 +19,8 @@ from transforms.storage import files
 
 if TYPE_CHECKING:
     from model.dataset.examples import Examples
+    from model.network.siamese import Siamese
+    from model.training.checkpoints import CheckpointOptions
     from model.training.fitting import FitResult
     from model.training.strategy import Placement
 
@@ -41,6 +44,8 @@ class TrainOptions:
     log_json: str | None = None
     tensorboard: str | None = None
     overwrite: bool = False
+    init_from: str | None = None
+    eval_inputs: tuple[tuple[str, str], ...] = ()
 
 
 def train_recipe(
@@ -52,26 +57,19 @@ def train_recipe(
         The metrics, and whether this process is the chief.
     """
     import_tensorflow()
-    import keras
-
-    from model.dataset.examples import run_fingerprint
-    from model.network.siamese import build_siamese
-    from model.recipe.recipe import similarity_range
-    from model.training.evaluation import measure
-    from model.training.fitting import CheckpointOptions, fit
+    from model.training.eval_inputs import plan_eval_inputs
+    from model.training.fitting import fit
     from model.training.reporter import Reporter
     from model.training.strategy import choose_strategy
 
     placement = choose_strategy(options.strategy)
     chief = placement.cluster.is_chief
     print(placement.why, flush=True)
-    keras.utils.set_random_seed(recipe.training.seed)
-    vectors, coverage = start_vectors(recipe, examples)
-    pretrained = pretrained_weights(recipe, examples, vectors)
-    with placement.strategy.scope():
-        siamese = build_siamese(recipe, vocabulary_size=examples.vocabulary_size, vectors=vectors)
-    if pretrained:
-        siamese.encoder.set_weights(pretrained)
+    for doubt in doubts(recipe):
+        print(f"recipe {recipe.name}: {doubt}", flush=True)
+    planned = plan_eval_inputs(dict(options.eval_inputs), examples)
+    checkpoints = checkpoint_options(options)
+    siamese, coverage = begin(options, examples, recipe, placement, checkpoints)
     fitted = fit(
         siamese,
         recipe,
@@ -80,39 +78,102 @@ def train_recipe(
         reporter=Reporter(
             silent=not chief, log_json=options.log_json, tensorboard=options.tensorboard
         ),
-        checkpoints=CheckpointOptions(
-            options.checkpoints, options.checkpoint_steps, options.checkpoint_minutes
-        )
-        if options.checkpoints
-        else None,
+        checkpoints=checkpoints,
     )
-    rule = options.threshold_rule or recipe.training.threshold_rule
-    threshold, measures = measure(recipe, fitted.evaluation, rule)
-    metrics = {
-        "run": run_fingerprint(recipe, examples),
-        **describe_run(recipe, examples, placement, fitted),
-        "threshold_rule": rule,
-        **measures,
-        **coverage,
-        "profile": training_profile(
-            examples.manifest, fitted.evaluation.similarity, similarity_range(recipe)
-        ),
-        "threshold": threshold,
-        "seconds": round(time.time() - started, 3),
-        "peak_memory_mb": round(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024, 1),
-    }
+    metrics = measure_run(recipe, examples, placement, fitted) | coverage
+    metrics["seconds"] = round(time.time() - started, 3)
     if chief:
+        if planned:
+            metrics["eval_inputs"] = measure_inputs(planned, siamese, recipe, examples, metrics)
         export.export_bundle(
             options.output,
             siamese=siamese,
             recipe=recipe,
             examples_dir=examples.folder,
-            threshold=threshold,
+            threshold=metrics["threshold"],
             metrics=metrics,
             overwrite=options.overwrite or half_written(files.list_folder(options.output)),
         )
     wait_for_bundle(placement)
     return metrics, chief
+
+
+def begin(
+    options: TrainOptions,
+    examples: Examples,
+    recipe: Recipe,
+    placement: Placement,
+    checkpoints: CheckpointOptions | None,
+) -> tuple[Siamese, dict[str, float]]:
+    """The network with the weights that training begins with, and what word vectors covered.
+
+    Only the chief looks for weights: `fit` gives its own to all the others.
+    """
+    import keras
+
+    from model.network.siamese import build_siamese
+
+    keras.utils.set_random_seed(recipe.training.seed)
+    fresh = placement.cluster.is_chief and options.init_from is None
+    vectors, coverage = start_vectors(recipe, examples) if fresh else (None, {})
+    pretrained = pretrained_weights(recipe, examples, vectors, checkpoints) if fresh else []
+    keras.utils.set_random_seed(recipe.training.seed)  # the same dropout, whatever came before
+    with placement.strategy.scope():
+        siamese = build_siamese(recipe, vocabulary_size=examples.vocabulary_size, vectors=vectors)
+    if pretrained:
+        siamese.encoder.set_weights(pretrained)
+    if options.init_from is not None and placement.cluster.is_chief:
+        from model.initial.initial_weights import begin_with
+
+        print(begin_with(options.init_from, siamese, recipe, examples), flush=True)
+    return siamese, coverage
+
+
+def measure_run(
+    recipe: Recipe, examples: Examples, placement: Placement, fitted: FitResult
+) -> dict[str, Any]:
+    """The metrics of a finished run, its threshold among them."""
+    from model.dataset.examples import run_fingerprint
+    from model.recipe.recipe import similarity_range
+    from model.training.evaluation import measure, measure_shorter
+
+    rule = recipe.training.threshold_rule
+    threshold, measures = measure(recipe, fitted.evaluation, rule)
+    shorter = measure_shorter(recipe, fitted.evaluation, rule)
+    return {
+        "run": run_fingerprint(recipe, examples),
+        **describe_run(recipe, examples, placement, fitted),
+        "threshold_rule": rule,
+        **measures,
+        **({"shorter": shorter} if shorter else {}),
+        "profile": training_profile(
+            examples.manifest, fitted.evaluation.similarity, similarity_range(recipe)
+        ),
+        "threshold": threshold,
+        "peak_memory_mb": round(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024, 1),
+    }
+
+
+def measure_inputs(
+    planned: dict[str, Any],
+    siamese: Siamese,
+    recipe: Recipe,
+    examples: Examples,
+    metrics: dict[str, Any],
+) -> dict[str, dict[str, float]]:
+    """What the network reaches on each of `--eval_input`, scored as its bundle will score."""
+    from model.bundle.signatures import ServingModule
+    from model.training.eval_inputs import measure_input
+
+    threshold = metrics["threshold"]
+    score = ServingModule(siamese, recipe, examples.folder, threshold).signatures()["score"]
+    found = {name: measure_input(recipe, each, score, threshold) for name, each in planned.items()}
+    for name, measures in found.items():
+        told = ", ".join(
+            f"{measure.replace('_', ' ')} {value:.4g}" for measure, value in measures.items()
+        )
+        print(f"{name}: {told}", flush=True)
+    return found
 
 
 def wait_for_bundle(placement: Placement) -> None:
@@ -135,23 +196,47 @@ def start_vectors(recipe: Recipe, examples: Examples) -> tuple[Any, dict[str, fl
     """Start values of the embedding, as the recipe says, and how many ids they cover."""
     if recipe.embedding is None or recipe.embedding.vectors is None:
         return None, {}
-    from model.training.start_vectors import load_vectors
+    from model.initial.start_vectors import load_vectors
 
     return load_vectors(recipe, examples)
 
 
-def pretrained_weights(recipe: Recipe, examples: Examples, vectors: Any) -> list[Any]:
-    """Weights of the encoder after pretraining, where the recipe asks for it."""
+def checkpoint_options(options: TrainOptions) -> CheckpointOptions | None:
+    """Where and how often the run's checkpoints are kept, if they are."""
+    from model.training.checkpoints import CheckpointOptions
+
+    if not options.checkpoints:
+        return None
+    return CheckpointOptions(
+        options.checkpoints, options.checkpoint_steps, options.checkpoint_minutes
+    )
+
+
+def pretrained_weights(
+    recipe: Recipe, examples: Examples, vectors: Any, checkpoints: CheckpointOptions | None
+) -> list[Any]:
+    """Weights of the encoder after pretraining, where the recipe asks for it.
+
+    None where training itself has begun: its checkpoint holds what became of them.
+    """
     epochs, seed = recipe.training.pretrain_epochs, recipe.training.seed
-    if not epochs:
+    if not epochs or (checkpoints and checkpoints.begun):
         return []
+    from model.dataset.examples import run_fingerprint
+    from model.initial.start_vectors import distinct_sentences
     from model.network.encoders import build_encoder
     from model.training.pretraining import pretrain
-    from model.training.start_vectors import distinct_sentences
 
     size = examples.vocabulary_size
     encoder = build_encoder(recipe, vocabulary_size=size, vectors=vectors)
-    pretrain(encoder, distinct_sentences(examples.train.files), epochs=epochs, seed=seed)
+    pretrain(
+        encoder,
+        distinct_sentences(examples.train.files),
+        epochs=epochs,
+        seed=seed,
+        checkpoints=checkpoints and checkpoints.inside("pretraining"),
+        run=run_fingerprint(recipe, examples),
+    )
     return encoder.get_weights()
 
 

@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import argparse
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
 from model.recipe.reading import load_recipe
 from model.recipe.recipe import Recipe
 from pipelines.options import command_line
 from pipelines.options.pair_options import PairOptions, asked_alike, flags_around
+from transforms.errors import UserError
+from transforms.examples.sentence_keys import SentenceKeys
 from transforms.examples.split import EvalSplit
 from transforms.pairs import PairColumns
 
@@ -31,6 +33,14 @@ class PreprocessOptions(PairOptions):
     train_shards: int = 16
     eval_shards: int = 1
     split: EvalSplit = field(default_factory=lambda: EvalSplit(0.1))
+    measured_inputs: tuple[str, ...] = ()
+
+    @property
+    def measured_reading(self) -> PairReading:
+        """How rows of the measured files are read: their labels do not matter."""
+        return replace(
+            self.reading, columns=replace(self.columns, label=None, weight=None, teachers=())
+        )
 
     @property
     def reading(self) -> PairReading:
@@ -46,6 +56,9 @@ class PreprocessOptions(PairOptions):
             "columns": [*self.columns.texts, self.columns.label],
             "eval_fraction": self.split.fraction,
             "eval_split": self.split.by,
+            "measured_inputs": list(self.measured_inputs),
+            "numbers": self.columns.number_features,
+            "number_columns": [name for _, name in self.columns.numbers],
             "max_sentence_chars": self.max_chars,
             "shard_rows": self.shard_rows,
         }
@@ -69,16 +82,39 @@ def parse(argv: Sequence[str]) -> PreprocessOptions:
         columns=example_columns(args, recipe),
         train_shards=args.train_shards,
         eval_shards=args.eval_shards,
-        split=EvalSplit(fraction, recipe.text.eval_split),
+        split=EvalSplit(fraction, recipe.text.eval_split, keys=sentence_keys(recipe)),
+        measured_inputs=tuple(args.measured_input),
     )
+
+
+def sentence_keys(recipe: Recipe) -> SentenceKeys:
+    """When two sentences are the same to the recipe's model."""
+    text = recipe.text
+    return SentenceKeys(text.tokenizer, text.lowercase, text.nfkc, text.max_tokens)
 
 
 def example_columns(args: argparse.Namespace, recipe: Recipe) -> PairColumns:
     """The columns that the flags name; triplets have a negative where pairs have a label."""
     pairs = command_line.columns(args)
-    if not recipe.reads_triplets:
-        return pairs
-    return PairColumns(*pairs.sides, label=None, negative=args.negative_column)
+    teachers = tuple(args.teacher_column)
+    if bool(teachers) != (recipe.distill is not None):
+        raise UserError(
+            f"--teacher_column and the recipe's 'distill' belong together; received {teachers} and "
+            f"a recipe {'without it' if recipe.distill is None else 'with it'}"
+        )
+    if recipe.labels.transitive and (teachers or args.weight_column):
+        raise UserError(
+            "--weight_column and --teacher_column say nothing of inferred pairs; set "
+            "labels.transitive: 0 in the recipe"
+        )
+    unlabelled = recipe.reads_positives or recipe.reads_triplets
+    return replace(
+        pairs,
+        label=None if unlabelled else pairs.label,
+        negative=args.negative_column if recipe.reads_triplets else None,
+        weight=args.weight_column,
+        teachers=teachers,
+    )
 
 
 def add_flags(parser: argparse.ArgumentParser) -> None:
@@ -90,6 +126,14 @@ def add_flags(parser: argparse.ArgumentParser) -> None:
         "--negative_column",
         default="negative",
         help="for recipes with given triplets: the sentence that is unlike the first one",
+    )
+    group.add_argument("--weight_column", help="numbers from 0 on: how much a row counts")
+    group.add_argument(
+        "--teacher_column",
+        nargs="+",
+        default=[],
+        help="similarities that other models gave the rows, for recipes with 'distill'; of several "
+        "the mean. The label may then be null",
     )
     group.add_argument(
         "--train_shards", type=command_line.positive, default=16, help="files to train on"
@@ -107,5 +151,13 @@ def add_flags(parser: argparse.ArgumentParser) -> None:
         type=command_line.fraction,
         default=0.05,
         help="with more rejected rows than this the run fails",
+    )
+    group.add_argument(
+        "--measured_input",
+        nargs="+",
+        default=[],
+        metavar="GLOB",
+        help="Parquet that the model will be measured on: none of its pairs is inferred "
+        "(labels.transitive)",
     )
     group.add_argument("--overwrite", action="store_true", help="replace examples in --output")

@@ -11,6 +11,7 @@ from model.scoring.scorer_options import ScorerOptions
 from pipelines.options import command_line
 from pipelines.options.pair_options import PairOptions, asked_alike, flags_around
 from transforms import drift
+from transforms.errors import UserError
 
 DESCRIPTION = (
     "Scores Parquet of sentence pairs with a bundle: the same rows, a similarity and a label."
@@ -60,6 +61,8 @@ def flags() -> argparse.ArgumentParser:
 def parse(argv: Sequence[str]) -> ScoreOptions:
     """Flags → what the run was asked for."""
     args, beam_flags = flags().parse_known_args(argv)
+    if args.dimensions and args.embedding_store:
+        raise UserError("--dimensions keeps parts of vectors, and --embedding_store all of them")
     return ScoreOptions(
         **asked_alike(args, beam_flags),
         model=args.model.rstrip("/"),
@@ -69,6 +72,7 @@ def parse(argv: Sequence[str]) -> ScoreOptions:
             label_column=args.similarity_label_column,
             threshold=args.threshold,
             embedding_cache_mb=args.embedding_cache_mb,
+            dimensions=args.dimensions,
         ),
         compression=args.compression,
         max_drift=args.max_drift,
@@ -94,6 +98,11 @@ def add_flags(parser: argparse.ArgumentParser) -> None:
     )
     group.add_argument(
         "--threshold", type=float, help="label 1 from this similarity on (default: the bundle's)"
+    )
+    group.add_argument(
+        "--dimensions",
+        type=command_line.positive,
+        help="compare so many first floats of the vectors, for bundles trained with matryoshka",
     )
     group.add_argument(
         "--embedding_cache_mb",

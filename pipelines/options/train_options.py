@@ -23,6 +23,14 @@ def threshold_rule(text: str) -> str:
         raise argparse.ArgumentTypeError(str(error)) from None
 
 
+def named_input(text: str) -> tuple[str, str]:
+    """`NAME=GLOB` as both."""
+    name, equals, path = text.partition("=")
+    if not (name and equals and path):
+        raise argparse.ArgumentTypeError(f"expected NAME=GLOB, received {text!r}")
+    return name, path
+
+
 def flags() -> argparse.ArgumentParser:
     """All flags of training."""
     parser = command_line.parser("train", DESCRIPTION, EXAMPLE)
@@ -45,6 +53,17 @@ def flags() -> argparse.ArgumentParser:
         metavar="RULE",
         help=f"chooses the label threshold on the eval part (default: the recipe's): {EXPECTED}",
     )
+    training.add_argument(
+        "--init_from", metavar="BUNDLE", help="begin with its weights (fine-tuning)"
+    )
+    training.add_argument(
+        "--eval_input",
+        nargs="+",
+        default=[],
+        type=named_input,
+        metavar="NAME=GLOB",
+        help="labelled Parquet that the finished network is measured on; chooses nothing",
+    )
     kept = parser.add_argument_group("checkpoints and logs")
     kept.add_argument(
         "--checkpoints", metavar="DIR", help="keep checkpoints here, and go on from the last one"
@@ -62,6 +81,10 @@ def flags() -> argparse.ArgumentParser:
 
 def parse(argv: Sequence[str]) -> TrainOptions:
     """The run that the flags ask for."""
-    given = vars(flags().parse_args(argv))
+    parser = flags()
+    given = vars(parser.parse_args(argv))
     given.pop("list_recipes")
-    return TrainOptions(**given)
+    named = given.pop("eval_input")
+    if len(dict(named)) < len(named):
+        parser.error("--eval_input: each needs a name of its own")
+    return TrainOptions(**given, eval_inputs=tuple(named))

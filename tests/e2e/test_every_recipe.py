@@ -50,12 +50,22 @@ def a_savedmodel(folder) -> str:
     return str(folder)
 
 
+def word_vectors(path, dimensions: int) -> str:
+    """A file of GloVe's format with the words of the sentences."""
+    rows = (f"{word} " + " ".join(f"{n / 99:.2f}" for n in range(dimensions)) for word in WORDS)
+    path.write_text("\n".join(rows), encoding="utf-8")
+    return str(path)
+
+
 def recipe_file(name: str, folder) -> str:
-    """The recipe's own file; the universal encoder's says where its model lies."""
-    if name != "universal-encoder":
-        return str(RECIPES / f"{name}.yaml")
+    """The recipe's own file; where it wants a file of one's own, a stand-in is named."""
     values = yaml.safe_load((RECIPES / f"{name}.yaml").read_text())
-    values["encoder"]["path"] = a_savedmodel(folder / "encoder")
+    if name == "universal-encoder":
+        values["encoder"]["path"] = a_savedmodel(folder / "encoder")
+    elif name == "glove-bilstm-l1-article":
+        values["embedding"]["vectors"] = word_vectors(folder / "glove.txt", 100)
+    else:
+        return str(RECIPES / f"{name}.yaml")
     (folder / "recipe.yaml").write_text(yaml.safe_dump(values))
     return str(folder / "recipe.yaml")
 

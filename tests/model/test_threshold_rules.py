@@ -123,3 +123,12 @@ def test_where_no_curve_rises_the_best_cut_is_taken(labels):
         assert choose_threshold(similarities, labels, rule) == choose_threshold(
             similarities, labels, cut
         )
+
+
+def test_a_fixed_threshold_is_taken_whatever_the_pairs_say():
+    # At 0.5 the pairs 0.6 (not alike) and 0.4 (alike) are told wrong: 2 of 4 right.
+    similarities, labels = np.float32([0.9, 0.6, 0.4, 0.1]), np.array([1, 0, 1, 0])
+    assert choose_threshold(similarities, labels, "fixed=0.5") == (0.5, 0.5)
+    assert choose_threshold(similarities, labels, "fixed=0.25")[1] == 0.75
+    with pytest.raises(UserError, match="fixed=X"):
+        choose_threshold(similarities, labels, "fixed=1.5")

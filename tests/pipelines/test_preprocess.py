@@ -365,8 +365,7 @@ def test_pairs_that_all_hang_together_cannot_be_parted_by_groups(tmp_path, capsy
         run(pattern, recipe, tmp_path / "out")
 
 
-@pytest.mark.parametrize("split", ["pairs", "groups"])
-def test_pairs_that_follow_join_the_training_part_alone(tmp_path, split, capsys):
+def wordings_and_meanings():
     # Twenty subjects of two meanings with six wordings each: alike are those of one meaning.
     wordings = [f"s{n // 12} m{n // 6} w{n % 6}" for n in range(240)]
     table = [
@@ -379,7 +378,12 @@ def test_pairs_that_follow_join_the_training_part_alone(tmp_path, split, capsys)
         )
         if other != wordings[n]
     ]
-    table = list({frozenset(row[:2]): row for row in table}.values())
+    return list({frozenset(row[:2]): row for row in table}.values())
+
+
+@pytest.mark.parametrize("split", ["pairs", "groups"])
+def test_pairs_that_follow_join_the_training_part_alone(tmp_path, split, capsys):
+    table = wordings_and_meanings()
     text = RAW.replace('["0", "1"]', '["0", "1"], transitive: 2')
     recipe = write_recipe(tmp_path, by_groups(text) if split == "groups" else text)
     pattern = write_input(tmp_path / "pairs", table)
@@ -404,3 +408,22 @@ def test_pairs_that_follow_join_the_training_part_alone(tmp_path, split, capsys)
     assert told in capsys.readouterr().out
     again = run(pattern, recipe, tmp_path / "again", "--shard_rows=37")
     assert again["train_files"] == manifest["train_files"]
+
+
+def test_no_pair_of_a_measured_file_is_inferred(tmp_path, capsys):
+    table = wordings_and_meanings()
+    text = RAW.replace('["0", "1"]', '["0", "1"], transitive: 2')
+    recipe, pattern = write_recipe(tmp_path, text), write_input(tmp_path / "pairs", table)
+    free = run(pattern, recipe, tmp_path / "free")
+    given = {frozenset(map(str.encode, row[:2])) for row in table}
+    found = read_examples(tmp_path / "free", "train", names=("text1", "text2"))
+    inferred = sorted((a, b) for (a,), (b,), _ in found if frozenset((a, b)) not in given)
+    measured = [(b.decode(), a.decode(), 0) for a, b in inferred[::2]]  # mirrored, labels wrong
+    files = write_input(tmp_path / "measured", measured)
+    manifest = run(pattern, recipe, tmp_path / "out", "--measured_input", files)
+    kept = read_examples(tmp_path / "out", "train", names=("text1", "text2"))
+    kept = {frozenset((a, b)) for (a,), (b,), _ in kept}
+    assert free["rows_inferred"] == len(inferred) > 50
+    assert manifest["rows_inferred"] == len(inferred) - len(measured)
+    assert not kept & {frozenset((a, b)) for a, b in inferred[::2]}
+    assert manifest["options"]["measured_inputs"] == [files]

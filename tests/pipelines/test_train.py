@@ -150,7 +150,8 @@ def test_recipes_are_listed_with_a_line_each(main):
 
 
 def test_pretraining_and_word_vectors_see_the_training_part_alone(tmp_path, exported, monkeypatch):
-    from model.training import pretraining, start_vectors
+    from model.initial import start_vectors
+    from model.training import pretraining
 
     parts = {
         "encoder": {"kind": "bilstm", "units": [4]},

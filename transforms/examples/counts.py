@@ -46,9 +46,10 @@ def count_features(
     """
     counts: Counts = Counter({("rows", part): features.num_rows})
     values = features.column("label").flatten()
+    values = values.filter(pc.is_finite(values))  # pairs that only a teacher has judged have none
     counts.update({("label", part, name): n for name, n in _tally(_label_names(values, labels))})
     for name in features.schema.names:
-        if name != "label":
+        if name[-1].isdigit():  # a side, and no number
             counts += _count_side(part, features, name[-1], unknown_id)
     return counts
 

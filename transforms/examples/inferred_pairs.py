@@ -19,9 +19,12 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from transforms.examples.counts import COUNTS, count_inferred
+from transforms.examples.read_pairs import PairReading, check_rows
 from transforms.examples.records import RAW_SCHEMA, one_each
 from transforms.examples.split import EvalSplit
 from transforms.hashing import pair_hash, split_by_hash, text_hash, unordered_hash
+from transforms.input.shards import Shard
+from transforms.pairs import sentences
 
 _VIEW = pa.schema(
     [("middle", pa.large_binary()), ("other", pa.large_binary()), ("alike", pa.bool_())]
@@ -161,11 +164,13 @@ class InferPairs(beam.PTransform):
         rounds: see `transitive`.
         split: pairs that it would keep for evaluation are left out.
         rows: about how many pairs there are, to choose how many buckets they need.
+        measured: what `MeasuredPairs` gives, as a side input: these pairs are left out too.
     """
 
     rounds: int
     split: EvalSplit
     rows: int
+    measured: Any = None
 
     def expand(self, pairs: beam.PCollection) -> tuple[beam.PCollection, beam.PCollection]:
         count = max(1, min(_MOST_BUCKETS, self.rows // _BUCKET_ROWS))
@@ -173,7 +178,10 @@ class InferPairs(beam.PTransform):
             pairs
             | "See from both sides" >> beam.FlatMap(_views_by_sentence, count)
             | "Gather by sentence" >> beam.GroupByKey()
-            | "Infer" >> beam.FlatMap(_inferred_by_pair, self.rounds, self.split, count)
+            | "Infer"
+            >> beam.FlatMap(
+                _inferred_by_pair, self.rounds, self.split, count, measured=self.measured
+            )
         )
         known = pairs | "Hash pairs" >> beam.FlatMap(_labels_by_pair, count)
         settled = (
@@ -184,6 +192,37 @@ class InferPairs(beam.PTransform):
         return settled.pairs | "Spread inferred pairs" >> beam.Reshuffle(), settled[COUNTS]
 
 
+@dataclass(eq=False)
+class MeasuredPairs(beam.PTransform):
+    """Shards of files that a model is measured on → one array, the hashes of their pairs, sorted.
+
+    A pair counts by its sentences' keys, so a variant of it is the same. 8 bytes a pair.
+
+    Attributes:
+        how: how rows are read, and what of a sentence counts.
+    """
+
+    how: PairReading
+
+    def expand(self, shards: beam.PCollection) -> beam.PCollection:
+        return (
+            shards
+            | "Hash measured pairs" >> beam.FlatMap(_hashes_of_pairs, self.how)
+            | "Gather measured pairs" >> beam.combiners.ToList()
+            | "Sort measured pairs" >> beam.Map(_sorted)
+        )
+
+
+def _hashes_of_pairs(shard: Shard, how: PairReading) -> Iterator[np.ndarray]:
+    for rows, _ in check_rows(shard, how):
+        keyed = [how.split.keys(sentences(rows, name)) for name in how.columns.texts[:2]]
+        yield pair_hash(*keyed)
+
+
+def _sorted(hashes: list[np.ndarray]) -> np.ndarray:
+    return np.unique(np.concatenate([np.zeros(0, np.uint64), *hashes]))
+
+
 def _views_by_sentence(pairs: pa.RecordBatch, count: int) -> Iterator[tuple[int, Any]]:
     seen = views(pairs)
     for bucket, rows in split_by_hash(text_hash(seen.column("middle")), count):
@@ -191,10 +230,17 @@ def _views_by_sentence(pairs: pa.RecordBatch, count: int) -> Iterator[tuple[int,
 
 
 def _inferred_by_pair(
-    gathered: tuple[int, Iterable[pa.RecordBatch]], rounds: int, split: EvalSplit, count: int
+    gathered: tuple[int, Iterable[pa.RecordBatch]],
+    rounds: int,
+    split: EvalSplit,
+    count: int,
+    measured: np.ndarray | None = None,
 ) -> Iterator[tuple[int, Any]]:
     found = infer(pa.concat_batches(gathered[1]), rounds)
     found = found.filter(pa.array(~split.takes(*sides(found))))
+    if measured is not None:
+        keyed = pair_hash(*map(split.keys, sides(found)))
+        found = found.filter(pa.array(~np.isin(keyed, measured)))
     for bucket, rows in split_by_hash(pair_hashes(found), count):
         yield bucket, found.take(pa.array(rows))
 

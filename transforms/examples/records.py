@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import operator
 import tempfile
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import closing
 from dataclasses import dataclass
 from functools import reduce
@@ -20,6 +20,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from transforms.accounts.shard_account import WrittenFile
+from transforms.columns import as_floats
 from transforms.examples.split import EvalSplit
 from transforms.hashing import split_by_hash, text_hash
 from transforms.labels import LabelRule, parse_labels
@@ -50,6 +51,8 @@ def raw_rows(
     """Checked rows → raw features of the training and the evaluation part.
 
     Triplets have a third sentence, the negative, and the label 1: of the anchor and its positive.
+    Similar pairs without a label column have the label 1, too. Where a teacher has judged the
+    pairs, those without a label have NaN.
 
     Args:
         rows: good rows, as `split_rows` gives them.
@@ -62,15 +65,26 @@ def raw_rows(
     """
     texts = [sentences(rows, name) for name in columns.texts]
     evaluation = split.takes(*texts)
-    if columns.negative is None:
-        label = parse_labels(rows.column(columns.label), labels)
+    if columns.label is not None:
+        label = parse_labels(rows.column(columns.label), labels).fill_null(float("nan"))
     else:
         label = pa.array(np.ones(rows.num_rows, np.float32))
     values = [*(text.cast(pa.large_binary()) for text in texts), label]
+    if columns.weight is not None:
+        values.append(_floats(rows, [columns.weight]))
+    if columns.teachers:
+        values.append(_floats(rows, columns.teachers))
     raw = pa.RecordBatch.from_arrays(
         [one_each(column) for column in values], schema=raw_schema(columns)
     )
     return {TRAIN: raw.filter(pa.array(~evaluation)), EVAL: raw.filter(pa.array(evaluation))}
+
+
+def _floats(rows: pa.RecordBatch, names: Sequence[str]) -> pa.Array:
+    """The mean of columns of numbers, float32 [n]."""
+    return pa.array(
+        np.mean([as_floats(rows.column(name)) for name in names], axis=0).astype(np.float32)
+    )
 
 
 def one_each(values: pa.Array) -> pa.LargeListArray:
@@ -79,8 +93,11 @@ def one_each(values: pa.Array) -> pa.LargeListArray:
 
 
 def raw_schema(columns: PairColumns) -> pa.Schema:
-    """The schema of raw features: of pairs, or of triplets."""
-    return RAW_SCHEMA if columns.negative is None else TRIPLET_SCHEMA
+    """The schema of raw features: of pairs, or of triplets, and the numbers beside them."""
+    schema = RAW_SCHEMA if columns.negative is None else TRIPLET_SCHEMA
+    for name in columns.number_features:
+        schema = schema.append(pa.field(name, RAW_SCHEMA.field("label").type))
+    return schema
 
 
 def tensor_adapter_config(schema: pa.Schema = RAW_SCHEMA) -> TensorAdapterConfig:

@@ -84,10 +84,11 @@ def connected(links: np.ndarray, count: int) -> np.ndarray:
 
 
 def read_hashes(shard: Shard, how: PairReading) -> Iterator[np.ndarray]:
-    """Hashes of the sentences of a shard's good rows, batch by batch: uint64 [n, 2] or [n, 3]."""
+    """Hashes of the keys of a shard's good rows, batch by batch: uint64 [n, 2] or [n, 3]."""
+    keys = how.split.keys
     for good, _ in check_rows(shard, how):
         if good.num_rows:
-            sides = [text_hash(sentences(good, name)) for name in how.columns.texts]
+            sides = [text_hash(keys(sentences(good, name))) for name in how.columns.texts]
             yield np.stack(sides, axis=1)
 
 

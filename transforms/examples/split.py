@@ -13,6 +13,7 @@ from typing import Literal
 import numpy as np
 import pyarrow as pa
 
+from transforms.examples.sentence_keys import SentenceKeys
 from transforms.hashing import pair_hash, text_hash
 
 
@@ -23,8 +24,9 @@ class EvalSplit:
     Attributes:
         fraction: the share of the pairs that it gets, about.
         by: whether single pairs are held out, or groups of pairs that share sentences.
-        held_out: by groups, the hashes of the sentences that are held out, sorted; none until
+        held_out: by groups, the hashes of the sentences' keys that are held out, sorted; none until
             known.
+        keys: what of a sentence counts, so that variants of one do not fall to both parts.
     """
 
     fraction: float
@@ -32,6 +34,7 @@ class EvalSplit:
     held_out: np.ndarray = field(
         default_factory=lambda: np.zeros(0, np.uint64), compare=False, repr=False
     )
+    keys: SentenceKeys = field(default_factory=SentenceKeys)
 
     def takes(self, *sides: pa.Array) -> np.ndarray:
         """Whether each row of sentences [n] belongs to the evaluation part: bool [n].
@@ -39,8 +42,10 @@ class EvalSplit:
         The first two sides decide: what else is in a row is in the same group.
         """
         if self.by == "pairs":
-            return _place(pair_hash(sides[0], sides[1])) < self.fraction
-        hashes = text_hash(sides[0])  # np.isin would sort all that are held out for each batch
+            return _place(pair_hash(*map(self.keys, sides[:2]))) < self.fraction
+        hashes = text_hash(
+            self.keys(sides[0])
+        )  # np.isin would sort all that are held out for each batch
         first, past = (np.searchsorted(self.held_out, hashes, side) for side in ("left", "right"))
         return past > first
 

@@ -16,6 +16,7 @@ import tensorflow_transform as tft
 from transforms.text.token_ids import FIRST_ID, UNKNOWN_ID
 
 VOCABULARY = "vocabulary"
+NUMBERS = ("label", "weight", "teacher")
 SIDES = (("sentence1", "1"), ("sentence2", "2"), ("sentence3", "3"))  # the third in triplets only
 
 # Never a token: control characters are dropped, and tft.vocabulary leaves line breaks out.
@@ -61,18 +62,18 @@ class TextFeatures:
 
         Args:
             inputs: `sentence1` and `sentence2`, in triplets also `sentence3` (strings [n]), and
-                `label` (float32 [n]).
+                `label`, and maybe `weight` and `teacher` (float32 [n]).
 
         Returns:
             `ids1`, `ids2` and so on (ragged int64 [n, tokens]), or `text1` and so on (strings [n])
-            where the tokeniser is `none`; and `label` (float32 [n]).
+            where the tokeniser is `none`; and the numbers as they are.
         """
-        label = {"label": inputs["label"]}
+        numbers = {name: inputs[name] for name in NUMBERS if name in inputs}
         sides = [(inputs[name], side) for name, side in SIDES if name in inputs]
         if self.tokenizer == "none":
-            return {f"text{side}": text for text, side in sides} | label
+            return {f"text{side}": text for text, side in sides} | numbers
         tokens = {f"ids{side}": self.tokenize(text) for text, side in sides}
-        return (tokens if self.tokenizer == "wordpiece" else self._look_up(tokens)) | label
+        return (tokens if self.tokenizer == "wordpiece" else self._look_up(tokens)) | numbers
 
     def tokenize(self, sentences: tf.Tensor) -> tf.RaggedTensor:
         """Sentences [n], valid UTF-8 → tokens, ragged [n, at least 1].
@@ -84,6 +85,22 @@ class TextFeatures:
         text = normalize(sentences, lowercase=self.lowercase, nfkc=self.nfkc)
         tokens = {"char": characters, "word": words}[self.tokenizer](text)
         return never_empty(tokens[:, : self.max_tokens])
+
+    def identity(self, sentences: tf.Tensor) -> tf.Tensor:
+        """Strings [n], valid UTF-8 → strings [n], equal where sentences have the same tokens.
+
+        So what differs only in case, width, spaces or behind `max_tokens` is one sentence, as it
+        is to a model. Needs no vocabulary: wordpieces are pieces of these words.
+        """
+        if self.tokenizer == "none":
+            return sentences
+        if self.tokenizer == "wordpiece":
+            text = clean_for_wordpieces(sentences, self)
+            return tf.strings.reduce_join(words(text), axis=1, separator=" ")
+        text = normalize(sentences, lowercase=self.lowercase, nfkc=self.nfkc)
+        if self.tokenizer == "char":
+            return tf.strings.unicode_encode(characters(text)[:, : self.max_tokens], "UTF-8")
+        return tf.strings.reduce_join(words(text)[:, : self.max_tokens], axis=1, separator=" ")
 
     def _look_up(self, tokens: dict[str, tf.RaggedTensor]) -> dict[str, tf.RaggedTensor]:
         """Tokens of both sides → ids in one vocabulary, learned from both."""
@@ -161,12 +178,22 @@ def never_empty(tokens: tf.RaggedTensor) -> tf.RaggedTensor:
 
 
 def wordpieces(sentences: tf.Tensor, features: TextFeatures) -> tf.RaggedTensor:
-    """Strings [n] → BERT's ids, [CLS] … [SEP], ragged int64 [n, 2 … max_tokens].
-
-    Text is cleaned as BERT's own tokeniser does it, which the `lower_case_nfd_strip_accents` of
-    tensorflow-text does not quite: that one also makes full-width characters half-width.
-    """
+    """Strings [n] → BERT's ids, [CLS] … [SEP], ragged int64 [n, 2 … max_tokens]."""
     vocabulary = features.wordpieces
+    text = clean_for_wordpieces(sentences, features)
+    tokenizer = tf_text.FastBertTokenizer(list(vocabulary), token_out_type=tf.int64)
+    ids = tokenizer.tokenize(text)[:, : features.max_tokens - 2]
+    ends = [tf.fill([ids.nrows(), 1], vocabulary.index(end)) for end in ("[CLS]", "[SEP]")]
+    start, end = (tf.cast(column, tf.int64) for column in ends)
+    return tf.concat([start, ids, end], axis=1)
+
+
+def clean_for_wordpieces(sentences: tf.Tensor, features: TextFeatures) -> tf.Tensor:
+    """Strings [n] → strings [n], cleaned as BERT's own tokeniser does it.
+
+    The `lower_case_nfd_strip_accents` of tensorflow-text does not quite do so: it also makes
+    full-width characters half-width.
+    """
     text = tf.strings.regex_replace(sentences, r"[\t\n\r\p{Z}]+", " ")
     text = tf.strings.regex_replace(text, r"[\p{C}\x{FFFD}]+", "")
     if features.nfkc:
@@ -174,8 +201,4 @@ def wordpieces(sentences: tf.Tensor, features: TextFeatures) -> tf.RaggedTensor:
     if features.lowercase:
         accents_apart = tf_text.normalize_utf8(text, "NFD")
         text = lower(tf.strings.regex_replace(accents_apart, r"\p{Mn}+", ""))
-    tokenizer = tf_text.FastBertTokenizer(list(vocabulary), token_out_type=tf.int64)
-    ids = tokenizer.tokenize(text)[:, : features.max_tokens - 2]
-    ends = [tf.fill([ids.nrows(), 1], vocabulary.index(end)) for end in ("[CLS]", "[SEP]")]
-    start, end = (tf.cast(column, tf.int64) for column in ends)
-    return tf.concat([start, ids, end], axis=1)
+    return text

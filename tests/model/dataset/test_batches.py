@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 from collections import Counter
+from dataclasses import replace
 from functools import cache
 
 import numpy as np
@@ -8,7 +9,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from model.dataset.batch_plan import plan_batches
+from model.dataset.batch_plan import EpochOrder, Records, plan_batches
 from model.dataset.batches import InputShare, count_examples, evaluation_batches, training_batches
 from tests.model.tiny_examples import make_pairs, write_shards
 
@@ -41,8 +42,15 @@ def plain(pairs):
 
 
 def read(shards, **options):
-    options = {"batch_size": 16, "seed": 7, "epoch": 0} | options
-    return list(training_batches(shards, rows=SIZES, **options).as_numpy_iterator())
+    first, order = options.pop("epoch", 0), EpochOrder(options.pop("seed", 7))
+    epochs = range(first, first + options.pop("epochs", 1))
+    order = replace(order, length_noise=options.pop("length_noise", 0.0))
+    options = {"batch_size": 16, "order": order, "epochs": epochs} | options
+    return list(training_batches(of(shards), **options).as_numpy_iterator())
+
+
+def of(shards, sizes=SIZES, **options):
+    return Records(tuple(shards), tuple(sizes), **options)
 
 
 def epoch(shards, **options):
@@ -146,6 +154,28 @@ def test_a_worker_reads_its_own_files_only(shards):
     assert of_worker[0] | of_worker[1] == set(shards)
 
 
+def test_six_rows_fall_to_their_steps_as_the_worked_example_says(tmp_path):
+    # Rows a…d in one file and e, f in the other, told apart by their first id.
+    pairs = [([number], [9], 0.0) for number in range(2, 8)]
+    shards = write_shards(tmp_path, "eval", pairs, sizes=[4, 2])
+    alone = [
+        batch["ids1"][:, 0].tolist()
+        for batch in evaluation_batches(of(shards, [4, 2]), batch_size=4).as_numpy_iterator()
+    ]
+    assert alone == [[2, 3, 6, 7], [4, 5]]
+    first, second = (
+        [
+            (batch["ids1"][:, 0].tolist(), batch["row"].tolist(), batch["weight"].tolist())
+            for batch in evaluation_batches(
+                of(shards, [4, 2]), batch_size=4, share=InputShare(worker, 2)
+            ).as_numpy_iterator()
+        ]
+        for worker in range(2)
+    )
+    assert first == [([2, 3], [0, 1], [1, 1]), ([4, 5], [0, 1], [1, 1])]
+    assert second == [([6, 7], [2, 3], [1, 1]), ([1], [0], [0])]  # 1: a made-up row
+
+
 def test_windows_are_cut_and_carried_over_exactly(shards, pairs, monkeypatch):
     monkeypatch.setattr("model.dataset.batch_plan.WINDOW_STEPS", 3)
     for number in range(2):
@@ -166,9 +196,10 @@ def test_nothing_is_lost_or_doubled_whatever_the_sizes(
 ):
     pairs = make_pairs(rows=sum(sizes))
     shards = write_shards(tmp_path_factory.mktemp("any"), "train", pairs, sizes=sizes)
-    options = {"batch_size": batch_size, "seed": 7, "epoch": 0}
+    options = {"batch_size": batch_size, "order": EpochOrder(7)}
+    records = Records(tuple(shards))  # counted
     seen = [
-        list(training_batches(shards, share=InputShare(w, workers), **options).as_numpy_iterator())
+        list(training_batches(records, share=InputShare(w, workers), **options).as_numpy_iterator())
         for w in range(workers)
     ]
     steps = -(-sum(sizes) // batch_size)
@@ -177,8 +208,8 @@ def test_nothing_is_lost_or_doubled_whatever_the_sizes(
 
 
 def test_evaluation_gives_every_example_once_in_the_same_order_always(shards, pairs):
-    batches = list(evaluation_batches(shards, batch_size=32).as_numpy_iterator())
-    again = list(evaluation_batches(shards, batch_size=32).as_numpy_iterator())
+    batches = list(evaluation_batches(of(shards), batch_size=32).as_numpy_iterator())
+    again = list(evaluation_batches(of(shards), batch_size=32).as_numpy_iterator())
     assert [rows_of(b) for b in batches] == [rows_of(b) for b in again]
     assert plain(pairs) == Counter(row for batch in batches for row in rows_of(batch))
 
@@ -206,7 +237,7 @@ def test_workers_share_the_evaluation_even_of_one_file(shards, pairs):
     parts = [
         list(
             evaluation_batches(
-                shards[:1], rows=SIZES[:1], batch_size=16, share=InputShare(worker, 2)
+                of(shards[:1], SIZES[:1]), batch_size=16, share=InputShare(worker, 2)
             ).as_numpy_iterator()
         )
         for worker in range(2)
@@ -220,7 +251,10 @@ def test_raw_text_comes_through_as_strings(tmp_path):
     pairs = [("how old", "what age", 1.0), ("借款", "还款怎么办", 0.0), ("a", "b", 0.0)]
     shards = write_shards(tmp_path, "train", pairs, sizes=[2, 1])
     batches = training_batches(
-        shards, batch_size=2, seed=7, epoch=0, raw_text=True, share=InputShare(replicas=2)
+        of(shards, [2, 1], raw_text=True),
+        batch_size=2,
+        order=EpochOrder(7),
+        share=InputShare(replicas=2),
     ).as_numpy_iterator()
     seen = [
         (a.decode(), b.decode(), float(label))

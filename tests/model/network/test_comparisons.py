@@ -3,11 +3,13 @@ from __future__ import annotations
 import keras
 import numpy as np
 import pytest
+import tensorflow as tf
 from hypothesis import given
 from hypothesis import strategies as st
 
 from model.network.comparisons import Compare, build_comparison, compare, distance
 from model.network.siamese import similarity
+from model.recipe.checks import doubts
 from model.recipe.kinds import COMPARISONS
 from tests.model.tiny_recipes import recipe
 
@@ -69,6 +71,25 @@ def test_the_cosine_of_a_zero_vector_is_zero():
     np.testing.assert_array_equal(compare("cosine", U, np.zeros_like(U)), [0])
 
 
+@pytest.mark.parametrize("kind", DISTANCES)
+def test_the_gradient_at_a_zero_vector_is_zero_or_finite(kind):
+    zero, other = tf.Variable(np.zeros((1, 2), np.float32)), tf.constant(V)
+    with tf.GradientTape() as tape:
+        output = compare(kind, zero, other)
+    # Manhattan: the signs of v; Euclidean: v / |v|; a cosine with nothing says nothing.
+    expected = {"manhattan": [1, 1], "euclidean": V[0] / np.sqrt(50), "cosine": [0, 0]}[kind]
+    np.testing.assert_allclose(tape.gradient(output, zero)[0], expected, rtol=1e-6)
+
+
+def test_the_gradient_of_the_cosine_is_the_textbook_s():
+    # d cos / du = v / |u||v| − cos · u / |u|²: with U and V as above,
+    # [1, 7] / 35.3553 − 0.70711 · [4, 3] / 25 = [−0.084853, 0.113137].
+    u = tf.Variable(U)
+    with tf.GradientTape() as tape:
+        output = compare("cosine", u, tf.constant(V))
+    np.testing.assert_allclose(tape.gradient(output, u)[0], [-0.0848528, 0.1131371], rtol=1e-5)
+
+
 vectors = st.lists(st.floats(-100, 100, width=32), min_size=3 * 4, max_size=3 * 4).map(
     lambda numbers: np.array(numbers, np.float32).reshape(3, 4)
 )
@@ -117,3 +138,23 @@ def test_the_layer_survives_its_config():
     layer = Compare("manhattan")
     again = keras.layers.deserialize(keras.layers.serialize(layer))
     np.testing.assert_array_equal(again(U, V), [-7])
+
+
+def test_a_headless_concat_cannot_tell_sameness_and_the_checks_say_so():
+    # Its logit is f(a) + g(b): pairs of equal sentences and of different ones add up to the same.
+    rng = np.random.default_rng(2)
+    a, b = rng.normal(size=(2, 1, 4)).astype(np.float32)
+
+    def sums(**options):
+        keras.utils.set_random_seed(1)
+        model = build_comparison(recipe(comparison={"kind": "concat", **options}), 4)
+        pairs = ([a, a], [b, b]), ([a, b], [b, a])
+        return [float(sum(model(pair)[0] for pair in two)) for two in pairs]
+
+    assert sums()[0] == pytest.approx(sums()[1], abs=1e-5)
+    with_layer = sums(hidden=[8])
+    assert abs(with_layer[0] - with_layer[1]) > 1e-3
+    (doubt,) = doubts(recipe(comparison={"kind": "concat"}))
+    assert doubt.startswith("comparison: concat without a hidden layer is f(a) + g(b)")
+    for comparison in ({"kind": "concat", "hidden": [8]}, {"kind": "concat_absdiff"}):
+        assert not list(doubts(recipe(comparison=comparison)))

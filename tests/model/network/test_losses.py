@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from model.network.losses import make_loss
-from model.network.triplets import know_batch, mined_triplets, pairwise, triplets
+from model.network.triplets import LabelledVectors, know_batch, mined_triplets, pairwise, triplets
 from tests.model.tiny_recipes import recipe
 
 MARKS = np.arange(100, dtype=np.float32)
@@ -26,11 +26,11 @@ def loss_of(kind, comparison, task=None, **options):
     return make_loss(recipe(**changes))
 
 
-def stacked(u, v, marks=None):
-    """Vectors of both sides as the network gives them: [b, 2, d + 1], fingerprints last."""
+def vectors(u, v, marks=None):
+    """Vectors of both sides as the network gives them, and the sentences' fingerprints."""
     u, v = np.asarray(u, np.float32), np.asarray(v, np.float32)
     marks = MARKS[: 2 * len(u)].reshape(2, -1).T if marks is None else np.asarray(marks)
-    return np.concatenate([np.stack([u, v], axis=1), marks[:, :, None]], axis=2, dtype=np.float32)
+    return {"u": u, "v": v, "fingerprints": marks}
 
 
 def test_binary_crossentropy_on_a_logit():
@@ -91,14 +91,14 @@ def test_squared_error_of_a_similarity():
 def test_contrastive():
     # Euclidean distances 5, 5, 0.5 with margin 2. Similar: 5² = 25.
     # Not similar: beyond the margin 0; inside (2 − 0.5)² = 2.25.
-    pairs = stacked([[3, 4], [3, 4], [0.3, 0.4]], np.zeros((3, 2)))
+    pairs = vectors([[3, 4], [3, 4], [0.3, 0.4]], np.zeros((3, 2)))
     losses = loss_of("contrastive", "euclidean", margin=2)([1, 0, 0], pairs)
     np.testing.assert_allclose(losses, [25, 0, 2.25], rtol=1e-5)
 
 
 def test_contrastive_with_the_cosine_distance():
     # 1 − cos of right angles is 1: similar 1, not similar (1.5 − 1)² = 0.25.
-    pairs = stacked([[1, 0], [1, 0]], [[0, 2], [0, 2]])
+    pairs = vectors([[1, 0], [1, 0]], [[0, 2], [0, 2]])
     losses = loss_of("contrastive", "cosine", margin=1.5)([1, 0], pairs)
     np.testing.assert_allclose(losses, [1, 0.25], rtol=1e-5)
 
@@ -112,13 +112,13 @@ def test_given_triplets():
 def test_given_triplets_of_a_batch_lie_in_its_two_halves():
     # Anchors 0 and 0 with positives at 1 and 2, then the same anchors with negatives at 3 and 1.
     # 1 − 3 + 1 = −1 → 0; 2 − 1 + 1 = 2; the second half says nothing of its own.
-    pairs = stacked([[0], [0], [0], [0]], [[1], [2], [3], [1]])
+    pairs = vectors([[0], [0], [0], [0]], [[1], [2], [3], [1]])
     losses = loss_of("triplet", "euclidean", margin=1, mining="given")([1, 1, 0, 0], pairs)
     np.testing.assert_allclose(losses, [0, 2, 0, 0], atol=1e-6)
 
 
 # On a line: pair A (0, 1), pair B (3, 7), both labelled 1, margin 1.
-LINE = stacked([[0], [3]], [[1], [7]])
+LINE = vectors([[0], [3]], [[1], [7]])
 
 
 def test_semi_hard_triplets():
@@ -143,14 +143,14 @@ def test_batch_hard_takes_the_farthest_of_the_group():
     # Groups {0, 1, 4}, {6}, {9}. Farthest of the group: of 0 at 4, of 1 at 3, of 4 at 4.
     # Nearest negatives: of 0 at 6, of 1 at 5, of 4 at 2.
     # Margin 3: pair (0, 1): 4−6+3 = 1, 3−5+3 = 1 → 1; pair (0, 4): 1 and 4−2+3 = 5 → 3.
-    pairs = stacked([[0], [0], [6]], [[1], [4], [9]], marks=[[1, 2], [1, 3], [4, 5]])
+    pairs = vectors([[0], [0], [6]], [[1], [4], [9]], marks=[[1, 2], [1, 3], [4, 5]])
     losses = loss_of("triplet", "euclidean", margin=3, mining="batch_hard")([1, 1, 0], pairs)
     np.testing.assert_allclose(losses, [1, 3, 0], atol=1e-5)
 
 
 @pytest.mark.parametrize("mining", ["semi_hard", "batch_hard"])
 def test_a_batch_without_a_negative_has_no_triplet(mining):
-    pairs = stacked([[0], [0]], [[3], [5]], marks=[[1, 2], [1, 3]])
+    pairs = vectors([[0], [0]], [[3], [5]], marks=[[1, 2], [1, 3]])
     losses = loss_of("triplet", "euclidean", margin=1, mining=mining)([1, 1], pairs)
     np.testing.assert_allclose(losses, [0, 0])
 
@@ -214,9 +214,8 @@ def test_mining_agrees_with_loops(mining, seed):
     labels = np.where(inside, 1, labels).astype(np.float32)
     x = rng.normal(size=(sentences, 3)).astype(np.float32)
     u, v = x[chosen[:, 0]], x[chosen[:, 1]]
-    ours = mined_triplets(
-        labels, u, v, chosen.astype(np.float32), kind="euclidean", mining=mining, margin=0.7
-    )
+    pairs = LabelledVectors(u, v, chosen, labels)
+    ours = mined_triplets(pairs, kind="euclidean", mining=mining, margin=0.7)
     theirs = brute_triplets(labels, np.concatenate([u, v]), chosen, mining, 0.7)
     np.testing.assert_allclose(ours, theirs, atol=2e-5)
 
@@ -226,9 +225,8 @@ def test_groups_are_what_a_batch_connects():
     # a–b–c–d are one group, e another. (a, c) are labelled 0, so negatives for all that.
     marks = np.array([["a", "b"], ["b", "c"], ["d", "e"], ["a", "d"], ["a", "c"]])
     marks = np.vectorize(ord)(marks).astype(np.float32)
-    positive, negative = (
-        np.asarray(x) for x in know_batch(np.array([1, 1, 0, 1, 0], np.float32), marks)
-    )
+    pairs = LabelledVectors(None, None, marks, np.array([1, 1, 0, 1, 0]))
+    positive, negative = (np.asarray(x) for x in know_batch(pairs))
     a, b, c, d, e = 0, 5, 6, 2, 7  # where they stand first: sides 1 are 0…4, sides 2 are 5…9
     assert positive[a, b] and positive[b, c] and positive[c, d] and positive[a, c]
     assert negative[[a, b, c, d], e].all() and negative[e, [a, b, c, d]].all()
@@ -264,12 +262,16 @@ ALL = [
 def test_weights_multiply_and_gradients_are_finite(kind, comparison, options):
     loss = loss_of(kind, comparison, **options)
     rng = np.random.default_rng(0)
-    output = -rng.random(6).astype(np.float32)
+    watched = [-rng.random(6).astype(np.float32)]
     if kind in ("contrastive", "triplet"):
-        output = stacked(rng.normal(size=(6, 3)), rng.normal(size=(6, 3)))
-    labels, output = np.array([1, 0, 1, 1, 0, 0], np.float32), tf.Variable(output)
+        watched = list(rng.normal(size=(2, 6, 3)).astype(np.float32))
+    watched = [tf.Variable(value) for value in watched]
+    output = watched[0]
+    if len(watched) == 2:
+        output = {**dict(zip("uv", watched, strict=True)), "fingerprints": MARKS[:12].reshape(6, 2)}
+    labels = np.array([1, 0, 1, 1, 0, 0], np.float32)
     with tf.GradientTape() as tape:
         plain = loss(labels, output, None)
-    gradient = tape.gradient(plain, output)
+    gradient = np.stack(tape.gradient(plain, watched))
     assert plain.shape == (6,) and np.isfinite(plain).all() and np.isfinite(gradient).all()
     np.testing.assert_allclose(loss(labels, output, np.full(6, 0.5, np.float32)), plain * 0.5)

@@ -2,6 +2,11 @@
 
 from __future__ import annotations
 
+import os
+import subprocess
+import sys
+from importlib.metadata import EntryPoint
+from pathlib import Path
 from typing import Any
 
 import keras
@@ -14,7 +19,7 @@ from model.bundle.signatures import PlainEncoder, serving_encoder
 from model.network.comparisons import compare
 from model.network.encoders import build_encoder
 from model.network.losses import make_loss
-from model.network.siamese import acts_on_vectors, build_siamese, similarity
+from model.network.siamese import build_siamese, similarity
 from model.recipe import parts
 from model.recipe.kinds import (
     COMPARISONS,
@@ -24,6 +29,7 @@ from model.recipe.kinds import (
     ComparisonKind,
     EncoderKind,
     LossKind,
+    add_installed,
     resolve,
 )
 from model.recipe.reading import read_recipe
@@ -31,6 +37,7 @@ from tests.model.tiny_recipes import recipe
 from transforms.errors import UserError
 
 HERE = __name__
+ROOT = Path(__file__).resolve().parents[3]
 IDS1 = np.array([[3, 4, 5], [7, 0, 0]], np.int32)
 IDS2 = np.array([[3, 5, 5], [8, 2, 0]], np.int32)
 
@@ -137,14 +144,14 @@ def test_the_network_is_made_of_the_new_kinds(with_rows):
     np.testing.assert_allclose(siamese.network([IDS1, IDS2]), [-1, 0])
     np.testing.assert_allclose(similarity(made, [-1.0, 0.0]), [np.exp(-1), 1], rtol=1e-6)
     assert isinstance(serving_encoder(siamese, made), PlainEncoder)
-    assert not acts_on_vectors(made)
+    assert not made.loss_kind.on_vectors
     hinge = make_loss(recipe(comparison={"kind": "cosine"}, loss={"kind": "hinge"}))
     np.testing.assert_allclose(hinge([1, 0], [0.25, 0.25]), [0.75, 1.25])
 
 
 def test_losses_on_vectors_take_the_new_distance(with_rows):
     made = recipe(**BAGS, comparison={"kind": "surplus"}, loss={"kind": "contrastive"})
-    assert acts_on_vectors(made)
+    assert made.loss_kind.on_vectors
     losses = make_loss(made)([1, 1], build_siamese(made, vocabulary_size=12).network([IDS1, IDS2]))
     np.testing.assert_allclose(losses, [1, 0])  # the squares of −1 and 0
 
@@ -179,3 +186,47 @@ def test_the_vectors_of_a_normalised_bert_have_length_one():
     )
     vectors = build_encoder(made, vocabulary_size=0)(np.array([[101, 7592, 102]], np.int32))
     np.testing.assert_allclose(np.linalg.norm(vectors, axis=1), [1], rtol=1e-6)
+
+
+ROW = EncoderKind(part=Bags, build=f"{HERE}:bags", embeds=False)
+
+
+def entry(name, value):
+    return EntryPoint(name=name, value=value, group="twinbeam.kinds")
+
+
+def test_an_installed_package_adds_a_kind_by_an_entry_point(tmp_path):
+    # A package as pip leaves it: a module, and a .dist-info that names the entry point.
+    (tmp_path / "bagged.py").write_text(
+        "from model.recipe.kinds import EncoderKind\n"
+        "from model.recipe.parts import Kinded\n"
+        "class Bagged(Kinded):\n    size: int = 3\n"
+        "ROW = EncoderKind(part=Bagged, build='bagged:build', embeds=False)\n"
+    )
+    info = tmp_path / "bagged-1.0.dist-info"
+    info.mkdir()
+    (info / "METADATA").write_text("Metadata-Version: 2.1\nName: bagged\nVersion: 1.0\n")
+    (info / "entry_points.txt").write_text("[twinbeam.kinds]\nbagged = bagged:ROW\n")
+    code = (
+        "from tests.model.tiny_recipes import recipe\n"
+        "made = recipe(encoder={'kind': 'bagged', 'size': 5}, embedding=None)\n"
+        "print(made.encoder.size, made.encoder_kind.build)"
+    )
+    environ = {**os.environ, "PYTHONPATH": f"{tmp_path}{os.pathsep}{ROOT}"}
+    done = subprocess.run(
+        [sys.executable, "-c", code], cwd=tmp_path, env=environ, text=True, capture_output=True
+    )
+    assert done.stdout.split() == ["5", "bagged:build"], done.stderr
+
+
+def test_entry_points_that_cannot_be_used_are_named(monkeypatch):
+    monkeypatch.setitem(ENCODERS, "bagged", ROW)
+    add_installed([entry("bagged", f"{HERE}:ROW")])  # the same again does no harm
+    for name, value, told in [
+        ("x", "no.such.module:ROW", r"'x' of twinbeam.kinds .* cannot be loaded: ModuleNotFound"),
+        ("x", f"{HERE}:HERE", "is a str; expected an EncoderKind"),
+        ("cnn", f"{HERE}:ROW", "names a encoder that is there already"),
+    ]:
+        with pytest.raises(UserError, match=told):
+            add_installed([entry(name, value)])
+    assert "x" not in ENCODERS

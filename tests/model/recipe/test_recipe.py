@@ -235,3 +235,22 @@ def test_yaml_has_no_surprises():
 def test_needs_no_tensorflow():
     code = "import sys, model.recipe.recipe; sys.exit('tensorflow' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code]).returncode == 0
+
+
+def test_a_bert_has_places_for_so_many_tokens_only(tmp_path):
+    def with_tokens(preset, count):
+        return recipe(
+            encoder={"kind": "bert", "preset": preset},
+            embedding=None,
+            text={"tokenizer": "wordpiece", "max_tokens": count},
+        )
+
+    (tmp_path / "config.json").write_text('{"max_position_embeddings": 20}')
+    assert with_tokens(str(tmp_path), 20).text.max_tokens == 20
+    with pytest.raises(
+        UserError, match="max_tokens: encoder.preset has places for 20 tokens; re.* 21"
+    ):
+        with_tokens(str(tmp_path), 21)
+    # A bundle is read where the preset is not: nothing to say then.
+    assert with_tokens(str(tmp_path / "gone"), 600).text.max_tokens == 600
+    assert with_tokens("package:no_such_package/model", 600).text.max_tokens == 600

@@ -15,7 +15,8 @@ import numpy as np
 from model.dataset.examples import open_examples
 from model.network.siamese import build_siamese
 from model.recipe.reading import load_recipe
-from model.training.fitting import CheckpointOptions, fit
+from model.training.checkpoints import CheckpointOptions
+from model.training.fitting import fit
 from model.training.reporter import Reporter
 from model.training.strategy import choose_strategy
 from transforms.errors import RunError

@@ -8,11 +8,13 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
+from model.dataset.batch_plan import EpochOrder
 from model.dataset.batches import training_batches
 from model.dataset.examples import open_examples
 from model.network.siamese import build_siamese
 from model.recipe.reading import parse_recipe
-from model.training.fitting import CheckpointOptions, fit
+from model.training.checkpoints import CheckpointOptions
+from model.training.fitting import fit
 from model.training.reporter import Reporter
 from model.training.strategy import choose_strategy
 from tests.model.tiny_examples import write_examples
@@ -118,7 +120,7 @@ def test_one_epoch_is_adam_by_the_book(examples):
     firsts = [np.zeros(variable.shape) for variable in network.trainable_variables]
     seconds = [np.zeros(variable.shape) for variable in network.trainable_variables]
     # 230 examples are five whole batches, so the mean over a batch is our sum over 46
-    batches = training_batches(examples.train.files, batch_size=46, seed=5, epoch=0)
+    batches = training_batches(examples.train.records(rules), batch_size=46, order=EpochOrder(5))
     for count, batch in enumerate(batches, start=1):
         with tf.GradientTape() as tape:
             loss = judge(batch["label"], network([batch["ids1"], batch["ids2"]]))
@@ -142,7 +144,7 @@ def test_sigterm_saves_and_the_next_run_ends_with_the_same_weights(
         if count == step:
             os.kill(os.getpid(), signal.SIGTERM)
 
-    with pytest.raises(RunError, match=r"SIGTERM at epoch \d, step \d of 8.*goes on from it"):
+    with pytest.raises(RunError, match=r"SIGTERM at epoch \d, step \d of 8.*resumes from it"):
         train(examples, recipe(), reporter=Silent(preempt), folder=tmp_path)
     result, weights = train(examples, recipe(), folder=tmp_path)
     whole, wanted = undisturbed
@@ -227,3 +229,47 @@ def test_mirrored_pairs_make_an_uneven_comparison_even(examples):
     )
     result, _ = train(examples, rules)
     assert result.history[0]["loss"] > 0
+
+
+def test_training_stops_at_the_first_step_whose_loss_is_no_number(examples, tmp_path):
+    rules = recipe(learning_rate=1e38, epochs=5)
+    steps = Silent()
+    with pytest.raises(
+        RunError, match=r"stopped at epoch 1, step \d of 8: .*no finite number"
+    ) as e:
+        train(examples, rules, reporter=steps, folder=tmp_path, every_steps=1)
+    assert "\n" not in str(e.value) and "training.learning_rate (1e+38)" in str(e.value)
+    assert steps.count < 8
+
+
+def test_a_gradient_that_is_no_number_is_as_bad_as_such_a_loss(examples, tmp_path):
+    # Clipped by a norm that is infinite, all weights would be NaN in the next step's checkpoint.
+    rules = recipe(clip_norm=1.0)
+    keras.utils.set_random_seed(5)
+    siamese = build_siamese(rules, vocabulary_size=examples.vocabulary_size)
+    embedding = siamese.encoder.get_layer("embedding").embeddings
+    embedding.assign(np.full(embedding.shape, 1e30))
+    options = CheckpointOptions(str(tmp_path), every_steps=1)
+    with pytest.raises(RunError, match="step 1 of 8: the loss or its gradient"):
+        fit(
+            siamese,
+            rules,
+            examples,
+            placement=choose_strategy("one"),
+            reporter=Silent(),
+            checkpoints=options,
+        )
+    assert not options.begun
+
+
+@pytest.mark.parametrize("longest", [7, 9])
+def test_a_transformer_trains_where_the_longest_sentence_is_no_multiple_of_four(examples, longest):
+    # Sentences of up to 9 ids are padded to 12, and places are learned for `longest`.
+    transformer = {"kind": "transformer", "layers": 1, "heads": 2, "feed_forward": 8}
+    text = {"tokenizer": "char", "max_tokens": longest}
+    training = TINY["training"] | {"epochs": 1}
+    rules = parse_recipe(
+        TINY | {"encoder": transformer, "text": text, "training": training}, where="here"
+    )
+    result, _ = train(examples, rules)
+    assert np.isfinite(result.history[0]["eval_loss"])

@@ -109,3 +109,30 @@ def test_gradients_are_clipped_together():
     optimizer.apply([np.array([3.0], np.float32), np.array([4.0], np.float32)], weights)
     moments = [v for v in optimizer.variables if "momentum" in v.path]
     np.testing.assert_allclose([float(m[0]) for m in moments], [0.06, 0.08], rtol=1e-5)
+
+
+def test_weight_decay_leaves_positions_as_it_leaves_embeddings():
+    from model.network.siamese import build_siamese
+
+    transformer = {"kind": "transformer", "layers": 1, "heads": 2, "feed_forward": 4}
+    rules = recipe(
+        encoder=transformer,
+        training={"optimizer": "adamw", "weight_decay": 0.5, "learning_rate": 0.1},
+    )
+    weights = build_siamese(rules, vocabulary_size=9).network.trainable_variables
+    before = [weight.numpy() for weight in weights]
+    optimizer = make_optimizer(rules, 1)
+    optimizer.build(weights)
+    optimizer.apply([tf.zeros(weight.shape) for weight in weights], weights)
+    # A step without a gradient is decay alone: w − 0.1 · 0.5 · w.
+    for weight, start in zip(weights, before, strict=True):
+        kept = weight.path.rpartition("/")[2] in (
+            "bias",
+            "gamma",
+            "beta",
+            "embeddings",
+            "positions",
+        )
+        np.testing.assert_allclose(weight, start if kept else 0.95 * start, rtol=1e-5)
+    names = [weight.path.rpartition("/")[2] for weight in weights]
+    assert names.count("positions") == 1 and "kernel" in names

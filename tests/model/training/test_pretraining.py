@@ -1,17 +1,22 @@
 from __future__ import annotations
 
+import os
+import signal
+
 import keras
 import numpy as np
 import pytest
 from scipy.special import logsumexp
 
+from model.initial.start_vectors import distinct_sentences
 from model.network.encoders import build_encoder
 from model.network.packed_lstm import pack
+from model.training import pretraining
+from model.training.checkpoints import CheckpointOptions
 from model.training.pretraining import LanguageModel, batches, neighbours, pretrain
-from model.training.start_vectors import distinct_sentences
 from tests.model.tiny_examples import write_shards
 from tests.model.tiny_recipes import recipe
-from transforms.errors import UserError
+from transforms.errors import RunError, UserError
 
 VOCABULARY = 12
 IDS = np.array([[3, 4, 5, 6], [7, 1, 0, 0], [2, 0, 0, 0], [9, 8, 3, 0]], np.int32)
@@ -110,3 +115,44 @@ def test_only_recurrent_encoders_are_pretrained():
     assert recipe(training=training).training.pretrain_epochs == 2
     with pytest.raises(UserError, match="training.pretrain_epochs: only for encoder bilstm"):
         recipe(encoder={"kind": "cnn"}, training=training)
+
+
+SENTENCES = [[3 + (start + n) % 5 for n in range(2 + start % 6)] for start in range(700)]
+
+
+@pytest.mark.parametrize("step", [2, 3, 5])
+def test_sigterm_stops_pretraining_and_the_next_run_ends_with_the_same_weights(
+    tmp_path, monkeypatch, step
+):
+    whole = encoder()
+    wanted = pretrain(whole, SENTENCES, epochs=3, seed=3)  # 3 steps an epoch
+    own, steps = pretraining._step, []
+
+    def preempted(model, ids, progress, epochs):
+        steps.append(len(ids))
+        if len(steps) == step:
+            os.kill(os.getpid(), signal.SIGTERM)
+        own(model, ids, progress, epochs)
+
+    monkeypatch.setattr(pretraining, "_step", preempted)
+    kept = CheckpointOptions(str(tmp_path / "pretraining"), every_minutes=None)
+    begun = {"epochs": 3, "seed": 3, "checkpoints": kept, "run": "a"}
+    with pytest.raises(
+        RunError, match=r"SIGTERM at epoch \d of 3 of pretraining, step \d; a check"
+    ):
+        pretrain(encoder(), SENTENCES, **begun)
+    with pytest.raises(UserError, match="another recipe, seed"):
+        pretrain(encoder(), SENTENCES, **begun | {"run": "b"})
+    resumed = encoder()
+    assert pretrain(resumed, SENTENCES, **begun) == wanted
+    assert len(steps) == 9  # none twice
+    for ours, theirs in zip(resumed.get_weights(), whole.get_weights(), strict=True):
+        np.testing.assert_array_equal(ours, theirs)
+
+
+def test_pretraining_stops_where_its_loss_is_no_number():
+    built = encoder()
+    table = built.get_layer("embedding").embeddings
+    table.assign(np.full(table.shape, np.inf))
+    with pytest.raises(RunError, match="pretraining stopped at epoch 1 of 2, step 1: its loss"):
+        pretrain(built, SENTENCES, epochs=2, seed=0)

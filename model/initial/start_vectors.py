@@ -9,9 +9,9 @@ import numpy as np
 import tensorflow as tf
 
 from model.dataset.examples import Examples
+from model.initial.word_vector_files import read_word_vectors
 from model.recipe.paths import resolve_path
 from model.recipe.recipe import Recipe
-from model.training.word_vector_files import read_word_vectors
 from transforms.errors import UserError
 from transforms.storage import files
 

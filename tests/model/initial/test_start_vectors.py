@@ -9,9 +9,9 @@ import pyarrow.parquet as pq
 import pytest
 from gensim.models import KeyedVectors
 
+from model.initial.start_vectors import corpus_vectors, fill_matrix, load_vectors
+from model.initial.word_vector_files import read_word_vectors
 from model.recipe.reading import parse_recipe
-from model.training.start_vectors import corpus_vectors, fill_matrix, load_vectors
-from model.training.word_vector_files import read_word_vectors
 from tests.model.tiny_recipes import values
 from transforms.errors import UserError
 

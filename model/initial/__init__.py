@@ -1,0 +1,1 @@
+"""What training begins with: word vectors, or the weights of a bundle."""

@@ -1,0 +1,96 @@
+"""Fine-tuning: a network begins with the weights of a bundle, whose vocabulary may be another."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from model.bundle import loading
+from model.dataset.examples import Examples
+from model.initial.start_vectors import read_vocabulary
+from model.network.encoders import EMBEDDING
+from model.network.siamese import Siamese, build_siamese
+from model.recipe.reading import read_recipe
+from model.recipe.recipe import Recipe
+from transforms.errors import UserError
+from transforms.storage import files
+from transforms.text.token_ids import FIRST_ID
+
+
+def begin_with(folder: str, siamese: Siamese, recipe: Recipe, examples: Examples) -> str:
+    """Gives the network the weights of a bundle; a line that says what was taken.
+
+    The encoder must be of the bundle's kind and sizes. A dense head is taken where it is the same,
+    and learned anew where it is not. Tokens that both vocabularies hold keep their vectors.
+
+    Raises:
+        UserError: no bundle, one that was changed, or one whose encoder is another.
+    """
+    with files.local_copy(folder) as local:
+        manifest = loading.verify(local, name=folder)
+        path = Path(local) / loading.RECIPE
+        old_recipe = read_recipe(path.read_bytes(), where=f"{folder}/{loading.RECIPE}")
+        old = build_siamese(old_recipe, vocabulary_size=int(manifest["vocabulary_size"] or 0))
+        old.network.load_weights(Path(local) / loading.WEIGHTS)
+        rows = _rows(Path(local), recipe, examples)
+    same = old_recipe.encoder.kind == recipe.encoder.kind
+    encoder, head = siamese.encoder, siamese.comparison
+    if not same or not _assign(old.encoder, encoder, rows):
+        raise UserError(
+            f"--init_from {folder}: its encoder is {_spelled(old_recipe)}, and the recipe's is "
+            f"{_spelled(recipe)}; they must be of one kind and of the same sizes"
+        )
+    took = _assign(old.comparison, head, None) if head.weights else True
+    tokens = f"{len(rows)} tokens of the vocabulary, " if rows is not None else ""
+    kept = "the head as well" if took and head.weights else "no head"
+    return f"weights from {folder}: {tokens}the encoder, {kept}"
+
+
+def _spelled(recipe: Recipe) -> str:
+    said = recipe.encoder.model_dump(exclude={"dropout"})
+    size = f", embedding {recipe.embedding.dimensions}" if recipe.embedding else ""
+    return ", ".join(f"{name} {value}" for name, value in said.items()) + size
+
+
+def _rows(bundle: Path, recipe: Recipe, examples: Examples) -> dict[int, int] | None:
+    """Row of the new embedding → row of the old one; None where there is no learned vocabulary.
+
+    Padding and the unknown token are the same two rows everywhere.
+    """
+    asset = bundle / loading.SAVED_MODEL / "assets" / "vocabulary"
+    if recipe.embedding is None or not asset.is_file():
+        return None
+    old = asset.read_text(encoding="utf-8").removesuffix("\n").split("\n")
+    places = {token: number for number, token in enumerate(old, start=FIRST_ID)}
+    new = read_vocabulary(examples.folder)
+    known = {number: places[t] for number, t in enumerate(new, start=FIRST_ID) if t in places}
+    return {number: number for number in range(FIRST_ID)} | known
+
+
+def _assign(source: Any, target: Any, rows: dict[int, int] | None) -> bool:
+    """Copies weights from one model to another of the same shapes; whether they were."""
+    pairs = list(zip(source.weights, target.weights, strict=False))
+    if len(source.weights) != len(target.weights):
+        return False
+    values = []
+    for old, new in pairs:
+        value = old.numpy()
+        if rows is not None and EMBEDDING in old.path.split("/"):
+            if value.shape[1:] != tuple(new.shape[1:]):
+                return False
+            value = _mapped(value, new.numpy(), rows)
+        if value.shape != tuple(new.shape):
+            return False
+        values.append(value)
+    for (_, new), value in zip(pairs, values, strict=True):
+        new.assign(value)
+    return True
+
+
+def _mapped(old: np.ndarray, new: np.ndarray, rows: dict[int, int]) -> np.ndarray:
+    """The new embedding with the old one's vectors where a token is known, [n, d]."""
+    mapped = new.copy()
+    mapped[list(rows)] = old[list(rows.values())]
+    return mapped

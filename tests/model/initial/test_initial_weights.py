@@ -1,0 +1,94 @@
+"""Fine-tuning: weights of a bundle in a network whose vocabulary is another."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import keras
+import numpy as np
+import pytest
+
+from model.bundle import export, loading
+from model.dataset.examples import Examples, Part
+from model.initial.initial_weights import begin_with
+from model.network.siamese import build_siamese
+from tests.model.tiny_recipes import recipe
+from transforms.errors import UserError
+
+OLD, NEW = ["a", "b", "c"], ["c", "d", "a", "e"]
+HEAD = {"kind": "l1", "hidden": [3]}
+
+
+def write_vocabulary(folder: Path, words) -> None:
+    folder.mkdir(parents=True)
+    (folder / "vocabulary").write_text("\n".join(words) + "\n")
+
+
+def bundle(tmp_path: Path, rules, seed=1):
+    """What a bundle holds that fine-tuning reads: recipe, weights, vocabulary, manifest."""
+    keras.utils.set_random_seed(seed)
+    old = build_siamese(rules, vocabulary_size=2 + len(OLD))
+    local = tmp_path / "local"
+    write_vocabulary(local / loading.SAVED_MODEL / "assets", OLD)
+    old.network.save_weights(local / loading.WEIGHTS)
+    (local / loading.RECIPE).write_text(rules.to_yaml(), encoding="utf-8")
+    export.publish(local, str(tmp_path / "bundle"), {"vocabulary_size": 2 + len(OLD)})
+    return old, str(tmp_path / "bundle")
+
+
+def begun(tmp_path: Path, rules, folder):
+    write_vocabulary(tmp_path / "examples" / "transform_fn" / "assets", NEW)
+    part = Part((), ())
+    examples = Examples(str(tmp_path / "examples"), part, part, {})
+    keras.utils.set_random_seed(2)
+    fresh = build_siamese(rules, vocabulary_size=2 + len(NEW))
+    start = fresh.encoder.get_layer("embedding").get_weights()[0]
+    told = begin_with(folder, fresh, rules, examples)
+    return fresh, start, told
+
+
+def test_known_tokens_keep_their_vectors_and_new_ones_begin_afresh(tmp_path):
+    old, folder = bundle(tmp_path, recipe(comparison=HEAD))
+    fresh, start, told = begun(tmp_path, recipe(comparison=HEAD), folder)
+    table = old.encoder.get_layer("embedding").get_weights()[0]
+    found = fresh.encoder.get_layer("embedding").get_weights()[0]
+    # Old rows: padding, unknown, a, b, c. New ones: padding, unknown, c, d, a, e.
+    np.testing.assert_array_equal(found[[0, 1, 2, 4]], table[[0, 1, 4, 2]])
+    np.testing.assert_array_equal(found[[3, 5]], start[[3, 5]])
+    for ours, theirs in zip(fresh.encoder.weights[1:], old.encoder.weights[1:], strict=True):
+        np.testing.assert_array_equal(ours, theirs)
+    for ours, theirs in zip(fresh.comparison.weights, old.comparison.weights, strict=True):
+        np.testing.assert_array_equal(ours, theirs)
+    assert (
+        told == f"weights from {folder}: 4 tokens of the vocabulary, the encoder, the head as well"
+    )
+
+
+def test_another_head_is_learned_anew(tmp_path):
+    _, folder = bundle(tmp_path, recipe())
+    fresh, _, told = begun(tmp_path, recipe(comparison=HEAD), folder)
+    assert told.endswith("the encoder, no head") and fresh.comparison.weights
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"encoder": {"kind": "cnn", "filters": 4}}, r"its encoder is kind bilstm.* is kind cnn"),
+        ({"encoder": {"kind": "bilstm", "units": [5, 3]}}, r"units \(4, 3\).*units \(5, 3\)"),
+        (
+            {"embedding": {"dimensions": 7}},
+            "embedding 6, and the recipe's .*embedding 7; they must",
+        ),
+    ],
+)
+def test_another_encoder_is_refused(tmp_path, changes, message):
+    _, folder = bundle(tmp_path, recipe())
+    with pytest.raises(UserError, match=message):
+        begun(tmp_path, recipe(**changes), folder)
+
+
+def test_a_bundle_that_was_changed_is_refused(tmp_path):
+    _, folder = bundle(tmp_path, recipe())
+    (Path(folder) / loading.RECIPE).write_text("name: other\n")
+    with pytest.raises(UserError, match="recipe.yaml was changed"):
+        begun(tmp_path, recipe(), folder)
