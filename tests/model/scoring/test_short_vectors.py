@@ -32,7 +32,6 @@ def test_only_trained_numbers_of_floats_are_taken():
 
 def test_a_bundle_scores_by_first_floats_with_their_own_threshold(tmp_path):
     rules = recipe(
-        encoder={"kind": "cnn", "filters": 4, "widths": [2]},
         comparison={"kind": "cosine"},
         loss={"kind": "cosent", "matryoshka": [2]},
     )
