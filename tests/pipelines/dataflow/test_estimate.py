@@ -62,7 +62,7 @@ def test_gpus_are_paid_for_by_the_hour_of_a_worker():
 
 
 @pytest.mark.parametrize(
-    ("flag", "told"),
+    ("flag", "message"),
     [
         ("--machine_type=z9-giant-4", "does not know the machine type 'z9-giant-4'"),
         ("--machine_type=custom", "it knows n2-standard-N"),
@@ -72,8 +72,8 @@ def test_gpus_are_paid_for_by_the_hour_of_a_worker():
         ),
     ],
 )
-def test_what_has_no_price_is_reported(flag: str, format: str):
-    with pytest.raises(UserError, match=format):
+def test_what_has_no_price_is_reported(flag: str, message: str):
+    with pytest.raises(UserError, match=message):
         made(shards(1, 100), flag)
 
 
