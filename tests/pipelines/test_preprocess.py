@@ -1,6 +1,7 @@
 """The whole of preprocessing, through the command line's `run`, on small tables."""
 
 import json
+import math
 import pickle
 import unicodedata
 from collections import Counter
@@ -427,3 +428,46 @@ def test_no_pair_of_a_measured_file_is_inferred(tmp_path, capsys):
     assert manifest["rows_inferred"] == len(inferred) - len(measured)
     assert not kept & {frozenset((a, b)) for a, b in inferred[::2]}
     assert manifest["options"]["measured_inputs"] == [files]
+
+
+def test_weights_and_the_mean_of_teachers_go_with_their_rows(tmp_path):
+    count = 40
+    table = pa.table(
+        {
+            "sentence1": [f"a{n}" for n in range(count)],
+            "sentence2": [f"b{n}" for n in range(count)],
+            "label": [None if n % 4 == 0 else n % 2 for n in range(count)],
+            "weight": [float(n) for n in range(count)],
+            "one": [n / count for n in range(count)],
+            "other": [n / count + 0.01 for n in range(count - 1)] + [float("nan")],
+        }
+    )
+    pq.write_table(table, tmp_path / "pairs.parquet")
+    recipe = write_recipe(tmp_path, RAW + "distill: {weight: 0.5}\n")
+    columns = ["--weight_column", "weight", "--teacher_column", "one", "other"]
+    manifest = run(str(tmp_path / "pairs.parquet"), recipe, tmp_path / "out", *columns)
+    assert manifest["rejected_by_reason"] == {"teacher_invalid": 1}
+    assert manifest["options"]["numbers"] == ["weight", "teacher"]
+    seen = {}
+    paths = sorted(str(path) for path in (tmp_path / "out").glob("*.tfrecord.gz"))
+    for record in tf.data.TFRecordDataset(paths, "GZIP"):
+        feature = tf.train.Example.FromString(record.numpy()).features.feature
+        numbers = [feature[name].float_list.value[0] for name in ("label", "weight", "teacher")]
+        seen[int(feature["text1"].bytes_list.value[0][1:])] = numbers
+    assert sorted(seen) == list(range(count - 1))
+    for n, (label, weight, teacher) in seen.items():
+        assert math.isnan(label) if n % 4 == 0 else label == n % 2
+        assert (weight, teacher) == (n, pytest.approx(n / count + 0.005))
+    with pytest.raises(UserError, match="--teacher_column and the recipe's 'distill' belong"):
+        run(str(tmp_path / "pairs.parquet"), write_recipe(tmp_path, RAW), tmp_path / "no", *columns)
+
+
+def test_similar_pairs_alone_need_no_label_column(tmp_path):
+    text = RAW.replace('labels: {classes: ["0", "1"]}\n', "").replace("kind: l1", "kind: cosine")
+    recipe = write_recipe(tmp_path, text.replace("binary_crossentropy", "multiple_negatives"))
+    pairs = {"sentence1": [f"a{n}" for n in range(30)], "sentence2": [f"b{n}" for n in range(30)]}
+    pq.write_table(pa.table(pairs), tmp_path / "pairs.parquet")
+    run(str(tmp_path / "pairs.parquet"), recipe, tmp_path / "out")
+    read = [read_examples(tmp_path / "out", part, ("text1", "text2")) for part in ("train", "eval")]
+    assert {label for part in read for *_, label in part} == {1}
+    assert sum(map(len, read)) == 30
