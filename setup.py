@@ -75,7 +75,7 @@ setup(
     python_requires=">=3.11,<3.13",
     packages=find_packages(include=["pipelines*", "transforms*", "model*", "twinbeam*"]),
     package_data={
-        "pipelines.report": ["*.html"],  # an evaluation's page
+        "pipelines.report": ["*.html", "*.css"],  # an evaluation's page, the style of all pages
         "pipelines.dataflow": ["*.yaml"],  # unit prices
         "model.recipe": ["builtin/*.yaml"],  # the recipes by name
     },

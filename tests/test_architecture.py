@@ -61,7 +61,7 @@ FOLDERS = {
         "transforms.text",
     },
     "pipelines.dataflow": {"transforms", "transforms.storage", "transforms.input"},
-    "pipelines.report": {"transforms", "transforms.storage"},
+    "pipelines.report": {"transforms", "transforms.storage", "transforms.evaluation"},
     "pipelines.running": {
         "pipelines.dataflow", "pipelines.report", "transforms", "transforms.storage",
         "transforms.accounts", "transforms.examples", "transforms.finding",

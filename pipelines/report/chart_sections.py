@@ -12,7 +12,7 @@ from pipelines.report.svg_charts import Axes, Line, Point, bar_chart, heat_map, 
 def threshold_section(found: dict[str, Any]) -> str:
     """The slider and the confusion at its threshold."""
     start = start_of_slider(found)
-    last = len(found["thresholds"]) - 1
+    last = len(thresholds(found)) - 1
     zero, one = (escape(name) for name in found["classes"])
     return (
         '<h2>Threshold</h2><div class="card"><div class="slider">'
@@ -27,20 +27,53 @@ def threshold_section(found: dict[str, Any]) -> str:
         )
         + '</div><p></p><div class="scroll"><table>'
         f'<tr><th>actual \\ given</th><th class="number">{zero}</th>'
-        f'<th class="number">{one}</th></tr>'
+        f'<th class="number">{one}</th><th class="number">all</th></tr>'
         f'<tr><th>{zero}</th><td class="number right" id="tn"></td>'
-        '<td class="number" id="fp"></td></tr>'
+        '<td class="number" id="fp"></td><td class="number" id="actual-0"></td></tr>'
         f'<tr><th>{one}</th><td class="number" id="fn"></td>'
-        '<td class="number right" id="tp"></td></tr></table></div></div>'
+        '<td class="number right" id="tp"></td><td class="number" id="actual-1"></td></tr>'
+        '<tr><th>all</th><td class="number" id="given-0"></td>'
+        '<td class="number" id="given-1"></td><td class="number" id="all"></td></tr>'
+        "</table></div></div>"
     )
 
 
-def start_of_slider(found: dict[str, Any]) -> int:
-    """Where the slider starts: next to the threshold that scoring used, else to 0.5."""
+def used_threshold(found: dict[str, Any]) -> float | None:
+    """The threshold that the labels were given by, as it is stored; None where it is not known."""
     lineage = found["lineage"]
     scoring = lineage.get("scores", {}).get("options", {}).get("scoring", {})
-    used = scoring.get("threshold") or lineage.get("bundle", {}).get("threshold") or 0.5
-    distance = [abs(entry["threshold"] - used) for entry in found["thresholds"]]
+    used = (
+        found.get("made_from", {}).get("threshold"),
+        scoring.get("threshold"),
+        lineage.get("bundle", {}).get("threshold"),
+    )
+    return next((value for value in used if value is not None), None)
+
+
+def thresholds(found: dict[str, Any]) -> list[list[float]]:
+    """Threshold, true and false negatives, false and true positives: the grid, and the used one.
+
+    The counts at the used threshold are those of the labels that were given, so the page starts
+    with the very numbers of its other parts.
+    """
+    table: list[list[float]] = [list(entry.values()) for entry in found.get("thresholds", [])]
+    used = used_threshold(found)
+    if table and used is not None:
+        (true_neg, false_pos), (false_neg, true_pos) = found["confusion"]
+        keys = list(found["thresholds"][0])[1:]
+        counts = {
+            "true_neg": true_neg, "false_pos": false_pos,
+            "false_neg": false_neg, "true_pos": true_pos,
+        }  # fmt: skip
+        table = [row for row in table if row[0] != used]
+        table.append([used, *(counts[key] for key in keys)])
+    return sorted(table)
+
+
+def start_of_slider(found: dict[str, Any]) -> int:
+    """Where the slider starts: at the threshold that scoring used, else next to 0.5."""
+    used = used_threshold(found)
+    distance = [abs(row[0] - (0.5 if used is None else used)) for row in thresholds(found)]
     return distance.index(min(distance))
 
 
@@ -99,7 +132,7 @@ def calibration(found: dict[str, Any]) -> tuple[str, str, str]:
     """Mean similarity against the share alike."""
     points = [(entry["mean_similarity"], entry["share_alike"]) for entry in found["calibration"]]
     line = Line("calibration", "accent", points, dots=True)
-    axes = Axes("mean similarity", "share of pairs alike")
+    axes = Axes("mean similarity", "share of pairs with label 1")
     svg = line_chart("calibration", [line], axes, diagonal=True)
     return "Calibration", svg, "On the dashed line a similarity is a probability."
 

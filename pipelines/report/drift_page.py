@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from html import escape
 
+from pipelines.report.provenance import style
+from pipelines.report.svg_charts import paired_bars
 from transforms.drift import (
     KNOWN,
     LENGTH_ENDS,
@@ -17,13 +19,7 @@ from transforms.drift import (
     format_drift,
 )
 
-_TITLES = {
-    LENGTHS: "Tokens of a sentence",
-    KNOWN: "Tokens in the vocabulary",
-    SIMILARITY: "Similarity",
-}
-_STEP, _HEIGHT = 28, 140  # SVG units: of a bin, and of the tallest bar
-
+_TITLES = {LENGTHS: "Tokens of a sentence", SIMILARITY: "Similarity"}
 _PAGE = """<!doctype html>
 <html lang="en">
 <head>
@@ -33,65 +29,103 @@ _PAGE = """<!doctype html>
 <meta http-equiv="Content-Security-Policy" content="default-src 'none'; style-src 'unsafe-inline'">
 <title>Drift</title>
 <style>
-:root { --page: #f6f7f9; --ink: #1c2430; --soft: #5b6675; --before: #8d99a8; --now: #c8551b; }
-@media (prefers-color-scheme: dark) {
-  :root { --page: #12161c; --ink: #e6eaf0; --soft: #9aa6b5; --before: #6b7888; --now: #f0935c; }
-}
-body { margin: 0 auto; max-width: 50rem; padding: 1.25rem 1rem 3rem; background: var(--page);
-  color: var(--ink); font: 16px/1.5 system-ui, sans-serif; }
-h1 { font-size: 1.4rem; } h2 { font-size: 1.1rem; margin: 1.6rem 0 .3rem; }
-.soft { color: var(--soft); font-size: .9rem; } svg { width: 100%; height: auto; }
-.before { fill: var(--before); } .now { fill: var(--now); }
-text { fill: var(--soft); font-size: 11px; text-anchor: middle; }
+@style@
 </style>
 </head>
 <body>
+<main>
+@body@
+</main>
+</body>
+</html>
 """
 
 
-def drift_page(trained: Profile, scored: Profile, found: Mapping[str, float]) -> str:
-    """The page, for two profiles and the drift between them (see `transforms.drift`)."""
-    parts = [
-        _PAGE,
-        f"<h1>{escape(format_drift(found).capitalize())}</h1>\n",
+def drift_page(
+    trained: Profile, scored: Profile, found: Mapping[str, float], about: Mapping[str, str] = {}
+) -> str:
+    """The page.
+
+    Args:
+        trained: the profile of what the bundle was trained on (see `transforms.drift`).
+        scored: that of what was scored.
+        found: the drift between them.
+        about: against which bundle, when, and whatever else is to be named.
+    """
+    facts = "".join(f"<dt>{escape(k)}</dt><dd>{escape(v)}</dd>" for k, v in about.items() if v)
+    words = "".join(f"<li>{escape(line)}</li>" for line in changes(trained, scored, found))
+    charts = "".join(
+        f'<figure class="card"><h3>{title}: {found[name]:.3f}</h3>'
+        f"{_chart(title, trained[name], scored[name], _names(name))}</figure>"
+        for name, title in _TITLES.items()
+        if name in found
+    )
+    body = (
+        f"<h1>{escape(format_drift(found).capitalize())}</h1>"
+        f'<dl class="facts">{facts}</dl><ul class="changes">{words}</ul>'
+        f'<div class="charts">{charts}</div>'
         '<p class="soft">Population stability index, less what chance gives samples of these '
         f"sizes: below {LITTLE} little has changed, above {MUCH} much. Bars are shares of all "
-        'sentences, tokens or pairs; <span style="color: var(--before)">grey</span> what the '
-        'bundle was trained on, <span style="color: var(--now)">orange</span> what was scored.'
-        "</p>\n",
-    ]
-    for name, title in _TITLES.items():
-        if name in found:
-            parts.append(f"<h2>{title}: {found[name]:.3f}</h2>\n")
-            parts.append(_chart(trained[name], scored[name], _names(name)))
-    return "".join([*parts, "</body>\n</html>\n"])
+        "sentences or pairs.</p>"
+    )
+    return _PAGE.replace("@style@", style()).replace("@body@", body)
+
+
+def changes(trained: Profile, scored: Profile, found: Mapping[str, float]) -> list[str]:
+    """What changed, a sentence for each measure."""
+    lines = []
+    if KNOWN in found:
+        before, now = (_share(counts, 1) for counts in (trained[KNOWN], scored[KNOWN]))
+        lines.append(
+            f"{_size(found[KNOWN])} change of unknown tokens: {now:.2%} of all tokens are not in "
+            f"the vocabulary, {before:.2%} in training"
+        )
+    if LENGTHS in found:
+        before, now = (_median(counts) for counts in (trained[LENGTHS], scored[LENGTHS]))
+        names = _names(LENGTHS)
+        lines.append(
+            f"{_size(found[LENGTHS])} change of length: half of the sentences have "
+            f"{names[now]} tokens, in training {names[before]}"
+        )
+    if SIMILARITY in found:
+        before, now = (_share_from(counts) for counts in (trained[SIMILARITY], scored[SIMILARITY]))
+        lines.append(
+            f"{_size(found[SIMILARITY])} change of similarity: {now:.1%} of the pairs are in the "
+            f"upper half of its range, {before:.1%} in training"
+        )
+    return lines
+
+
+def _size(index: float) -> str:
+    return "Little" if index < LITTLE else "Some" if index < MUCH else "Much"
+
+
+def _share(counts: Sequence[int], place: int) -> float:
+    return counts[place] / max(sum(counts), 1)
+
+
+def _share_from(counts: Sequence[int]) -> float:
+    return sum(counts[len(counts) // 2 :]) / max(sum(counts), 1)
+
+
+def _median(counts: Sequence[int]) -> int:
+    """The bin in which the middle one of all is."""
+    middle, seen = sum(counts) / 2, 0
+    for place, count in enumerate(counts):
+        seen += count
+        if seen >= middle:
+            return place
+    return 0
 
 
 def _names(histogram: str) -> list[str]:
     """What each bin holds."""
-    if histogram == KNOWN:
-        return ["known", "unknown"]
     if histogram == SIMILARITY:
         return [f"{place / SIMILARITY_BINS:.0%}" for place in range(SIMILARITY_BINS)]
     return [*(f"≤ {end}" for end in LENGTH_ENDS), f"> {LENGTH_ENDS[-1]}"]
 
 
-def _chart(before: Sequence[int], now: Sequence[int], names: Sequence[str]) -> str:
-    """Two bars a bin, as high as its share."""
+def _chart(title: str, before: Sequence[int], now: Sequence[int], names: Sequence[str]) -> str:
     shares = [[count / max(sum(counts), 1) for count in counts] for counts in (before, now)]
-    tallest = max(max(part) for part in shares) or 1.0
-    wide = max(_STEP, 240 // len(names))
-    drawn = []
-    for place, name in enumerate(names):
-        for side, (kind, part) in enumerate(zip(("before", "now"), shares, strict=True)):
-            high = _HEIGHT * part[place] / tallest
-            drawn.append(
-                f'<rect class="{kind}" x="{wide * (place + 0.1 + 0.4 * side):.1f}" '
-                f'y="{_HEIGHT - high:.1f}" width="{0.4 * wide:.1f}" height="{high:.1f}">'
-                f"<title>{escape(name)}: {part[place]:.2%}</title></rect>"
-            )
-        drawn.append(
-            f'<text x="{wide * (place + 0.5):.1f}" y="{_HEIGHT + 16}">{escape(name)}</text>'
-        )
-    box = f'viewBox="0 0 {wide * len(names)} {_HEIGHT + 24}"'
-    return f'<svg {box} role="img">' + "".join(drawn) + "</svg>\n"
+    series = [("in training", "before", shares[0]), ("scored", "one", shares[1])]
+    return paired_bars(title, names, series, "share")

@@ -13,7 +13,7 @@ from importlib.resources import files as package_files
 from pathlib import Path
 from typing import Any
 
-from pipelines.report import chart_sections, svg_charts
+from pipelines.report import chart_sections, provenance, svg_charts
 from pipelines.report.png_plots import write_plots
 from transforms.storage import files
 
@@ -29,6 +29,7 @@ NAMES = {
     "pearson": "Pearson",
     "spearman": "Spearman",
 }
+FEW_ROWS = 100  # a measure of fewer pairs says little
 TWO_CLASS = ("false positives", "false negatives")
 IN_TABLES = ("accuracy", "precision", "recall", "f1", "roc_auc", "macro_f1", "pearson", "spearman")
 
@@ -73,7 +74,7 @@ def render(
         picture_section(picture),
         lineage_section(found),
     ]
-    thresholds = [list(entry.values()) for entry in found.get("thresholds", [])]
+    thresholds = chart_sections.thresholds(found)
     box = {
         "left": svg_charts.LEFT,
         "top": svg_charts.TOP,
@@ -81,7 +82,11 @@ def render(
         "height": svg_charts.HEIGHT - svg_charts.TOP - svg_charts.BOTTOM,
     }
     page = package_files("pipelines.report").joinpath(_TEMPLATE).read_text(encoding="utf-8")
-    page = page.replace("@title@", escape(title(found))).replace("@box@", json.dumps(box))
+    page = (
+        page.replace("@style@", provenance.style())
+        .replace("@title@", escape(title(found)))
+        .replace("@box@", json.dumps(box))
+    )
     page = page.replace("@thresholds@", json.dumps(thresholds))
     return page.replace("@body@", "\n".join(part for part in body if part))
 
@@ -99,7 +104,7 @@ def heading(found: dict[str, Any]) -> str:
         line += f", {found['rows_skipped']:,} more could not be judged"
     lines = "".join(f"<li>{escape(line)}</li>" for line in found["warnings"])
     box = f'<ul class="warnings">{lines}</ul>' if lines else ""
-    return f'<h1>{escape(title(found))}</h1><p class="soft">{line}</p>{box}'
+    return f"<h1>{escape(title(found))}</h1>{provenance.facts(found, line)}{provenance.seen_in_training(found)}{box}"
 
 
 def headline(found: dict[str, Any]) -> str:
@@ -148,11 +153,14 @@ def table(heads: Sequence[str], rows: Sequence[Sequence[str]], *, words: Sequenc
 def confusion_section(found: dict[str, Any]) -> str:
     """Actual against given classes, and each class against the rest."""
     names = [escape(name) for name in found["classes"]]
+    counts = found["confusion"]
+    everything = sum(map(sum, counts))
+    columns = [sum(column) for column in zip(*counts, strict=True)]
     rows = [
-        [name, *(f"{count:,}" for count in line)]
-        for name, line in zip(names, found["confusion"], strict=True)
+        [name, *(share(count, everything) for count in [*line, sum(line)])]
+        for name, line in zip([*names, "all"], [*counts, columns], strict=True)
     ]
-    matrix = table(["actual \\ given", *names], rows, words=(0,))
+    matrix = table(["actual \\ given", *names, "all"], rows, words=(0,))
     measured = next(iter(found["classes_measured"].values()))
     rows = [
         [escape(name), *(cell(key, value) for key, value in measures.items())]
@@ -160,6 +168,11 @@ def confusion_section(found: dict[str, Any]) -> str:
     ]
     each = table(["class", *(readable(key) for key in measured)], rows, words=(0,))
     return f"<h2>Classes</h2>{matrix}<p></p>{each}"
+
+
+def share(count: int, everything: int) -> str:
+    """Rows, and what part of all they are."""
+    return f"{count:,} ({count / max(everything, 1):.1%})"
 
 
 def cell(name: str, value: float | None) -> str:
@@ -205,7 +218,8 @@ def slice_section(slices: list[dict[str, Any]]) -> str:
 def slice_name(entry: dict[str, Any]) -> str:
     """What a slice is by, and its value."""
     by = f'<span class="range-small">{escape(entry["slice"])}</span>'
-    return f"{by}<br>{escape(entry['value'])}"
+    few = ' <span class="tag">few pairs</span>' if entry["rows"] < FEW_ROWS else ""
+    return f"{by}<br>{escape(entry['value'])}{few}"
 
 
 def worst_section(worst: dict[str, list[dict[str, Any]]]) -> str:
@@ -220,7 +234,8 @@ def worst_section(worst: dict[str, list[dict[str, Any]]]) -> str:
         )
         rows = [
             [
-                f"<div>{escape(one['sentence1'])}</div><div>{escape(one['sentence2'])}</div>",
+                f"<div>{escape(one['sentence1'])}</div><div>{escape(one['sentence2'])}</div>"
+                f"{doubt(one)}",
                 f"{one['similarity']:.4f}",
                 *(escape(str(one[key])) for key in more),
             ]
@@ -232,6 +247,14 @@ def worst_section(worst: dict[str, list[dict[str, Any]]]) -> str:
             f"{table(heads, rows, words=(0,))}</details>"
         )
     return f"<h2>The worst mistakes</h2>{''.join(parts)}" if parts else ""
+
+
+def doubt(mistake: dict[str, Any]) -> str:
+    """Marks a doubtful label: the sentences are equal, the label says that they are not."""
+    first, second = (" ".join(mistake[side].split()) for side in ("sentence1", "sentence2"))
+    if str(mistake.get("label")) == "0" and first.casefold() == second.casefold():
+        return '<span class="tag">equal sentences: doubtful label</span>'
+    return ""
 
 
 def picture_section(picture: bytes | None) -> str:
@@ -248,16 +271,8 @@ def picture_section(picture: bytes | None) -> str:
 
 def lineage_section(found: dict[str, Any]) -> str:
     """Where the scores come from, and the data they were made of."""
-    flat = list(_flat({**found["lineage"], "evaluated with": found["versions"]}))
+    flat = list(provenance.flat({**found["lineage"], "evaluated with": found["versions"]}))
     rows = [[escape(name), escape(str(value))] for name, value in flat]
-    return f"<h2>Lineage and data</h2>{table(['', ''], rows, words=(0, 1))}"
-
-
-def _flat(value: Any, name: str = "") -> list[tuple[str, Any]]:
-    if isinstance(value, dict):
-        return [
-            pair
-            for key, each in value.items()
-            for pair in _flat(each, f"{name} · {key}" if name else key)
-        ]
-    return [(name, ", ".join(map(str, value)) if isinstance(value, list) else value)]
+    return (
+        f"<h2>Lineage and data</h2>{provenance.chain(found)}{table(['', ''], rows, words=(0, 1))}"
+    )

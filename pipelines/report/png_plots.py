@@ -20,8 +20,10 @@ def write_plots(folder: Path, found: dict[str, Any]) -> None:
         logging.getLogger(__name__).warning("no PNG plots: matplotlib is not installed")
         return
     if "thresholds" in found:
-        _curve(folder / "roc.png", roc_points(found), "false positive rate", "true positive rate")
-        _curve(folder / "precision_recall.png", pr_points(found), "recall", "precision")
+        rates = "false positive rate", "true positive rate"
+        _curve(folder / "roc.png", "ROC", roc_points(found), *rates)
+        name = "Precision and recall"
+        _curve(folder / "precision_recall.png", name, pr_points(found), "recall", "precision")
         _calibration(folder / "calibration.png", found["calibration"])
         _distribution(folder / "distribution.png", found)
     elif "scatter" in found:
@@ -30,27 +32,29 @@ def write_plots(folder: Path, found: dict[str, Any]) -> None:
         _confusion(folder / "confusion.png", found)
 
 
-def _figure(x_name: str, y_name: str) -> tuple[Any, Any]:
+def _figure(title: str, x_name: str, y_name: str) -> tuple[Any, Any]:
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
 
     figure = Figure(figsize=(5, 4), dpi=150, layout="constrained")
     FigureCanvasAgg(figure)  # never a window, whatever the machine's default is
     axes = figure.add_subplot()
-    axes.set(xlabel=x_name, ylabel=y_name)
+    axes.set(title=title, xlabel=x_name, ylabel=y_name)
     axes.grid(alpha=0.3)
     return figure, axes
 
 
-def _curve(path: Path, points: list[tuple[float, float]], x_name: str, y_name: str) -> None:
-    figure, axes = _figure(x_name, y_name)
+def _curve(
+    path: Path, title: str, points: list[tuple[float, float]], x_name: str, y_name: str
+) -> None:
+    figure, axes = _figure(title, x_name, y_name)
     axes.plot(*zip(*points, strict=True) if points else ([], []), color=ACCENT)
     axes.set(xlim=(0, 1), ylim=(0, 1.01))
     figure.savefig(path)
 
 
 def _calibration(path: Path, entries: list[dict[str, float]]) -> None:
-    figure, axes = _figure("mean similarity", "share of pairs alike")
+    figure, axes = _figure("Calibration", "mean similarity", "share of pairs with label 1")
     axes.plot([0, 1], [0, 1], color="grey", linestyle="--", linewidth=1)
     x, y = ([entry[key] for entry in entries] for key in ("mean_similarity", "share_alike"))
     axes.plot(x, y, marker="o", color=ACCENT)
@@ -58,7 +62,7 @@ def _calibration(path: Path, entries: list[dict[str, float]]) -> None:
 
 
 def _distribution(path: Path, found: dict[str, Any]) -> None:
-    figure, axes = _figure("similarity", "pairs")
+    figure, axes = _figure("Similarities by label", "similarity", "pairs")
     for name, bars, colour in zip(
         found["classes"], found["distribution"], (ZERO, ONE), strict=True
     ):
@@ -69,7 +73,7 @@ def _distribution(path: Path, found: dict[str, Any]) -> None:
 
 
 def _scatter(path: Path, grid: dict[str, Any]) -> None:
-    figure, axes = _figure("similarity", "label")
+    figure, axes = _figure("Similarity and label", "similarity", "label")
     rows = [list(column) for column in zip(*grid["rows"], strict=True)]
     extent = (*grid["score_range"], *grid["label_range"])
     axes.imshow(rows, origin="lower", aspect="auto", extent=extent, cmap="Greens")
@@ -77,7 +81,7 @@ def _scatter(path: Path, grid: dict[str, Any]) -> None:
 
 
 def _confusion(path: Path, found: dict[str, Any]) -> None:
-    figure, axes = _figure("given", "actual")
+    figure, axes = _figure("Confusion", "given", "actual")
     axes.grid(visible=False)
     axes.imshow(found["confusion"], cmap="Greens")
     ticks = range(len(found["classes"]))

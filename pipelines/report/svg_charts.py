@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from html import escape
@@ -9,6 +10,7 @@ from html import escape
 Point = tuple[float, float]
 WIDTH, HEIGHT = 360, 280
 LEFT, TOP, RIGHT, BOTTOM = 52, 12, 10, 44
+MOST_NAMES = 7  # of bins below a chart: more would overlap
 
 
 @dataclass(frozen=True)
@@ -73,6 +75,34 @@ def _path(points: Sequence[Point], axes: Axes, style: str) -> str:
     return f'<polyline class="line {style}" points="{places}"/>'
 
 
+def paired_bars(
+    name: str, bins: Sequence[str], series: Sequence[tuple[str, str, Sequence[float]]], y_name: str
+) -> str:
+    """Bars of each bin side by side; of many bins only some are named, so that names stay apart.
+
+    Args:
+        name: what the chart shows, for those who cannot see it.
+        bins: what each bin holds.
+        series: (name, style, height of each bin).
+        y_name: what the heights are.
+    """
+    top = max((height for _, _, heights in series for height in heights), default=0) or 1.0
+    axes = Axes("", y_name, (0, len(bins)), (0, top))
+    wide, inside = 0.84 / max(len(series), 1), []
+    for side, (label, style, heights) in enumerate(series):
+        for place, height in enumerate(heights):
+            x, y = axes.at((place + 0.08 + wide * side, height))
+            end, floor = axes.at((place + 0.08 + wide * (side + 1), 0))
+            size = f'width="{end - x:.1f}" height="{floor - y:.1f}"'
+            title = f"<title>{escape(label)}, {escape(bins[place])}: {height:.2%}</title>"
+            inside.append(f'<rect class="bar {style}" x="{x}" y="{y}" {size}>{title}</rect>')
+    every = -(-len(bins) // MOST_NAMES)
+    for place in range(0, len(bins), every):
+        x, floor = axes.at((place + 0.5, 0))
+        inside.append(f'<text class="tick" x="{x}" y="{floor + 15}">{escape(bins[place])}</text>')
+    return _svg(name, inside, axes, [(label, style) for label, style, _ in series], x_ticks=False)
+
+
 def bar_chart(
     name: str, series: Sequence[tuple[str, str, Sequence[int]]], axes: Axes, *, marker: str = ""
 ) -> str:
@@ -109,21 +139,40 @@ def heat_map(name: str, rows: Sequence[Sequence[int]], axes: Axes) -> str:
     return _svg(name, inside, axes, [])
 
 
-def _svg(name: str, inside: list[str], axes: Axes, legend: list[tuple[str, str]]) -> str:
+def _svg(
+    name: str,
+    inside: list[str],
+    axes: Axes,
+    legend: list[tuple[str, str]],
+    *,
+    x_ticks: bool = True,
+) -> str:
     return (
         f'<svg viewBox="0 0 {WIDTH} {HEIGHT}" role="img" aria-label="{escape(name)}">'
-        f"{_grid(axes)}{''.join(inside)}{_legend(legend)}</svg>"
+        f"{_grid(axes, x_ticks)}{''.join(inside)}</svg>{_legend(legend)}"
     )
 
 
-def _grid(axes: Axes) -> str:
+def ticks(low: float, high: float, most: int = 5) -> list[float]:
+    """Round numbers from `low` to `high`, at most so many: multiples of 1, 2 or 5 of a power of 10.
+
+    Where the ends are equal, that one number.
+    """
+    if not high > low:
+        return [low]
+    power = 10.0 ** math.floor(math.log10((high - low) / most))
+    fits = (step * power for step in (1, 2, 5, 10, 20) if (high - low) / (step * power) <= most)
+    step = next(fits)
+    first, last = math.ceil(low / step - 1e-9), math.floor(high / step + 1e-9)
+    return [round(place * step, 12) for place in range(first, last + 1)]
+
+
+def _grid(axes: Axes, x_ticks: bool) -> str:
     drawn = []
-    for tick in range(5):
-        part = tick / 4
-        value = axes.x[0] + part * (axes.x[1] - axes.x[0])
+    for value in ticks(*axes.x) if x_ticks else ():
         x, floor = axes.at((value, axes.y[0]))
         drawn.append(f'<text class="tick" x="{x}" y="{floor + 15}">{_short(value)}</text>')
-        value = axes.y[0] + part * (axes.y[1] - axes.y[0])
+    for value in ticks(*axes.y):
         left, y = axes.at((axes.x[0], value))
         drawn.append(f'<line class="grid" x1="{left}" x2="{WIDTH - RIGHT}" y1="{y}" y2="{y}"/>')
         drawn.append(f'<text class="tick end" x="{left - 6}" y="{y + 4}">{_short(value)}</text>')
@@ -145,12 +194,12 @@ def _short(value: float) -> str:
 
 
 def _legend(entries: list[tuple[str, str]]) -> str:
-    drawn = []
-    for number, (name, style) in enumerate(entries):
-        y = TOP + 12 + 16 * number
-        right = WIDTH - RIGHT - 6
-        drawn.append(
-            f'<rect class="key {style}" x="{right - 10}" y="{y - 9}" width="10" height="10"/>'
-            f'<text class="tick end" x="{right - 15}" y="{y}">{escape(name)}</text>'
-        )
-    return "".join(drawn)
+    """Names and colours below the chart, where no bar is."""
+    if not entries:
+        return ""
+    drawn = (
+        f'<span><svg viewBox="0 0 10 10" aria-hidden="true"><rect class="key {style}" width="10" '
+        f'height="10"/></svg>{escape(name)}</span>'
+        for name, style in entries
+    )
+    return f'<div class="legend">{"".join(drawn)}</div>'

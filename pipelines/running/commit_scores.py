@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from dataclasses import dataclass, field
+from datetime import UTC, datetime
 from typing import Any
 
 from pipelines.report.drift_page import drift_page
@@ -69,7 +70,7 @@ class Commit:
     def _drift(self, scored: drift.Profile) -> dict[str, float]:
         found = drift.drift(self.trained, scored)
         if found:
-            page = drift_page(self.trained, scored, found)
+            page = drift_page(self.trained, scored, found, self._about(scored))
             files.write_bytes(files.join(self.output, output_folder.DRIFT_PAGE), page.encode())
         if self.max_drift is not None and found.get("drift", 0.0) > self.max_drift:
             raise RunError(
@@ -78,6 +79,15 @@ class Commit:
                 "--max_drift and run again"
             )
         return found
+
+    def _about(self, scored: drift.Profile) -> dict[str, str]:
+        bundle = self.header.get("bundle", {})
+        pairs = sum(scored.get(drift.SIMILARITY, ()))
+        return {
+            "date": f"{datetime.fromtimestamp(self.started, UTC):%Y-%m-%d %H:%M} UTC",
+            "scores": f"{self.output}, {pairs:,} pairs",
+            "bundle": f"{bundle.get('path', '')} {str(bundle.get('fingerprint', ''))[:12]}".strip(),
+        }
 
 
 def trained_profile(bundle: str) -> drift.Profile:

@@ -94,10 +94,25 @@ def baselines(
             else whole.confusion.sum(axis=1)
         )
         share = float(actual.max() / whole.rows)
-        found["majority"] = {"label": classes[int(actual.argmax())], "metrics": {"accuracy": share}}
+        metrics = majority_metrics(share, int(actual.argmax()), len(actual))
+        found["majority"] = {"label": classes[int(actual.argmax())], "metrics": metrics}
     if PRIOR in evaluation.tallies:
         found["sentence_prior"] = measured(evaluation.tallies[PRIOR], resamples)
     return found
+
+
+def majority_metrics(share: float, label: int, classes: int) -> dict[str, float]:
+    """The measures of always giving the commonest label.
+
+    Of two classes F1 is that of label 1, 2·TP / (2·TP + FP + FN): 0 where label 0 is given; the
+    macro F1 of several is the mean over classes, 0 for all but the one.
+    """
+    f1 = 2 * share / (1 + share)
+    if classes == 2:
+        positive = {"precision": share, "recall": 1.0, "f1": f1, "roc_auc": 0.5}
+        negative = {"precision": math.nan, "recall": 0.0, "f1": 0.0, "roc_auc": 0.5}
+        return {"accuracy": share, **(positive if label == 1 else negative)}
+    return {"accuracy": share, "macro_f1": f1 / classes}
 
 
 def slice_table(tallies: dict[Slice, Tally], resamples: int) -> list[dict[str, Any]]:

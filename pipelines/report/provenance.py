@@ -1,0 +1,82 @@
+"""Where a report comes from: when, of what, by which bundle; and the style of all pages."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+from html import escape
+from importlib.resources import files as package_files
+from typing import Any
+
+from pipelines.report.chart_sections import used_threshold
+from transforms.evaluation.slices import SEEN
+
+
+def style() -> str:
+    """The style sheet of every page."""
+    return package_files("pipelines.report").joinpath("style.css").read_text(encoding="utf-8")
+
+
+def facts(found: dict[str, Any], rows: str) -> str:
+    """When, of what, by which bundle, and at which threshold, as they are stored."""
+    lineage = found["lineage"]
+    bundle = lineage.get("bundle") or lineage.get("scores", {}).get("bundle", {})
+    fingerprint = str(bundle.get("fingerprint", ""))[:12]
+    shown = {
+        "date": _date(found.get("started")),
+        "input": ", ".join(map(str, lineage.get("inputs", []))),
+        "rows": rows,
+        "bundle": " ".join(filter(None, [str(bundle.get("path") or ""), fingerprint])),
+    }
+    if "thresholds" in found and (used := used_threshold(found)) is not None:
+        shown["threshold"] = str(used)
+    lines = "".join(
+        f"<dt>{name}</dt><dd>{escape(value)}</dd>" for name, value in shown.items() if value
+    )
+    return f'<dl class="facts">{lines}</dl>'
+
+
+def _date(started: float | None) -> str:
+    return "" if started is None else f"{datetime.fromtimestamp(started, UTC):%Y-%m-%d %H:%M} UTC"
+
+
+def seen_in_training(found: dict[str, Any]) -> str:
+    """A warning where pairs are judged whose sentences the network was trained on."""
+    by_value = {
+        entry["value"]: entry["rows"] for entry in found["slices"] if entry["slice"] == SEEN
+    }
+    seen = by_value.get("both", 0)
+    if not seen:
+        return ""
+    return (
+        f'<p class="alarm"><strong>{seen:,} of {found["rows"]:,} pairs</strong> have both their '
+        "sentences from the training data: their measures say how well it is remembered. See the slices."
+        "</p>"
+    )
+
+
+def chain(found: dict[str, Any]) -> str:
+    """How the report came to be, as boxes in a row: examples → bundle → scores → report."""
+    lineage = found["lineage"]
+    bundle = lineage.get("bundle") or lineage.get("scores", {}).get("bundle", {})
+    boxes = [
+        ("examples", lineage.get("examples", {}).get("path")),
+        ("bundle", bundle.get("path") and f"{bundle['path']} · {bundle.get('recipe', '')}"),
+        ("scores", ", ".join(map(str, lineage.get("inputs", [])))),
+        ("this report", f"{found['rows']:,} pairs"),
+    ]
+    drawn = (
+        f'<div class="card"><div class="name">{name}</div>{escape(str(text).rstrip(" ·"))}</div>'
+        for name, text in boxes
+        if text
+    )
+    return f'<div class="chain">{"<span>→</span>".join(drawn)}</div>'
+
+
+def flat(value: Any, name: str = "") -> list[tuple[str, Any]]:
+    if isinstance(value, dict):
+        return [
+            pair
+            for key, each in value.items()
+            for pair in flat(each, f"{name} · {key}" if name else key)
+        ]
+    return [(name, ", ".join(map(str, value)) if isinstance(value, list) else value)]
