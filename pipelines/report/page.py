@@ -104,7 +104,8 @@ def heading(found: dict[str, Any]) -> str:
         line += f", {found['rows_skipped']:,} more could not be judged"
     lines = "".join(f"<li>{escape(line)}</li>" for line in found["warnings"])
     box = f'<ul class="warnings">{lines}</ul>' if lines else ""
-    return f"<h1>{escape(title(found))}</h1>{provenance.facts(found, line)}{provenance.seen_in_training(found)}{box}"
+    origin = provenance.facts(found, line) + provenance.seen_in_training(found)
+    return f"<h1>{escape(title(found))}</h1>{origin}{box}"
 
 
 def headline(found: dict[str, Any]) -> str:

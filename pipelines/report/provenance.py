@@ -49,7 +49,7 @@ def seen_in_training(found: dict[str, Any]) -> str:
         return ""
     return (
         f'<p class="alarm"><strong>{seen:,} of {found["rows"]:,} pairs</strong> have both their '
-        "sentences from the training data: their measures say how well it is remembered. See the slices."
+        "sentences from the training data: their measures say how well it is remembered."
         "</p>"
     )
 
@@ -73,6 +73,7 @@ def chain(found: dict[str, Any]) -> str:
 
 
 def flat(value: Any, name: str = "") -> list[tuple[str, Any]]:
+    """Names and values of what is nested, one level."""
     if isinstance(value, dict):
         return [
             pair

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from html.parser import HTMLParser
+from itertools import pairwise
 
 import pytest
 
@@ -62,7 +63,7 @@ def test_names_below_the_bars_do_not_overlap():
     named = re.findall(r'<text class="tick" x="([\d.]+)" y="[\d.]+">([^<]+)</text>', page)
     ends = [(float(x) - 3.5 * len(name), float(x) + 3.5 * len(name)) for x, name in named]
     assert len(named) > 4
-    assert all(end < start for (_, end), (start, _) in zip(ends, ends[1:], strict=False))
+    assert all(end < start for (_, end), (start, _) in pairwise(ends))
 
 
 def test_only_what_is_known_is_drawn_and_nothing_is_fetched():

@@ -81,7 +81,7 @@ def test_confusion_of_classes_has_totals_and_shares():
 
 
 def test_the_majority_has_its_f1(found: dict):
-    # Always 0: nothing is called 1, F1 = 0 / (0 + 0 + FN) = 0. Always 1, of 3 in 4: 2·3 / (2·3 + 1).
+    # Always 0: nothing is called 1, F1 = 0 / FN = 0. Always 1, right for 3 in 4: 2·3 / (2·3 + 1).
     assert majority_metrics(0.75, 0, 2)["f1"] == 0
     assert majority_metrics(0.75, 1, 2)["f1"] == pytest.approx(6 / 7)
     # Three classes: 6/7 for the one, 0 for the other two.
