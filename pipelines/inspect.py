@@ -13,7 +13,7 @@ from typing import Any
 
 from pipelines.options import command_line
 from transforms.accounts.output_folder import find_manifest, manifest_files
-from transforms.accounts.shard_account import SUCCESS
+from transforms.accounts.shard_account import SUCCESS, is_scores
 from transforms.errors import UserError
 from transforms.input.parquet_columns import open_parquet
 from transforms.storage import files
@@ -112,7 +112,7 @@ def kind_of(folder: str) -> str:
 def score_files(folder: str, manifest: dict[str, Any]) -> dict[str, Any]:
     """How many files of scores and rejects there are, and the schema of the scores."""
     names = [file["name"] for file in manifest_files(folder, manifest)]
-    scored = [name for name in names if "/" not in name]
+    scored = [name for name in names if is_scores(name)]
     about: dict[str, Any] = {"files": len(scored), "reject_files": len(names) - len(scored)}
     if scored:
         with files.open_input(files.join(folder, scored[0])) as file:

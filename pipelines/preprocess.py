@@ -74,6 +74,7 @@ def preprocess(options: PreprocessOptions) -> dict[str, Any]:
         shard_rows=options.shard_rows,
         on_bad_file=options.on_bad_file,
         int96=options.int96,
+        partition_columns=options.partition_columns,
     )
     shards = planned.shards
     command_line.print_left_out(planned.rejected)

@@ -66,6 +66,7 @@ def score(options: ScoreOptions) -> dict[str, Any]:
         shard_rows=options.shard_rows,
         on_bad_file=options.on_bad_file,
         int96=options.int96,
+        partition_columns=options.partition_columns,
     )
     shards = planned.shards
     if options.estimating.wanted:
@@ -268,7 +269,7 @@ def print_result(output: str) -> dict[str, Any]:
         f"{manifest['sentences_encoded']:,} of {manifest['sentences']:,} sentences encoded; "
         f"{manifest['seconds']:.1f} s, {manifest['pairs_per_second']:,.0f} pairs/s\n"
         f"{drift.format_drift(manifest.get('drift', {}))}\n"
-        f"scores: {output}/*.parquet   manifest: {output}/{shard_account.MANIFEST}"
+        f"scores: {output}   manifest: {output}/{shard_account.MANIFEST}"
         + (f"   drift: {output}/{output_folder.DRIFT_PAGE}" if manifest.get("drift") else "")
     )
     return manifest

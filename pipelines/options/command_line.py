@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 from pipelines.options import beam_interface
 from pipelines.options.parser import CommandParser
 from transforms.errors import RunError, UserError
+from transforms.input.partitions import TEXT, TYPES
 from transforms.pairs import PairColumns
 
 if TYPE_CHECKING:
@@ -38,7 +39,7 @@ def add_input_flags(to: argparse.ArgumentParser, *, label: str | None) -> None:
         action="extend",
         required=True,
         metavar="GLOB",
-        help="Parquet files of pairs, local or gs://; patterns in quotes",
+        help="Parquet files of pairs, folders or patterns, local or gs://; patterns in quotes",
     )
     group.add_argument("--sentence1_column", default="sentence1", help="first sentence")
     group.add_argument("--sentence2_column", default="sentence2", help="second sentence")
@@ -68,6 +69,16 @@ def add_shard_flags(group: argparse._ArgumentGroup) -> None:
         help="whether a file that cannot be used stops the run before it starts, or is left out",
     )
     add_int96_flag(group)
+    group.add_argument(
+        "--partition_columns",
+        type=partition_column,
+        nargs="+",
+        action="extend",
+        default=[],
+        metavar="NAME[=TYPE]",
+        help="write these columns of folders NAME=VALUE into the files, as text or "
+        f"{', '.join(kind for kind in TYPES if kind != TEXT)}; else the output keeps the folders",
+    )
 
 
 def add_int96_flag(group: argparse._ArgumentGroup) -> None:
@@ -79,6 +90,16 @@ def add_int96_flag(group: argparse._ArgumentGroup) -> None:
         help="how times that are INT96 are written: as microseconds, or as nanoseconds (1677 to "
         "2262, and Spark does not read them); a time that cannot be kept stops the run",
     )
+
+
+def partition_column(text: str) -> tuple[str, str]:
+    """A flag's NAME or NAME=TYPE of a column that stands in folders' names."""
+    name, _, kind = text.partition("=")
+    if not name or (kind or TEXT) not in TYPES:
+        raise argparse.ArgumentTypeError(
+            f"expected NAME or NAME=TYPE with a type of {', '.join(TYPES)}, received {text!r}"
+        )
+    return name, kind or TEXT
 
 
 def columns(args: argparse.Namespace) -> PairColumns:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import argparse
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
@@ -13,6 +13,7 @@ from pipelines.options import command_line
 from transforms.errors import UserError
 from transforms.finding.rows import DEFAULT_ID, SentenceColumns
 from transforms.input.parquet_columns import Int96Unit
+from transforms.input.partitions import TEXT
 
 DESCRIPTION = (
     "Finds the pairs of sentences of one table, or of two, that a bundle says are similar: every "
@@ -57,6 +58,7 @@ class FindOptions:
     shard_rows: int = command_line.DEFAULT_SHARD_ROWS
     on_bad_file: Literal["fail", "reject"] = "fail"
     int96: Int96Unit = "us"
+    partition_columns: Mapping[str, str] = field(default_factory=dict)
     max_reject_fraction: float = 0.05
     overwrite: bool = False
     accelerator: str | None = None
@@ -84,6 +86,7 @@ class FindOptions:
             "shard_rows": self.shard_rows,
             "compression": self.compression,
             "int96": self.int96,
+            "partition_columns": dict(self.partition_columns),
         }
 
 
@@ -127,6 +130,8 @@ def parse(argv: Sequence[str]) -> FindOptions:
         shard_rows=args.shard_rows,
         on_bad_file=args.on_bad_file,
         int96=args.int96,
+        # A kept column may stand in folders' names.
+        partition_columns=dict.fromkeys(args.keep_columns, TEXT) | dict(args.partition_columns),
         max_reject_fraction=args.max_reject_fraction,
         overwrite=args.overwrite,
         accelerator=args.accelerator,

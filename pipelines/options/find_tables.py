@@ -69,6 +69,7 @@ def plan_tables(options: FindOptions) -> tuple[FindOptions, Tables]:
             shard_rows=options.shard_rows,
             on_bad_file=options.on_bad_file,
             int96=options.int96,
+            partition_columns=options.partition_columns,
         )
 
     sides: dict[units.Side, Plan] = {"left": planned(options.left)}

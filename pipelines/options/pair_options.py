@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import argparse
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
@@ -25,6 +25,7 @@ class PairOptions:
     shard_rows: int = command_line.DEFAULT_SHARD_ROWS
     on_bad_file: Literal["fail", "reject"] = "fail"
     int96: Int96Unit = "us"
+    partition_columns: Mapping[str, str] = field(default_factory=dict)
     max_reject_fraction: float = 0.05
     overwrite: bool = False
     accelerator: str | None = None
@@ -58,6 +59,7 @@ def asked_alike(args: argparse.Namespace, beam_flags: Sequence[str]) -> dict[str
         "shard_rows": args.shard_rows,
         "on_bad_file": args.on_bad_file,
         "int96": args.int96,
+        "partition_columns": dict(args.partition_columns),
         "max_reject_fraction": args.max_reject_fraction,
         "overwrite": args.overwrite,
         "accelerator": args.accelerator,

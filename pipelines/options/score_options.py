@@ -48,6 +48,7 @@ class ScoreOptions(PairOptions):
             "shard_rows": self.shard_rows,
             "compression": self.compression,
             "int96": self.int96,
+            "partition_columns": dict(self.partition_columns),
         }
 
 

@@ -14,7 +14,7 @@ import pyarrow.compute as pc
 from model.recipe.reading import read_recipe
 from model.recipe.recipe import Recipe
 from transforms.accounts.output_folder import find_manifest, manifest_files, read_manifest
-from transforms.accounts.shard_account import SUCCESS
+from transforms.accounts.shard_account import SUCCESS, is_scores
 from transforms.columns import is_number
 from transforms.errors import UserError
 from transforms.evaluation.scored_rows import ScoredColumns, Task
@@ -59,7 +59,7 @@ def score_patterns(inputs: Iterable[str]) -> list[str]:
         if not files.exists(files.join(folder, SUCCESS)):
             raise UserError(f"{folder} has no {SUCCESS}: its scoring has not finished; score again")
         scored = manifest_files(folder, read_manifest(folder))
-        names = [file["name"] for file in scored if "/" not in file["name"]]
+        names = [file["name"] for file in scored if is_scores(file["name"])]
         patterns += [files.join(folder, name) for name in names]
     if not patterns:
         raise UserError(f"--input {', '.join(inputs)}: no scores in it")

@@ -158,8 +158,6 @@ FILES: dict[str, tuple[Callable[[], pa.Table], dict, list[str | None]]] = {
     "name 名前 🙂 é": (lambda: pairs(4), {}, [OK] * 4),
     "name [with] {brackets} & $HOME; #1": (lambda: pairs(4), {}, [OK] * 4),
     "-name like a flag": (lambda: pairs(4), {}, [OK] * 4),
-    ".name hidden": (lambda: pairs(4), {}, [OK] * 4),
-    "_name with an underscore": (lambda: pairs(4), {}, [OK] * 4),
 }  # fmt: skip
 
 
@@ -400,7 +398,7 @@ def nothing(_: Path) -> None:
 REFUSALS: dict[str, tuple[Callable[[Path], object], str, list[str], str]] = {
     "a glob that matches nothing": (nothing, "none/*.parquet", [], "matches no file"),
     "a path that is not there": (nothing, "none.parquet", [], "matches no file"),
-    "a folder": (nothing, "in", [], "is a folder"),
+    "a folder without files": (lambda f: (f / "empty").mkdir(), "empty", [], "matches no file"),
     "a file system that is not there": (nothing, "s4://bucket/x.parquet", [], "cannot be listed"),
     "one column for both": (nothing, "in/*", ["--sentence2_column=sentence1"], "expected two columns"),
     "the similarity's name is taken": (column("similarity"), "in/*", [], "--similarity_column"),

@@ -17,7 +17,9 @@ from pathlib import Path
 
 import duckdb
 import numpy as np
+import pandas as pd
 import pyarrow as pa
+import pyarrow.dataset as ds
 import pyarrow.parquet as pq
 import pytest
 
@@ -331,6 +333,108 @@ def has_slices(*values: str) -> Callable[[Path, str], None]:
     return check
 
 
+# --- folders ---------------------------------------------------------------------------------------
+
+DAYS = {"2024-01-01": 3, "2024-01-02": 2, "__HIVE_DEFAULT_PARTITION__": 1, "a%2Fb %25": 1}
+
+
+def by_day(folder: Path) -> None:
+    """A data set as Spark writes it: folders of a column, marks and sums beside."""
+    start = 0
+    for day, rows in DAYS.items():
+        part = pairs(7).slice(start, rows)
+        write(folder / "in" / f"day={day}" / "part-0.snappy.parquet", part)
+        (folder / "in" / f"day={day}" / ".part-0.snappy.parquet.crc").write_bytes(b"crc")
+        start += rows
+    (folder / "in" / "_SUCCESS").touch()
+    write(folder / "in" / "_temporary" / "0" / "part-9.parquet", pairs(9))
+
+
+def days_come_through(folder: Path, _: str) -> None:
+    """The folders are the same, and every engine finds the column in the same place."""
+    rows = [tuple(row.values()) for row in pairs(7).to_pylist()]
+    assert query("select id, sentence1, sentence2 from OUT order by id", folder) == rows
+    found = {path.parent.name for path in (folder / "out").glob("day=*/*.parquet")}
+    assert found == {f"day={day}" for day in DAYS}
+    expected = [("2024-01-01",)] * 3 + [("2024-01-02",)] * 2 + [(None,), ("a/b %",)]
+    assert query("select day from OUT order by id", folder) == expected
+    for rows in (
+        pd.read_parquet(folder / "out"),
+        ds.dataset(folder / "out", partitioning="hive").to_table().to_pandas(),
+    ):
+        assert [
+            (None if pd.isna(day) else day,) for day in rows.sort_values("id")["day"]
+        ] == expected
+
+
+def one_day_comes_through(folder: Path, _: str) -> None:
+    assert query("select distinct day::text from OUT", folder) == [("2024-01-01",)]
+    assert query("select count(*) from OUT", folder) == [(3,)]
+
+
+def by_hour(folder: Path) -> None:
+    for hour in (3, 11):
+        write(folder / "in" / "day=2024-01-01" / f"hour={hour:02}" / "x" / "a.parquet", pairs(1))
+        write(folder / "in" / "day=2024-01-01" / f"hour={hour:02}" / "a.parquet", pairs(2))
+
+
+def hours_are_in_the_files(folder: Path, _: str) -> None:
+    """`hour` is a column of the files in its type and no folder any more; `day` still is one."""
+    names = sorted(
+        str(path.relative_to(folder / "out")) for path in (folder / "out").rglob("*.parquet")
+    )
+    assert names == [
+        f"day=2024-01-01/hour-{hour}__a-00000-of-00001.parquet" for hour in ("03", "11")
+    ]
+    schema = pq.ParquetFile(folder / "out" / names[0]).schema_arrow
+    assert (schema.names[3], schema.field("hour").type) == ("hour", pa.int32())
+    assert query("select hour, count(*) from OUT group by 1 order by 1", folder) == [
+        (3, 2),
+        (11, 2),
+    ]
+    assert len(pd.read_parquet(folder / "out")) == 4
+
+
+def judged_by_day(folder: Path) -> None:
+    for day in ("1", "2"):
+        write(folder / "in" / f"s={day}" / "a.parquet", CLASSED.slice(200 * int(day) - 200, 200))
+
+
+def labels_in_folders(folder: Path) -> None:
+    table = CLASSED.drop_columns(["label"])
+    for label in (0, 1):
+        mask = pa.array(np.asarray(CLASSED["label"]) == label)
+        write(folder / "in" / f"label={label}" / "a.parquet", table.filter(mask))
+
+
+def dask_folders(folder: Path) -> None:
+    for part in range(3):
+        write(folder / "in" / "pairs.parquet" / f"part.{part}.parquet", pairs(6).slice(2 * part, 2))
+    (folder / "in" / "pairs.parquet" / "_metadata").write_bytes(b"PAR1")
+    write(folder / "in" / "more.parquet", pairs(6))
+
+
+def reads(rows: int, *names: str) -> Callable[[Path, str], None]:
+    def check(folder: Path, _: str) -> None:
+        assert query("select count(*) from OUT", folder) == [(rows,)]
+        assert sorted(path.name for path in (folder / "out").glob("*.parquet")) == sorted(names)
+
+    return check
+
+
+def hidden_alone(folder: Path) -> None:
+    write(folder / "in" / "_old" / "a.parquet", pairs(1))
+    write(folder / "in" / ".a.parquet", pairs(1))
+
+
+def linked_twice(folder: Path) -> None:
+    write(folder / "data" / "a.parquet", pairs(3))
+    (folder / "in").symlink_to(folder / "data")
+    (folder / "data" / "loop").symlink_to(folder / "data")
+
+
+SCORE_FOLDER = SCORE.replace("/in/*.parquet", "/in")
+EVALUATE_FOLDER = EVALUATE.replace("/in/*.parquet", "/in")
 SLICE = EVALUATE + " --slice_column s"
 
 CASES: dict[str, Case] = {
@@ -370,6 +474,23 @@ CASES: dict[str, Case] = {
     "slices by a map": Case(sliced(pa.map_(pa.string(), pa.int8()), [("a", 1)]), SLICE, refuses("'s' is map<", "--slice_column"), 2),
     "slices by a UUID": Case(uuids, SLICE, refuses("'s' is extension<arrow.uuid>", "--slice_column"), 2),
     "slices by an interval": Case(sliced(pa.binary(12), bytes(12)), SLICE, refuses("'s' is fixed_size_binary[12]", "--slice_column"), 2),
+    "a data set of days": Case(by_day, SCORE_FOLDER, days_come_through),
+    "a data set of days by **": Case(by_day, SCORE.replace("/in/*.parquet", "/in/**"), days_come_through),
+    "a data set of days by */*": Case(by_day, SCORE.replace("/in/*.parquet", "/in/*/*.parquet"), days_come_through),
+    "a data set of days by *": Case(by_day, SCORE.replace("/in/*.parquet", "/in/day=*"), days_come_through),
+    "one day of a data set": Case(by_day, SCORE.replace("/in/*.parquet", "/in/day=2024-01-01"), one_day_comes_through),
+    "one day of a data set by *": Case(by_day, SCORE.replace("/in/*.parquet", "/in/day=2024-01-01/*.parquet"), one_day_comes_through),
+    "one file of a day": Case(by_day, SCORE.replace("/in/*.parquet", "/in/day=2024-01-01/part-0.snappy.parquet"), one_day_comes_through),
+    "hours with a type": Case(by_hour, SCORE.replace("/in/*.parquet", "/in/*/*/*.parquet") + " --partition_columns hour=int32", hours_are_in_the_files),
+    "hours with a wrong type": Case(by_hour, SCORE_FOLDER + " --partition_columns day=boolean", refuses("'day=2024-01-01' is no boolean", "--partition_columns day=text"), 2),
+    "slices by partitions": Case(judged_by_day, EVALUATE_FOLDER + " --slice_column s", has_slices("1", "2")),
+    "labels in folders": Case(labels_in_folders, EVALUATE_FOLDER, all_judged),
+    "a folder named like a file": Case(dask_folders, SCORE, reads(12, "more-00000-of-00001.parquet", *(f"pairs.parquet__part.{n}-00000-of-00001.parquet" for n in range(3)))),
+    "a folder named like a file, by name": Case(dask_folders, SCORE.replace("/in/*.parquet", "/in/pairs.parquet"), reads(6, *(f"part.{n}-00000-of-00001.parquet" for n in range(3)))),
+    "a folder of hidden files": Case(hidden_alone, SCORE_FOLDER, refuses("matches no file", "begin with _ or ."), 2),
+    "a pattern that matches hidden files alone": Case(hidden_alone, SCORE, refuses("matches no file", "begin with _ or ."), 2),
+    "a hidden file by its name": Case(hidden_alone, SCORE.replace("*.parquet", ".a.parquet"), reads(1, "a-00000-of-00001.parquet")),
+    "links to a folder, and in a circle": Case(linked_twice, SCORE_FOLDER + " --input {}/data/a.parquet", reads(3, "a-00000-of-00001.parquet")),
     "slices by a duration": Case(sliced(pa.duration("s"), timedelta(1)), SLICE, refuses("'s' is duration[s]", "--slice_column"), 2),
 }  # fmt: skip
 

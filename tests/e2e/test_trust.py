@@ -25,8 +25,8 @@ from pipelines import score
 from tests.scoring_kit import EqualBundle, pairs, run_score, write
 from transforms.accounts import output_folder
 from transforms.errors import UserError
-from transforms.input.footers import checked_footer
-from transforms.pairs import PairColumns
+from transforms.input.footers import read_footer
+from transforms.pairs import PairColumns, check_schema
 
 ROOT = Path(__file__).parents[2]
 OURS = [
@@ -328,6 +328,8 @@ def test_fuzz_footers(tmp_path):
 
     def check(content):
         path.write_bytes(content)
-        only_our_errors(lambda: checked_footer(str(path), PairColumns()))
+        only_our_errors(
+            lambda: check_schema(read_footer(str(path)).schema, PairColumns(), str(path))
+        )
 
     for_seconds(damaged(footer).map(join) | damaged(whole) | st.binary(), check, 200)

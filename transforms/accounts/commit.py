@@ -21,6 +21,7 @@ from transforms.accounts.shard_account import (
     SHARDS_FOLDER,
     SUCCESS,
     ShardAccount,
+    is_scores,
     summarise,
 )
 from transforms.errors import RunError
@@ -172,7 +173,7 @@ def _tidy(output: str, manifest: dict[str, Any]) -> None:
 
 def _is_output(name: str) -> bool:
     rejects = name.startswith(REJECTS_FOLDER + "/") and name.endswith(REJECTED)
-    return rejects or (name.endswith(".parquet") and "/" not in name)
+    return rejects or is_scores(name)
 
 
 def _format_reasons(reasons: dict[str, int]) -> str:

@@ -80,6 +80,12 @@ class ShardAccount:
         return self
 
 
+def is_scores(name: str) -> bool:
+    """Whether a name below an output folder is that of scores; partitions have folders."""
+    *folders, file = name.split("/")
+    return file.endswith(".parquet") and all("=" in folder for folder in folders)
+
+
 def rejects_name(shard_name: str) -> str:
     """Where the rejected rows of a shard are, below the output folder; the file is Parquet."""
     return f"{REJECTS_FOLDER}/{shard_name}{REJECTED}"

@@ -10,7 +10,6 @@ import pyarrow.parquet as pq
 
 from transforms.errors import UserError
 from transforms.input.parquet_columns import Int96Unit, open_parquet, rewritten_columns
-from transforms.pairs import TextColumns, check_schema
 from transforms.storage import files
 
 MAGIC = b"PAR1"
@@ -33,13 +32,6 @@ class Footer:
     schema: pa.Schema
     rows: tuple[int, ...]
     rewritten: tuple[str, ...] = ()
-
-
-def checked_footer(path: str, columns: TextColumns, int96: Int96Unit = "us") -> Footer:
-    """A file's footer, once its columns are seen to be usable."""
-    footer = read_footer(path, int96)
-    check_schema(footer.schema, columns, path)
-    return footer
 
 
 def read_footer(path: str, int96: Int96Unit = "us") -> Footer:

@@ -13,6 +13,7 @@ from transforms.input.footers import fingerprint
 from transforms.input.int96 import check_int96
 from transforms.input.parquet_columns import Int96Unit, int96_columns, open_parquet, times_in_utc
 from transforms.input.shards import Shard
+from transforms.output_schema import extended_schema
 from transforms.storage import files
 
 BATCH_ROWS = 65_536
@@ -26,7 +27,8 @@ def read_shard(
 
     Args:
         shard: what to read.
-        columns: names of the columns to read; all without it.
+        columns: names of the columns to read, partitions among them; without it all of the file,
+            and the partitions that go into files.
         batch_bytes: about how large a batch may be.
 
     Raises:
@@ -35,22 +37,31 @@ def read_shard(
     """
     with _reading(shard) as parquet:
         groups = list(range(shard.first_row_group, shard.end_row_group))
-        schema = parquet.schema_arrow
-        if columns is not None:
-            schema = pa.schema([schema.field(name) for name in columns])
-        _check_times(shard, parquet, groups, schema.names)
+        schema = _schema(shard, parquet, columns)
+        values = {partition.name: partition.scalar() for partition in shard.partitions}
+        inside = [name for name in schema.names if name not in values]
+        _check_times(shard, parquet, groups, inside)
         rows = _batch_rows(parquet.metadata, groups, batch_bytes)
         for batch in parquet.iter_batches(
-            batch_size=rows, row_groups=groups, columns=columns, use_threads=False
+            batch_size=rows, row_groups=groups, columns=columns and inside, use_threads=False
         ):
-            batch = batch.select(schema.names)
-            yield pa.RecordBatch.from_arrays(batch.columns, schema=schema)
+            arrays = [
+                pa.repeat(values[name], batch.num_rows) if name in values else batch.column(name)
+                for name in schema.names
+            ]
+            yield pa.RecordBatch.from_arrays(arrays, schema=schema)
 
 
 def shard_schema(shard: Shard) -> pa.Schema:
-    """The Arrow schema of the shard's file."""
+    """The Arrow schema of the shard's rows: the file's, and partitions that go into files."""
     with _reading(shard) as parquet:
-        return parquet.schema_arrow
+        return _schema(shard, parquet, None)
+
+
+def _schema(shard: Shard, parquet: pq.ParquetFile, columns: Sequence[str] | None) -> pa.Schema:
+    wanted = [p for p in shard.partitions if p.in_file or (columns and p.name in columns)]
+    schema = extended_schema(parquet.schema_arrow, [partition.field for partition in wanted])
+    return schema if columns is None else pa.schema([schema.field(name) for name in columns])
 
 
 def keeps_times_in_utc(shard: Shard) -> bool:

@@ -6,19 +6,22 @@ The plan depends on the input files alone, never on the machine, so a second run
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass, replace
 from itertools import pairwise
+from types import MappingProxyType
 from typing import Any, Literal
 
 import pyarrow as pa
 
 from transforms.errors import UserError
-from transforms.input.footers import Footer, checked_footer
+from transforms.input.footers import Footer, read_footer
 from transforms.input.input_files import find
 from transforms.input.parquet_columns import Int96Unit
-from transforms.pairs import TextColumns
+from transforms.input.partitions import Partition, output_name, partitions_of
+from transforms.output_schema import extended_schema
+from transforms.pairs import TextColumns, check_schema
 
 FOOTER_THREADS = 64  # object storage answers slowly, not busily
 MAX_NAME_BYTES = 200  # file systems allow 255, and hidden names are longer
@@ -36,6 +39,7 @@ class Shard:
         end_row_group: one past the last row group.
         rows: rows in these row groups.
         int96: the unit in which INT96 times are read.
+        partitions: the columns that stand in the names of its folders.
     """
 
     source: str
@@ -45,10 +49,19 @@ class Shard:
     end_row_group: int
     rows: int
     int96: Int96Unit = "us"
+    partitions: tuple[Partition, ...] = ()
+
+    def __post_init__(self) -> None:
+        """Takes partitions as JSON has them, too."""
+        partitions = tuple(Partition(*partition) for partition in self.partitions)
+        object.__setattr__(self, "partitions", partitions)
 
     def to_json(self) -> dict[str, Any]:
         """As plain values, for an account."""
-        return asdict(self)
+        return asdict(self) | {"partitions": [list(partition) for partition in self.partitions]}
+
+
+Looked = tuple[Footer, tuple[Partition, ...]]
 
 
 @dataclass(frozen=True)
@@ -89,6 +102,7 @@ def plan(
     shard_rows: int,
     on_bad_file: Literal["fail", "reject"] | None = "fail",
     int96: Int96Unit = "us",
+    partition_columns: Mapping[str, str] = MappingProxyType({}),
 ) -> Plan:
     """Finds the input, checks every file's footer, and cuts the files into shards.
 
@@ -99,6 +113,8 @@ def plan(
         on_bad_file: whether a file that cannot be used stops the run or is left out; None where
             the command gives no choice, so that its error names none.
         int96: the unit in which INT96 times are read.
+        partition_columns: columns in folders' names that are to be written into the files, each
+            with its type (see `partitions`); those that the run reads always are.
 
     Raises:
         UserError: names the file and what is wrong with it; nothing was done.
@@ -106,12 +122,13 @@ def plan(
     found = find(patterns)
     schemas: dict[bytes, pa.Schema] = {}
 
-    def look(path: str) -> Footer | UserError:
-        footer = _footer_or_error(path, columns, int96)
-        if isinstance(footer, UserError):
-            return footer
+    def look(path: str) -> Looked | UserError:
+        try:
+            footer, partitions = _look(path, columns, int96, partition_columns)
+        except UserError as error:
+            return error
         same = schemas.setdefault(footer.schema.serialize().to_pybytes(), footer.schema)
-        return replace(footer, schema=same)  # one schema for all the files that have it
+        return replace(footer, schema=same), partitions  # one schema for all files that have it
 
     with ThreadPoolExecutor(max_workers=FOOTER_THREADS) as pool:
         footers = list(pool.map(look, [file.path for file in found]))
@@ -125,24 +142,29 @@ def plan(
     usable = [
         (file, footer)
         for file, footer in zip(found, footers, strict=True)
-        if isinstance(footer, Footer)
+        if not isinstance(footer, UserError)
     ]
     shards = tuple(
-        replace(shard, int96=int96)
-        for file, footer in usable
-        for shard in cut(file.path, file.name, footer, shard_rows)
+        replace(shard, int96=int96, partitions=partitions)
+        for file, (footer, partitions) in usable
+        for shard in cut(
+            file.path, output_name(file.path, file.below, partitions), footer, shard_rows
+        )
     )
     _check_names(shards)
-    rewritten = dict.fromkeys(column for _, footer in usable for column in footer.rewritten)
-    schema_of = {file.path: footer.schema for file, footer in usable}
+    rewritten = dict.fromkeys(column for _, (footer, _) in usable for column in footer.rewritten)
+    schema_of = {file.path: footer.schema for file, (footer, _) in usable}
     return Plan(shards, schema_of, rejected, tuple(rewritten))
 
 
-def _footer_or_error(path: str, columns: TextColumns, int96: Int96Unit) -> Footer | UserError:
-    try:
-        return checked_footer(path, columns, int96)
-    except UserError as error:
-        return error
+def _look(path: str, columns: TextColumns, int96: Int96Unit, written: Mapping[str, str]) -> Looked:
+    """A file's footer, with the columns that stand in its path, once they are seen to be usable."""
+    footer = read_footer(path, int96)
+    wanted = [*columns.texts, *filter(None, [columns.label])]
+    partitions = tuple(partitions_of(path, footer.schema.names, written, wanted))
+    schema = extended_schema(footer.schema, [partition.field for partition in partitions])
+    check_schema(schema, columns, path)
+    return replace(footer, schema=schema), partitions
 
 
 def _format_rejected(rejected: Sequence[RejectedFile], found: int, *, choice: bool) -> str:
@@ -180,7 +202,7 @@ def cut(source: str, name: str, footer: Footer, shard_rows: int) -> list[Shard]:
 def _check_names(shards: Sequence[Shard]) -> None:
     sources: dict[str, str] = {}
     for shard in shards:
-        if len(shard.name.encode()) > MAX_NAME_BYTES:
+        if len(shard.name.replace("/", "__").encode()) > MAX_NAME_BYTES:
             raise UserError(
                 f"{shard.source} would be written as a name of more than {MAX_NAME_BYTES} bytes; "
                 "give it a shorter name, or name a deeper folder with the pattern"

@@ -107,13 +107,13 @@ def test_footers_are_read_side_by_side_and_schemas_kept_once(tmp_path, monkeypat
     together = threading.Barrier(32, timeout=60)
     for number in range(32):
         write(tmp_path / f"{number:02d}.parquet", pairs(1))
-    read = shards.checked_footer
+    read = shards.read_footer
 
-    def slow(path, columns, int96):
+    def slow(path, int96):
         together.wait()  # breaks, and the plan fails, unless 32 are asked for at a time
-        return read(path, columns, int96)
+        return read(path, int96)
 
-    monkeypatch.setattr(shards, "checked_footer", slow)
+    monkeypatch.setattr(shards, "read_footer", slow)
     plan = shards.plan([str(tmp_path / "*.parquet")], COLUMNS, shard_rows=10)
     assert len(plan.shards) == 32
     assert len({id(schema) for schema in plan.schemas.values()}) == 1
