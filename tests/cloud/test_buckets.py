@@ -319,7 +319,8 @@ def test_text_in_a_bucket_becomes_parquet_there(cloud: FakeCloud, bucket: str):
 def test_patterns_match_as_on_a_disk(cloud: FakeCloud, bucket: str):
     from transforms.input.input_files import find
 
-    for name in ("b.parquet", "a.parquet", "deep/er/c.parquet", "a[1].parquet"):
+    hidden = ("_SUCCESS", "deep/_x/d.parquet", "deep/.c.crc")
+    for name in ("b.parquet", "a.parquet", "deep/er/c.parquet", "a[1].parquet", *hidden):
         cloud.write(f"{bucket}/{name}", b"x")
 
     def names(pattern: str) -> list[str]:
@@ -328,8 +329,11 @@ def test_patterns_match_as_on_a_disk(cloud: FakeCloud, bucket: str):
     assert names("?.parquet") == ["a.parquet", "b.parquet"]
     assert names("**.parquet") == ["a.parquet", "a[1].parquet", "b.parquet", "deep__er__c.parquet"]
     assert names("a[1].parquet") == ["a[1].parquet"]
-    for pattern, told in (("deep", "is a folder"), ("none*", "matches no file")):
-        with pytest.raises(UserError, match=told):
+    assert names("deep") == names("deep/") == ["er__c.parquet"]
+    assert names("de*") == ["deep__er__c.parquet"]
+    assert names("deep/_x/*") == ["d.parquet"]
+    for pattern in ("none*", "none", "dee", "_*.parquet"):
+        with pytest.raises(UserError, match="matches no file"):
             names(pattern)
 
 

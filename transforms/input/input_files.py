@@ -156,6 +156,8 @@ def _match_local(pattern: str) -> list[FoundFile]:
     if _WILDCARD.search(pattern) is None:
         return []
     how = _Pattern(pattern)
+    if not Path(how.start or ".").is_dir():
+        return []
 
     def enter(folder: str) -> bool:
         inside = folder.removeprefix(how.start)
@@ -185,13 +187,12 @@ def _walk(start: str, enter: Callable[[str], bool]) -> Iterator[str]:
 
 
 def _match_objects(pattern: str) -> list[FoundFile]:
-    if _WILDCARD.search(pattern):
-        how = _Pattern(pattern)
-        listed = gcs.list_objects(how.start)
-        return _objects(((path, size) for path, size in listed if how.takes(path)), how.start)
-    listed = gcs.list_objects(pattern)
-    if exact := [(path, size) for path, size in listed if path == pattern]:
+    how = _Pattern(pattern) if _WILDCARD.search(pattern) else None
+    listed = gcs.list_objects(how.start if how else pattern)
+    if exact := [(path, size) for path, size in listed if path == pattern]:  # it may hold [ or *
         return _objects(exact, pattern.rpartition("/")[0] + "/")
+    if how:
+        return _objects(((path, size) for path, size in listed if how.takes(path)), how.start)
     folder = pattern.rstrip("/") + "/"
     inside = [(path, size) for path, size in listed if path.startswith(folder)]
     shown = ((path, size) for path, size in inside if not _is_hidden(path.removeprefix(folder)))
