@@ -12,6 +12,7 @@ BIN := $(VENV)/bin
 PY := $(BIN)/python
 UV := $(BIN)/uv
 READY := $(VENV)/.ready
+KERNELS := build/kernels.built
 AIRFLOW_VENV := .venv-airflow
 AIRFLOW_READY := $(AIRFLOW_VENV)/.ready
 SOURCES := twinbeam pipelines transforms model demo tests setup.py $(wildcard benchmarks dags deploy)
@@ -43,6 +44,7 @@ NEEDS_convert := INPUT OUTPUT
 NEEDS_inspect := INPUT
 NEEDS_try := MODEL
 NEEDS_calibrate := INPUT MODEL OUTPUT
+NEEDS_export := MODEL EXAMPLES OUTPUT
 EXAMPLE_preprocess := INPUT='data/labelled/*.parquet' RECIPE=char-bilstm-manhattan OUTPUT=out/examples
 EXAMPLE_train := EXAMPLES=out/examples OUTPUT=out/bundle
 EXAMPLE_train-vertex := EXAMPLES=gs://b/examples OUTPUT=gs://b/bundle ARGS='--project p --region r --image i'
@@ -53,6 +55,7 @@ EXAMPLE_evaluate := INPUT=out/scores OUTPUT=out/report
 EXAMPLE_convert := INPUT='data/*.tsv' OUTPUT=data/pairs.parquet
 EXAMPLE_inspect := INPUT=out/scores
 EXAMPLE_try := MODEL=out/bundle
+EXAMPLE_export := MODEL=out/bundle EXAMPLES=out/examples OUTPUT=out/bundle-int16 ARGS='--precision int16'
 EXAMPLE_calibrate := INPUT=out/scores MODEL=out/bundle OUTPUT=out/bundle-calibrated
 
 # Stops before anything is installed, with one line that shows how, unless all variables are given.
@@ -76,7 +79,7 @@ ON_FLINK = $(call flag,--flink_job_server_jar,$(FLINK_JOB_SERVER)) \
 RUN_ON = $(call flag,--runner,$(RUNNER)) $(if $(filter FlinkRunner,$(RUNNER)),$(ON_FLINK))
 
 .PHONY: help setup demo test test-slow lint format run-preprocess run-train run-train-vertex \
-	run-score run-find run-cluster run-evaluate run-calibrate run-convert run-inspect run-try bench bench-score quality lock lock-check \
+	run-score run-find run-cluster run-evaluate run-calibrate run-export run-convert run-inspect run-try bench bench-score quality lock lock-check \
 	audit docs clean flink-up flink-down flink-lock test-flink \
 	airflow-up airflow-down airflow-lock test-airflow \
 	test-cloud image template
@@ -134,6 +137,9 @@ run-inspect: $(READY) ## Show what a bundle, examples, scores or a report are: I
 
 run-try: $(READY) ## Score pairs from the keyboard, a line each, parted by a tab: MODEL= [ARGS=]
 	@$(PY) -m twinbeam try $(call quoted,$(MODEL)) $(ARGS)
+
+run-export: $(READY) ## A bundle in another precision: MODEL= EXAMPLES= OUTPUT= ARGS='--precision int16'
+	@$(PY) -m twinbeam export $(call flag,--model,$(MODEL)) $(call flag,--examples,$(EXAMPLES)) $(OUT) $(ARGS)
 
 run-calibrate: $(READY) ## Labelled scores to a bundle of true probabilities: INPUT= MODEL= OUTPUT= [ARGS=]
 	@$(PY) -m twinbeam calibrate $(INPUTS) $(call flag,--model,$(MODEL)) $(OUT) $(ARGS)
@@ -201,8 +207,14 @@ docs: $(READY) ## Build the documentation as a site in build/site, with its link
 	@NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict $(ARGS)
 	@echo "build/site/index.html"
 
+# The encoders in C++. Without a compiler there is a warning, and TensorFlow encodes.
+$(KERNELS): setup.py $(wildcard model/kernels/*.h model/kernels/*.cpp) | $(READY)
+	@$(PY) setup.py --quiet build_ext --inplace
+	@mkdir -p $(@D) && touch $@
+setup demo test test-slow run-train run-score run-try run-export bench bench-score quality: $(KERNELS)
+
 clean: ## Remove caches, builds and the demo's data (not .venv)
-	@rm -rf build dist *.egg-info demo-data .pytest_cache .mypy_cache .ruff_cache .hypothesis
+	@rm -rf build dist model/kernels/*.so *.egg-info demo-data .pytest_cache .mypy_cache .ruff_cache .hypothesis
 	@find . -name __pycache__ -not -path './$(VENV)/*' -prune -exec rm -rf {} +
 
 # Airflow pins what we must not: its environment is apart, and it calls ours.
@@ -225,7 +237,7 @@ $(UV): requirements-uv.lock | $(PY)
 # Without dependencies: the packages of data name some that we do without, PyTorch for one.
 $(READY): $(LOCKS) $(UV)
 	@echo "Installing the packages of requirements.lock into $(VENV), once"
-	@$(UV) pip install --quiet --python $(PY) --require-hashes -r requirements.lock \
+	@$(UV) pip install --quiet --compile-bytecode --python $(PY) --require-hashes -r requirements.lock \
 		|| $(PY) -m pip install --quiet --require-hashes -r requirements.lock # a mirror only pip knows
 	@$(PY) -m pip install --quiet --disable-pip-version-check --require-hashes --no-deps \
 		-r requirements-data.lock

@@ -7,7 +7,7 @@ developer needs on top stands in the extras. All versions are pinned in `require
 
 from __future__ import annotations
 
-from setuptools import find_packages, setup
+from setuptools import Extension, find_packages, setup
 
 REQUIRES = [
     "apache-beam[gcp]==2.77.*",  # the runners, and gs:// through Beam's FileSystems
@@ -66,6 +66,17 @@ EXTRAS = {
     ],
 }
 
+# A shared library that Python opens by ctypes. Where it cannot be built, TensorFlow encodes.
+HEADERS = ("lanes", "product", "bert", "lstm_step", "lstm")
+KERNELS = Extension(
+    "model.kernels.kernels",
+    sources=["model/kernels/kernels.cpp"],
+    depends=[f"model/kernels/{name}.h" for name in HEADERS],
+    extra_compile_args=["-std=c++17", "-O3", "-ffp-contract=off", "-g0", "-w"],
+    language="c++",
+    optional=True,
+)
+
 setup(
     name="twinbeam",
     version="0.1.0",
@@ -78,8 +89,10 @@ setup(
         "pipelines.report": ["*.html", "*.css"],  # an evaluation's page, the style of all pages
         "pipelines.dataflow": ["*.yaml"],  # unit prices
         "model.recipe": ["builtin/*.yaml"],  # the recipes by name
+        "model.kernels": ["*.h", "*.cpp"],  # what the library is built from
     },
     entry_points={"console_scripts": ["twinbeam = twinbeam.cli:main"]},
+    ext_modules=[KERNELS],
     install_requires=REQUIRES,
     extras_require=EXTRAS,
 )

@@ -24,11 +24,11 @@ def step(name):
     told[name], at = round(clock() - at, 2), clock()
 import apache_beam; step("import Beam")
 import pipelines.score; step("import the rest of the command")
-from model.handler import BundleScorer
+from model.scoring.bundle_scorer import BundleScorer
 BundleScorer(bundle).verify(); step("check the bundle's sums")
-from transforms.quiet import import_tensorflow
+from transforms.quiet_tensorflow import import_tensorflow
 import_tensorflow(); step("import TensorFlow")
-import model.bundle; step("import Keras and TensorFlow Text")
+import model.bundle.loading; step("import Keras and TensorFlow Text")
 BundleScorer(bundle).load(); step("load the bundle and prepare its graphs")
 print(json.dumps(told))
 """

@@ -58,6 +58,7 @@ COMMANDS = {
     "vertex": _command(MODEL, "vertex", "the same on Vertex AI, with GPUs"),
     "evaluate": _with_options(MODEL, "evaluate", "labelled scores → numbers and a report"),
     "calibrate": _command(MODEL, "calibrate", "labelled scores + bundle → similarities as chances"),
+    "export": _command(MODEL, "export", "bundle + examples → a bundle of another precision"),
     "try": _command(SERVICE, "try_pairs", "score single pairs from the keyboard"),
     "inspect": _command(SERVICE, "inspect", "show what a folder of ours holds"),
     "store": _command(SERVICE, "store", "tidy an embedding store"),

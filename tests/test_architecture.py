@@ -45,9 +45,13 @@ FOLDERS = {
     },
     "model": {"transforms", "transforms.evaluation"},
     "model.recipe": {"model", "transforms"},
+    "model.kernels": set(),
     "model.network": {"model", "model.recipe", "transforms", "transforms.text"},
     "model.dataset": {"model", "model.recipe", "transforms", "transforms.storage"},
-    "model.bundle": {"model", "model.recipe", "model.network", "transforms", "transforms.storage"},
+    "model.bundle": {
+        "model", "model.recipe", "model.kernels", "model.network", "transforms",
+        "transforms.storage",
+    },
     "model.initial": {
         "model.recipe", "model.network", "model.dataset", "model.bundle", "transforms",
         "transforms.storage", "transforms.text",
@@ -57,8 +61,8 @@ FOLDERS = {
         "transforms", "transforms.storage", "transforms.input",
     },
     "model.scoring": {
-        "model.recipe", "model.bundle", "transforms", "transforms.storage", "transforms.scoring",
-        "transforms.text",
+        "model.recipe", "model.kernels", "model.bundle", "transforms", "transforms.storage",
+        "transforms.scoring", "transforms.text",
     },
     "pipelines.dataflow": {"transforms", "transforms.storage", "transforms.input"},
     "pipelines.report": {"transforms", "transforms.storage", "transforms.evaluation"},

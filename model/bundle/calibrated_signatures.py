@@ -13,8 +13,11 @@ from model.calibration import Calibration
 class CalibratedTwins(tf.Module):
     """A bundle's functions; `score` and `compare` give calibrated similarities."""
 
-    def __init__(self, saved_model: str, calibration: Calibration, threshold: float):
-        """Opens the SavedModel of a bundle; `threshold` is of the calibrated similarity."""
+    def __init__(self, saved_model: str, calibration: Calibration | None, threshold: float):
+        """Opens the SavedModel of a bundle; `threshold` is of the calibrated similarity.
+
+        Without a calibration only the threshold changes.
+        """
         super().__init__()
         self.inner = tf.saved_model.load(saved_model)
         self.threshold = tf.Variable(threshold, trainable=False, dtype=tf.float32)
@@ -33,7 +36,9 @@ class CalibratedTwins(tf.Module):
             found = inner(**tensors)
             if "similarity" not in found:
                 return found
-            similar = self._calibration.graph(found["similarity"])
+            similar = found["similarity"]
+            if self._calibration is not None:
+                similar = self._calibration.graph(similar)
             label = tf.cast(similar >= self.threshold, tf.int64)
             return {**found, "similarity": similar, "label": label}
 

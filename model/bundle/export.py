@@ -15,6 +15,7 @@ from model.bundle.loading import (
     MANIFEST,
     METRICS,
     PACKAGES,
+    PACKED,
     PARTS,
     RECIPE,
     SAVED_MODEL,
@@ -64,6 +65,7 @@ def export_bundle(
     """
     import tensorflow as tf
 
+    from model.bundle.packed_weights import write_packed_weights
     from model.bundle.signatures import ServingModule
 
     with _room_beside(folder) as temporary:
@@ -71,6 +73,7 @@ def export_bundle(
         twins = ServingModule(siamese, recipe, examples_dir, threshold)
         tf.saved_model.save(twins, str(local / SAVED_MODEL), signatures=twins.signatures())
         siamese.network.save_weights(local / WEIGHTS)
+        write_packed_weights(local / PACKED, siamese, recipe)
         (local / RECIPE).write_text(recipe.to_yaml(), encoding="utf-8")
         write_json(local / METRICS, metrics | {"threshold": threshold})
         _draw(siamese, local / "model.png")

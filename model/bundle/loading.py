@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from model.kernels.encoders import FLOAT32, PackedEncoder, about, open_encoder
 from transforms.errors import UserError
 from transforms.storage import files
 
@@ -24,7 +25,9 @@ SAVED_MODEL = "saved_model"
 RECIPE = "recipe.yaml"
 METRICS = "metrics.json"
 WEIGHTS = "network.weights.h5"
-PARTS = (SAVED_MODEL, RECIPE, METRICS, WEIGHTS, "README.md", "model.png")  # the manifest comes last
+PACKED = "encoder.npz"
+# The manifest comes last.
+PARTS = (SAVED_MODEL, RECIPE, METRICS, WEIGHTS, PACKED, "README.md", "model.png")
 PACKAGES = ("tensorflow", "keras", "tensorflow-transform", "tensorflow-text")
 
 
@@ -74,12 +77,20 @@ def verify(folder: str, *, name: str | None = None) -> dict[str, Any]:
 class Bundle:
     """An opened bundle: its functions on NumPy arrays (see `model.bundle.signatures.Twins`)."""
 
-    def __init__(self, manifest: dict[str, Any], recipe: Recipe, functions: Any, keep: Any):
+    def __init__(
+        self,
+        manifest: dict[str, Any],
+        recipe: Recipe,
+        functions: Any,
+        keep: Any,
+        packed: PackedEncoder | None = None,
+    ):
         self.manifest = manifest
         self.recipe = recipe
         self.dimensions: int = manifest["dimensions"]
         self.reads_text = recipe.reads_text
         self.padding_changes_bits = recipe.padding_changes_bits
+        self.packed = packed
         self._functions: dict[str, Callable] = functions
         self._keep = keep
 
@@ -126,7 +137,26 @@ def load(folder: str) -> Bundle:
 
         recipe = read_recipe((Path(local) / RECIPE).read_bytes(), where=f"{folder}/{RECIPE}")
         model = tf.saved_model.load(str(Path(local) / SAVED_MODEL))
-    return Bundle(manifest, recipe, model.signatures, model)
+        packed = _packed(Path(local) / PACKED, folder)
+    return Bundle(manifest, recipe, model.signatures, model, packed)
+
+
+def _packed(path: Path, folder: str) -> PackedEncoder | None:
+    """The encoder in C++, where the bundle has the arrays and this machine can run it.
+
+    Raises:
+        UserError: the bundle computes in a precision that TensorFlow's graph has not.
+    """
+    if not path.exists():
+        return None
+    with np.load(path, allow_pickle=False) as arrays:
+        encoder, precision = open_encoder(arrays), about(arrays)["precision"]
+    if encoder is None and precision != FLOAT32:
+        raise UserError(
+            f"bundle {folder} computes in {precision}, which needs the library in C++ and a CPU "
+            "with AVX2; build it (make setup, with g++), or score with the bundle it was made from"
+        )
+    return encoder
 
 
 def fingerprint(content: dict[str, Any]) -> str:

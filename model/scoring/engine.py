@@ -14,7 +14,8 @@ from typing import Protocol
 import numpy as np
 import pyarrow as pa
 
-from model.scoring.length_batches import Batch, batches_by_length, padded
+from model.kernels.encoders import PackedEncoder
+from model.scoring.length_batches import Batch, batches_by_length, packed_batches, padded
 from model.scoring.vector_cache import VectorCache
 
 COMPARE_ROWS = 16_384
@@ -33,6 +34,7 @@ class SentenceEncoder(Protocol):
     dimensions: int
     padding_changes_bits: bool
     reads_text: bool
+    packed: PackedEncoder | None
 
     def tokenize(self, sentences: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """Sentences [n] → ids of all of them in a row [m], and how many each has [n]."""
@@ -135,6 +137,8 @@ class Engine:
 
     def _encode_ids(self, texts: np.ndarray) -> np.ndarray:
         values, lengths = self._encoder.tokenize(texts)
+        if self._encoder.packed is not None:
+            return self._encode_packed(self._encoder.packed, values, lengths)
         starts = np.cumsum(lengths) - lengths
         vectors = np.empty((len(texts), self._encoder.dimensions), np.float32)
 
@@ -144,6 +148,22 @@ class Engine:
 
         batches = batches_by_length(lengths, own_length=self._encoder.padding_changes_bits)
         list(self._pool.map(encode_batch, batches))
+        return vectors
+
+    def _encode_packed(
+        self, packed: PackedEncoder, values: np.ndarray, lengths: np.ndarray
+    ) -> np.ndarray:
+        """Ids of all sentences in a row [m] and their lengths [n] → vectors [n, d]."""
+        packed.check(values, lengths)
+        starts = np.cumsum(lengths) - lengths
+        kept = self._encoder.dimensions  # the first floats of a vector, maybe all of them
+        vectors = np.empty((len(lengths), kept), np.float32)
+
+        def encode_part(positions: np.ndarray) -> None:
+            encoded = packed.encode(values, starts[positions], lengths[positions])
+            vectors[positions] = encoded[:, :kept]
+
+        list(self._pool.map(encode_part, packed_batches(lengths, packed.tokens)))
         return vectors
 
     def _encode_text(self, texts: np.ndarray) -> np.ndarray:

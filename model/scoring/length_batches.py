@@ -70,6 +70,29 @@ def _steps(longest: int) -> Iterator[int]:
         yield length
 
 
+def packed_batches(lengths: np.ndarray, tokens: int) -> list[np.ndarray]:
+    """Cuts sentences into batches of about as many tokens each, longest sentences first.
+
+    For encoders that pad nothing: like lengths together keep their loops even, no more. The last
+    ones are shorter, so that cores which share the batches end at about the same time.
+
+    Args:
+        lengths: tokens of each sentence, [n].
+        tokens: how many a batch should have.
+
+    Returns:
+        The positions of each batch's sentences.
+    """
+    order = np.argsort(-lengths, kind="stable")
+    ends = np.cumsum(lengths[order])
+    total = int(ends[-1]) if len(ends) else 0
+    cuts, at = [], 0
+    while total - at > 0:
+        at += max(min(tokens, (total - at) // 4), tokens // 8, 1)
+        cuts.append(int(np.searchsorted(ends, at)) + 1)
+    return [part for part in np.split(order, cuts) if len(part)]
+
+
 def padded(values: np.ndarray, starts: np.ndarray, lengths: np.ndarray, batch: Batch) -> np.ndarray:
     """The ids of a batch, int32 [rows, length], padded on the right with 0."""
     positions = np.resize(batch.positions[-1:], batch.rows)

@@ -20,6 +20,7 @@ class ShortVectors:
         self.dimensions = dimensions
         self.padding_changes_bits = encoder.padding_changes_bits
         self.reads_text = encoder.reads_text
+        self.packed = encoder.packed
 
     def tokenize(self, sentences: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """As the bundle."""

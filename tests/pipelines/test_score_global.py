@@ -23,6 +23,7 @@ class LetterTwins:
     dimensions = 2
     padding_changes_bits = False
     reads_text = False
+    packed = None
 
     def __init__(self, asked: Counter):
         self.asked = asked

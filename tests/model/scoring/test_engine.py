@@ -21,6 +21,7 @@ class CodePointTwins:
     dimensions = 2
     padding_changes_bits = False
     reads_text = False
+    packed = None
 
     def __init__(self):
         self.encoded_rows = []

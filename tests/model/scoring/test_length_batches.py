@@ -4,7 +4,7 @@ import numpy as np
 from hypothesis import given
 from hypothesis import strategies as st
 
-from model.scoring.length_batches import LENGTHS, batches_by_length, padded
+from model.scoring.length_batches import LENGTHS, batches_by_length, packed_batches, padded
 
 LENGTHS_STRATEGY = st.lists(st.integers(1, 700), min_size=0, max_size=300)
 
@@ -51,3 +51,15 @@ def test_a_batch_is_padded_on_the_right_and_its_spare_rows_repeat_the_last_sente
     ids = padded(values, starts, lengths, batch)
     assert ids.tolist() == [[5, 0, 0, 0], [7, 8, 9, 0], [7, 8, 9, 0]]
     assert ids.dtype == np.int32
+
+
+@given(lengths=st.lists(st.integers(1, 90), max_size=300), tokens=st.integers(1, 500))
+def test_packed_batches_hold_every_sentence_once_and_not_many_tokens(lengths, tokens):
+    batches = packed_batches(np.array(lengths, np.int64), tokens)
+    together = np.concatenate(batches) if batches else np.array([], int)
+    assert sorted(together) == list(range(len(lengths)))
+    ordered = [lengths[position] for position in together]
+    assert ordered == sorted(lengths, reverse=True)
+    for batch in batches:
+        # The last sentence is the one that reaches what was asked.
+        assert sum(lengths[position] for position in batch[:-1]) < tokens + max(lengths)

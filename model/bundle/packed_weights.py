@@ -1,0 +1,101 @@
+"""What the encoders in C++ are made from, kept in the bundle beside the SavedModel.
+
+`model.kernels` reads it. Kernels are [inputs, outputs], gates in Keras's order; nothing is worked
+out ahead, so the file says no more than the network's weights do.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import keras
+import numpy as np
+
+from model.kernels.encoders import ABOUT
+from model.network.siamese import Siamese
+from model.recipe import parts
+from model.recipe.recipe import Recipe
+
+ACROSS, HEAD = 32, 16  # what a BERT's size and the width of its heads must be multiples of
+
+
+def write_packed_weights(path: Path, siamese: Siamese, recipe: Recipe) -> None:
+    """Writes the arrays of an encoder that C++ knows; no file for any other."""
+    found: dict[str, Any] | None = packed_weights(siamese.encoder, recipe)
+    if found is not None:
+        np.savez(path, **found)
+
+
+def packed_weights(encoder: keras.Model, recipe: Recipe) -> dict[str, np.ndarray] | None:
+    """Name → array, and what they are as JSON; None where C++ does not know the encoder."""
+    spec = recipe.encoder
+    if isinstance(spec, parts.BiLstm) and spec.pooling != "attention":
+        about: dict[str, Any] = {"kind": "lstm", "units": list(spec.units), "pooling": spec.pooling}
+        return {ABOUT: _json(about), **dict(_bilstm(encoder, len(spec.units)))}
+    if isinstance(spec, parts.Bert):
+        backbone = next(layer for layer in encoder.layers if hasattr(layer, "transformer_layers"))
+        size, heads = backbone.hidden_dim, backbone.num_heads
+        if size % ACROSS or size % heads or size // heads % HEAD:
+            return None
+        about = {
+            "kind": "bert",
+            "heads": heads,
+            "layers": backbone.num_layers,
+            "pooling": spec.pooling,
+            "normalize": spec.normalize,
+            "epsilon": backbone.get_layer("embeddings_layer_norm").epsilon,
+        }
+        return {ABOUT: _json(about), **dict(_bert(backbone))}
+    return None
+
+
+def _json(about: dict[str, Any]) -> np.ndarray:
+    return np.frombuffer(json.dumps(about).encode(), np.uint8)
+
+
+def _bilstm(encoder: keras.Model, layers: int) -> Iterator[tuple[str, np.ndarray]]:
+    yield "embeddings", encoder.get_layer("embedding").get_weights()[0]
+    for number in range(layers):
+        both = encoder.get_layer(f"bilstm_{number + 1}")
+        for side, lstm in (("forward", both.forward_layer), ("backward", both.backward_layer)):
+            names = ("kernel", "recurrent", "bias")
+            for name, weights in zip(names, lstm.get_weights(), strict=True):
+                yield f"layer_{number}_{side}_{name}", weights
+
+
+def _bert(backbone: keras.Model) -> Iterator[tuple[str, np.ndarray]]:
+    size = backbone.hidden_dim
+    yield "embeddings", _array(backbone.get_layer("token_embedding").embeddings)
+    positions = backbone.get_layer("position_embedding").position_embeddings
+    segments = backbone.get_layer("segment_embedding").embeddings
+    yield "positions", _array(positions) + _array(segments)[0]  # a lone sentence is segment 0
+    yield from _norm("", backbone.get_layer("embeddings_layer_norm"))
+    for number, layer in enumerate(backbone.transformer_layers):
+        name, attention = f"layer_{number}_", layer._self_attention_layer
+        asked = (attention.query_dense, attention.key_dense, attention.value_dense)
+        kernels = [_array(dense.kernel).reshape(size, size) for dense in asked]
+        yield name + "qkv_kernel", np.concatenate(kernels, axis=1)
+        yield name + "qkv_bias", np.concatenate([_array(dense.bias).ravel() for dense in asked])
+        output = attention.output_dense
+        yield name + "attended_kernel", _array(output.kernel).reshape(size, size)
+        yield name + "attended_bias", _array(output.bias)
+        yield from _norm(name + "first_", layer._self_attention_layer_norm)
+        for part, dense in (
+            ("wide", layer._feedforward_intermediate_dense),
+            ("narrow", layer._feedforward_output_dense),
+        ):
+            yield f"{name}{part}_kernel", _array(dense.kernel)
+            yield f"{name}{part}_bias", _array(dense.bias)
+        yield from _norm(name + "second_", layer._feedforward_layer_norm)
+
+
+def _norm(name: str, layer: keras.layers.Layer) -> Iterator[tuple[str, np.ndarray]]:
+    yield name + "scale", _array(layer.gamma)
+    yield name + "offset", _array(layer.beta)
+
+
+def _array(variable: Any) -> np.ndarray:
+    return keras.ops.convert_to_numpy(variable)

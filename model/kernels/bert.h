@@ -1,0 +1,159 @@
+// BERT (Devlin et al. 2019) over packed tokens: sentences lie one behind the other, without padding.
+// Included after product.h.
+
+struct Norm {
+  std::vector<float> scale, offset;
+
+  Norm(const float* gamma, const float* beta, int size)
+      : scale(gamma, gamma + size), offset(beta, beta + size) {}
+
+  // x [size] in place; size is a multiple of 16.
+  void apply(float* x, float epsilon) const {
+    int size = int(scale.size());
+    Total sum, squares;
+    for (int i = 0; i < size; i += 16)
+      for (int p = 0; p < 16 / LANES; ++p) sum.sums[p] = add(sum.sums[p], load(x + i + p * LANES));
+    Floats mean = all(sum.value() / float(size));
+    for (int i = 0; i < size; i += 16)
+      for (int p = 0; p < 16 / LANES; ++p) {
+        Floats apart = sub(load(x + i + p * LANES), mean);
+        squares.sums[p] = fma(apart, apart, squares.sums[p]);
+      }
+    Floats by = all(1.0f / std::sqrt(squares.value() / float(size) + epsilon));
+    for (int i = 0; i < size; i += LANES) {
+      Floats value = mul(sub(load(x + i), mean), by);
+      store(x + i, fma(value, load(scale.data() + i), load(offset.data() + i)));
+    }
+  }
+};
+
+constexpr int PRODUCTS = 4;  // of a layer
+
+struct BertLayer {
+  Packed qkv, attended;
+  Norm first;
+  Packed wide, narrow;
+  Norm second;
+};
+
+// One sentence's attention, head by head: qkv [length, 3 size] → out [length, size].
+// `room` holds (size / heads + 1) · (length + 15) floats.
+static void attend(Rows qkv, int length, int size, int heads, float* out, float* room) {
+  int width = size / heads, padded = (length + 15) / 16 * 16;
+  float *keys = room, *weights = room + width * padded;
+  float scale = 1.0f / std::sqrt(float(width));
+  for (int head = 0; head < heads; ++head) {
+    const int q = head * width, k = q + size, v = k + size;
+    for (int i = 0; i < width; ++i) {
+      for (int t = 0; t < length; ++t) keys[i * padded + t] = *qkv.at(t, k + i) * scale;
+      std::fill(keys + i * padded + length, keys + (i + 1) * padded, 0.0f);
+    }
+    for (int t = 0; t < length; ++t) {
+      for (int j = 0; j < padded; j += LANES) {
+        Floats sum = all(0.0f);
+        for (int i = 0; i < width; ++i)
+          sum = fma(all(*qkv.at(t, q + i)), load(keys + i * padded + j), sum);
+        store(weights + j, sum);
+      }
+      Floats greatest = all(*std::max_element(weights, weights + length));
+      for (int j = 0; j < padded; j += LANES)
+        store(weights + j, exponential(sub(load(weights + j), greatest)));
+      float total = 0.0f;
+      for (int j = 0; j < length; ++j) total += weights[j];
+      Floats by = all(1.0f / total);
+      for (int i = 0; i < width; i += LANES) {
+        Floats sum = all(0.0f);
+        for (int j = 0; j < length; ++j) sum = fma(all(weights[j]), load(qkv.at(j, v + i)), sum);
+        store(out + size_t(t) * size + head * width + i, mul(sum, by));
+      }
+    }
+  }
+}
+
+// A BERT up to its pooling. numbers: size, heads, layers, inner size, vocabulary, positions, whether
+// the vector is the mean of the tokens (else the first one), whether it computes in fixed point.
+// arrays: epsilon, words, positions, gamma, beta, the steps of the products' inputs [layers, 4] where
+// in fixed point; and for each layer: kernel and bias of q, k and v
+// together, of the output, gamma and beta, kernel and bias of the wide product, of the narrow one,
+// gamma and beta. Kernels are [inputs, outputs]. size / heads is a multiple of 16.
+struct Bert : Encoder {
+  int size, heads, inner, vocabulary, longest;
+  bool mean;
+  float epsilon;
+  std::vector<float> words, places;
+  std::vector<BertLayer> layers;
+  Norm norm;
+
+  Bert(const int* numbers, const float* const* arrays)
+      : size(numbers[0]), heads(numbers[1]), inner(numbers[3]), vocabulary(numbers[4]),
+        longest(numbers[5]), mean(numbers[6]), epsilon(*arrays[0]),
+        words(arrays[1], arrays[1] + size_t(vocabulary) * size),
+        places(arrays[2], arrays[2] + size_t(longest) * size), norm(arrays[3], arrays[4], size) {
+    const float* const* a = arrays + 6;
+    std::vector<float> steps(PRODUCTS * numbers[2], 0.0f);
+    if (numbers[7]) std::copy_n(arrays[5], steps.size(), steps.begin());
+    const float* step = steps.data();
+    for (int layer = 0; layer < numbers[2]; ++layer, a += 12, step += PRODUCTS)
+      layers.push_back({Packed(a[0], a[1], size, 3 * size, step[0]),
+                        Packed(a[2], a[3], size, size, step[1]), Norm(a[4], a[5], size),
+                        Packed(a[6], a[7], size, inner, step[2]),
+                        Packed(a[8], a[9], inner, size, step[3]), Norm(a[10], a[11], size)});
+  }
+
+  void encode(const Sentences& sentences, float* out, float* seen) const override {
+    int tokens = sentences.tokens(), rows = std::min(tokens, ROW_BLOCK);
+    int most_tokens = sentences.longest();
+    size_t across = layers.empty() ? 0 : layers[0].qkv.padded(), wide = across ? layers[0].wide.padded() : 0;
+    std::vector<float> x(size_t(tokens) * size), qkv(tokens * across), attended(x.size()),
+        inside(rows * wide), narrow(size_t(rows) * size),
+        room(size_t(size / heads + 1) * (most_tokens + 15));
+    embed(sentences, x.data());
+    for (const BertLayer& layer : layers) {
+      note(seen, {x.data(), size_t(size)}, tokens, size);
+      product({x.data(), size_t(size)}, layer.qkv, tokens, qkv.data(), across);
+      for (int s = 0, at = 0; s < sentences.count; at += sentences.lengths[s++])
+        attend({qkv.data() + at * across, across}, sentences.lengths[s], size, heads,
+               attended.data() + size_t(at) * size, room.data());
+      for (int top = 0; top < tokens; top += ROW_BLOCK)
+        feed(layer, x.data() + size_t(top) * size, attended.data() + size_t(top) * size,
+             std::min(ROW_BLOCK, tokens - top), inside.data(), wide, narrow.data(), seen);
+      if (seen) seen += PRODUCTS;
+    }
+    pool(sentences, x.data(), out);
+  }
+
+  void embed(const Sentences& sentences, float* x) const {
+    for (int s = 0; s < sentences.count; ++s)
+      for (int t = 0; t < sentences.lengths[s]; ++t, x += size) {
+        const float* word = words.data() + size_t(sentences.id(s, t)) * size;
+        const float* place = places.data() + size_t(t) * size;
+        for (int i = 0; i < size; i += LANES) store(x + i, add(load(word + i), load(place + i)));
+        norm.apply(x, epsilon);
+      }
+  }
+
+  // What a layer does to tokens x [rows, size] one by one, after they have attended.
+  void feed(const BertLayer& layer, float* x, const float* attended, int rows, float* inside,
+            size_t wide, float* narrow, float* seen) const {
+    size_t stride = size;
+    note(seen ? seen + 1 : nullptr, {attended, stride}, rows, size);
+    product({attended, stride}, layer.attended, rows, x, stride, ADD, {x, stride});
+    for (int r = 0; r < rows; ++r) layer.first.apply(x + r * stride, epsilon);
+    note(seen ? seen + 2 : nullptr, {x, stride}, rows, size);
+    product({x, stride}, layer.wide, rows, inside, wide, GELU);
+    note(seen ? seen + 3 : nullptr, {inside, wide}, rows, inner);
+    product({inside, wide}, layer.narrow, rows, narrow, stride, ADD, {x, stride});
+    std::copy(narrow, narrow + rows * stride, x);
+    for (int r = 0; r < rows; ++r) layer.second.apply(x + r * stride, epsilon);
+  }
+
+  void pool(const Sentences& sentences, const float* x, float* out) const {
+    for (int s = 0; s < sentences.count; x += size_t(size) * sentences.lengths[s++], out += size)
+      for (int i = 0; i < size; i += LANES) {
+        Floats sum = load(x + i);
+        for (int t = 1; mean && t < sentences.lengths[s]; ++t)
+          sum = add(sum, load(x + size_t(t) * size + i));
+        store(out + i, mean ? div(sum, all(float(sentences.lengths[s]))) : sum);
+      }
+  }
+};

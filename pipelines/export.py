@@ -1,0 +1,252 @@
+"""Makes a new version of a bundle whose encoder computes in another precision, and measures it.
+
+twinbeam export --model bundle --examples examples --output new --precision int16
+The threshold and the measures are taken again on the eval part, and shown beside those before.
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from pipelines.options import command_line
+from transforms.errors import RunError, UserError
+from transforms.storage import files
+
+if TYPE_CHECKING:
+    from model.bundle.loading import Bundle
+    from model.dataset.examples import Examples
+    from model.training.evaluation import EvaluatedPairs
+
+EXAMPLE = (
+    "twinbeam export --model bundle --examples examples --output bundle-int16 --precision int16"
+)
+
+
+@dataclass(frozen=True)
+class ExportRun:
+    """What an export was asked for."""
+
+    model: str
+    examples: str
+    output: str
+    precision: str = "int16"
+    max_flipped: float = 0.001
+    overwrite: bool = False
+
+
+def run(argv: Sequence[str] | None = None) -> dict[str, Any]:
+    """Exports, and returns the new bundle's manifest."""
+    return export(parse(sys.argv[1:] if argv is None else argv))
+
+
+def export(options: ExportRun) -> dict[str, Any]:
+    """A bundle and the examples it was trained on → a new bundle beside the old one.
+
+    Raises:
+        UserError: the bundle, the examples or the output cannot be used.
+        RunError: more labels would flip than `max_flipped` allows; nothing is written.
+    """
+    from transforms.quiet_tensorflow import import_tensorflow
+
+    import_tensorflow()
+    from model.bundle.loading import load
+    from model.bundle.precision import in_precision, write_in_precision
+    from model.dataset.examples import open_examples
+    from model.training.evaluation import measure
+
+    check_output(options)
+    old = load(options.model)
+    with files.local_copy(options.examples) as local:
+        examples = open_examples(local)
+        metrics = check_examples(options, old, examples)
+        arrays = in_precision(options.model, options.precision, training_sentences(examples))
+        before, after = (evaluated(old, examples, one) for one in (None, arrays))
+    rule = metrics["threshold_rule"]
+    _, measured_before = measure(old.recipe, before, rule)
+    threshold, measured_after = measure(old.recipe, after, rule)
+    labels = labels_of(before, old.manifest["threshold"]), labels_of(after, threshold)
+    found: dict[str, Any] = {
+        "precision": options.precision,
+        "pairs": len(after.labels),
+        "flipped": float(np.mean(labels[0] != labels[1])),
+        "similarity_differs": float(np.abs(before.similarity - after.similarity).max()),
+        "before": measured_before,
+        "after": measured_after,
+    }
+    print_measures(found, old.manifest["threshold"], threshold)
+    if found["flipped"] > options.max_flipped:
+        raise RunError(
+            f"{options.precision} flips {found['flipped']:.4%} of the eval part's labels, more "
+            f"than --max_flipped {options.max_flipped:.4%}; nothing is written: raise it, or "
+            "keep the bundle as it is"
+        )
+    new = write_in_precision(
+        options.model, options.output, arrays, threshold, found, overwrite=options.overwrite
+    )
+    print(f"bundle: {options.output}")
+    return new
+
+
+def check_output(options: ExportRun) -> None:
+    """Makes sure that nothing but a bundle would be replaced.
+
+    Raises:
+        UserError: it would, or there is a bundle and no `overwrite`.
+    """
+    names = files.list_folder(options.output)
+    if names and not options.overwrite:
+        raise UserError(
+            f"{options.output} is not empty; choose another folder, or give --overwrite"
+        )
+    if names and "saved_model/saved_model.pb" not in names:
+        raise UserError(
+            f"{options.output} holds {names[0]!r} and is no bundle; choose another folder"
+        )
+
+
+def check_examples(options: ExportRun, bundle: Bundle, examples: Examples) -> dict[str, Any]:
+    """Makes sure that the bundle came from these examples; its metrics.
+
+    Raises:
+        UserError: it did not, it is calibrated, or C++ does not know its encoder.
+    """
+    from model.bundle.loading import METRICS
+    from model.dataset.examples import run_fingerprint
+
+    if bundle.packed is None:
+        raise UserError(
+            f"--model {options.model}: only bidirectional LSTMs and BERTs have another precision, "
+            "in bundles that hold encoder.npz, where the library in C++ runs (make setup, AVX2)"
+        )
+    if "calibration" in bundle.manifest:
+        raise UserError(
+            f"--model {options.model} is calibrated; export the bundle it came from, score with "
+            "it, and calibrate that"
+        )
+    metrics: dict[str, Any] = files.read_json(files.join(options.model, METRICS))
+    if metrics.get("run") != run_fingerprint(bundle.recipe, examples):
+        raise UserError(
+            f"--examples {options.examples} are not those that {options.model} was trained on"
+        )
+    return metrics
+
+
+def training_sentences(examples: Examples) -> tuple[np.ndarray, np.ndarray]:
+    """Ids of some thousand sentences of the training part in a row, and how many each has."""
+    from model.dataset.batches import evaluation_batches
+
+    batches = evaluation_batches(examples.train.files, batch_size=64, rows=examples.train.rows)
+    every = max(1, -(-examples.train.total // 64) // 32)
+    picked = batches.shard(every, 0).take(32)  # by length: every length takes part
+    return flat([batch[side].numpy() for batch in picked for side in ("ids1", "ids2")])
+
+
+def flat(padded: Sequence[np.ndarray]) -> tuple[np.ndarray, np.ndarray]:
+    """Ids [n, t], padded with 0 on the right, of several batches → ids in a row [m], lengths."""
+    lengths = np.concatenate([(ids > 0).sum(axis=1) for ids in padded])
+    return np.concatenate([ids[ids > 0] for ids in padded]), lengths
+
+
+def evaluated(
+    bundle: Bundle, examples: Examples, arrays: dict[str, np.ndarray] | None
+) -> EvaluatedPairs:
+    """The eval part by a bundle, with its own encoder or one of other arrays."""
+    from model.dataset.batches import evaluation_batches
+    from model.kernels.encoders import open_encoder
+    from model.training.evaluation import EvaluatedPairs
+
+    encoder = bundle.packed if arrays is None else open_encoder(arrays)
+    assert encoder is not None
+    pieces: list[dict[str, np.ndarray]] = []
+    for batch in evaluation_batches(
+        examples.eval.files, batch_size=1024, rows=examples.eval.rows
+    ).as_numpy_iterator():
+        sides = []
+        for side in ("ids1", "ids2"):
+            values, lengths = flat([batch[side]])
+            encoder.check(values, lengths)
+            sides.append(encoder.encode(values, np.cumsum(lengths) - lengths, lengths))
+        pieces.append({**bundle.compare(*sides), "true": batch["label"]})
+    joined = {name: np.concatenate([piece[name] for piece in pieces]) for name in pieces[0]}
+    output = joined.get("probabilities", joined["similarity"])
+    return EvaluatedPairs(output, joined["true"], joined["similarity"], loss=float("nan"))
+
+
+def labels_of(evaluation: EvaluatedPairs, threshold: float) -> np.ndarray:
+    """The labels given: the class, or whether the similarity reaches the threshold."""
+    if evaluation.output.ndim == 2:
+        return evaluation.output.argmax(axis=1)
+    return evaluation.similarity >= np.float32(threshold)
+
+
+def print_measures(found: dict[str, Any], before: float, after: float) -> None:
+    """What was measured, before → after."""
+    for sides in (found["before"], found["after"]):
+        sides.pop("eval_loss", None)  # of the network's output, which nobody works out here
+    for name, value in found["before"].items():
+        print(f"{name:24}{value:8.4f} → {found['after'][name]:.4f}")
+    print(f"{'threshold':24}{before:8.4f} → {after:.4f}")
+    print(
+        f"{found['pairs']} pairs; labels flipped: {found['flipped']:.4%}; greatest difference of a "
+        f"similarity: {found['similarity_differs']:.6f}"
+    )
+
+
+def flags() -> argparse.ArgumentParser:
+    """All flags of an export."""
+    parser = command_line.parser("export", (__doc__ or "").splitlines()[0], EXAMPLE)
+    add_flags(parser)
+    return parser
+
+
+def parse(argv: Sequence[str]) -> ExportRun:
+    """Flags → what was asked for."""
+    args = flags().parse_args(argv)
+    if not 0 <= args.max_flipped <= 1:
+        raise UserError(f"--max_flipped {args.max_flipped}: expected a share from 0 to 1")
+    return ExportRun(
+        model=args.model.rstrip("/"),
+        examples=args.examples.rstrip("/"),
+        output=args.output.rstrip("/"),
+        precision=args.precision,
+        max_flipped=args.max_flipped,
+        overwrite=args.overwrite,
+    )
+
+
+def add_flags(parser: argparse.ArgumentParser) -> None:
+    """Adds the flags of an export."""
+    parser.add_argument("--model", required=True, metavar="BUNDLE", help="the bundle to start from")
+    parser.add_argument(
+        "--examples", required=True, metavar="DIR", help="the examples it was trained on"
+    )
+    parser.add_argument("--output", required=True, metavar="DIR", help="the new bundle")
+    parser.add_argument(
+        "--precision",
+        choices=("float32", "int16"),
+        required=True,
+        help="int16: fixed point of 12 bits, about twice the products a second",
+    )
+    parser.add_argument(
+        "--max_flipped",
+        type=float,
+        default=0.001,
+        metavar="SHARE",
+        help="refuse where more of the eval part's labels change (0.001)",
+    )
+    parser.add_argument("--overwrite", action="store_true", help="replace a bundle in --output")
+
+
+def main() -> int:
+    """The command line."""
+    return command_line.run_main(run)
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())

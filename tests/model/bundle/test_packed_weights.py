@@ -1,0 +1,81 @@
+"""The arrays for C++ in a bundle: the vectors of the Keras encoder and of the SavedModel."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from model.bundle.loading import PACKED, load
+from model.bundle.packed_weights import packed_weights
+from model.kernels import library
+from model.kernels.encoders import open_encoder
+from model.recipe import parts
+from model.scoring.engine import Engine
+from tests.model.network.test_encoders import bert_recipe
+from tests.model.tiny_bundle import SENTENCES, VOCABULARY_SIZE, build, export, write_graph
+from tests.model.tiny_recipes import recipe
+
+needs_library = pytest.mark.skipif(library.open_library() is None, reason="not built here")
+
+
+def random_ids(rng, rows: int, longest: int) -> np.ndarray:
+    ids = rng.integers(1, VOCABULARY_SIZE, (rows, longest)).astype(np.int32)
+    return ids * (np.arange(longest) < rng.integers(1, longest + 1, rows)[:, None])
+
+
+def packed_vectors(encoder, rules, ids: np.ndarray) -> np.ndarray:
+    packed = open_encoder(packed_weights(encoder, rules))
+    lengths = (ids > 0).sum(1)
+    return packed.encode(ids[ids > 0], np.cumsum(lengths) - lengths, lengths)
+
+
+@needs_library
+@pytest.mark.parametrize("pooling", ["last", "mean", "max", "mean_max"])
+def test_a_bilstm_is_that_of_keras(pooling):
+    spec = {"kind": "bilstm", "units": [6, 3], "dropout": 0.5, "pooling": pooling}
+    rules = recipe(encoder=spec)
+    encoder = build(rules).encoder
+    ids = random_ids(np.random.default_rng(0), 40, 11)
+    expected = encoder(ids, training=False)
+    np.testing.assert_allclose(packed_vectors(encoder, rules, ids), expected, atol=1e-5)
+
+
+@needs_library
+@pytest.mark.parametrize(("pooling", "normalize"), [("cls", False), ("mean", True)])
+def test_a_bert_is_that_of_keras(tmp_path, pooling, normalize):
+    keras_hub = pytest.importorskip("keras_hub")
+    keras_hub.models.BertBackbone(
+        vocabulary_size=VOCABULARY_SIZE, num_layers=2, num_heads=2, hidden_dim=64,
+        intermediate_dim=100, max_sequence_length=16,
+    ).save_to_preset(str(tmp_path))  # fmt: skip
+    spec = {"kind": "bert", "preset": str(tmp_path), "pooling": pooling, "normalize": normalize}
+    rules = bert_recipe(str(tmp_path)).model_copy(update={"encoder": parts.Bert(**spec)})
+    encoder = build(rules).encoder
+    ids = random_ids(np.random.default_rng(1), 30, 16)
+    expected = encoder(ids, training=False)
+    np.testing.assert_allclose(packed_vectors(encoder, rules, ids), expected, atol=1e-5)
+
+
+@pytest.mark.parametrize(
+    "spec",
+    [
+        {"kind": "cnn"},
+        {"kind": "bilstm", "units": [4], "pooling": "attention"},
+    ],
+)
+def test_what_c_does_not_know_has_no_arrays(spec):
+    rules = recipe(encoder=spec)
+    assert packed_weights(build(rules).encoder, rules) is None
+
+
+def test_a_bundle_scores_the_same_with_the_library_and_without(tmp_path, monkeypatch):
+    rules = recipe()
+    graph = write_graph(tmp_path / "graph", tokenizer="char")
+    folder = export(tmp_path / "bundle", build(rules), rules, graph)
+    assert (tmp_path / "bundle" / PACKED).exists()
+    opened = load(folder)
+    assert (opened.packed is None) == (library.open_library() is None)
+    with_library = Engine(opened, cache_mb=0, threads=2).encode(SENTENCES)
+    monkeypatch.setattr(opened, "packed", None)
+    without = Engine(opened, cache_mb=0, threads=2).encode(SENTENCES)
+    np.testing.assert_allclose(with_library, without, atol=1e-6)
