@@ -34,7 +34,7 @@ LOCKS := requirements.lock requirements-data.lock
 ALL_LOCKS := $(LOCKS) docker/requirements-cpu.lock docker/requirements-gpu.lock
 
 NEEDS_preprocess := INPUT RECIPE OUTPUT
-NEEDS_train := EXAMPLES OUTPUT
+NEEDS_train = $(if $(RECIPE),OUTPUT,EXAMPLES OUTPUT)
 NEEDS_train-vertex := EXAMPLES OUTPUT
 NEEDS_score := INPUT MODEL OUTPUT
 NEEDS_find := MODEL OUTPUT
@@ -111,8 +111,9 @@ format: $(READY) ## Format the code and mend what ruff can mend
 run-preprocess: $(READY) ## Labelled pairs to examples: INPUT= RECIPE= OUTPUT= [RUNNER= ARGS=]
 	@$(PY) -m twinbeam preprocess $(INPUTS) $(call flag,--recipe,$(RECIPE)) $(OUT) $(RUN_ON) $(ARGS)
 
-run-train: $(READY) ## Examples to a bundle: EXAMPLES= OUTPUT= [ARGS=]
-	@$(PY) -m twinbeam train $(call flag,--examples,$(EXAMPLES)) $(OUT) $(ARGS)
+run-train: $(READY) ## Examples to a bundle: EXAMPLES= OUTPUT= [ARGS=]; without labels: RECIPE=universal-cosine OUTPUT=
+	@$(PY) -m twinbeam train $(call flag,--examples,$(EXAMPLES)) \
+		$(if $(EXAMPLES),,$(call flag,--recipe,$(RECIPE))) $(OUT) $(ARGS)
 
 run-train-vertex: $(READY) ## Train on Vertex AI: EXAMPLES= OUTPUT= ARGS='--project P --region R --image I [--dry_run]'
 	@$(PY) -m twinbeam vertex $(call flag,--examples,$(EXAMPLES)) $(OUT) $(ARGS)

@@ -68,47 +68,39 @@ def recipe_of(job: Job) -> str:
     return parse_recipe(values, where=job.name).to_yaml()
 
 
-def measure(job: Job, scores: pd.DataFrame) -> float:
-    """The job's metric of scored rows that still have their label."""
+def measure(job: Job, scores: pd.DataFrame, metric: str | None = None) -> float:
+    """The job's metric of scored rows that still have their label, or another one of them."""
     from scipy import stats
+    from sklearn.metrics import roc_auc_score
 
-    if job.metric == "accuracy":
-        told, labels = scores["similarity_label"].astype(str), scores[job.label].astype(str)
-        return float(np.mean(told == labels))
-    correlation = {"pearson": stats.pearsonr, "spearman": stats.spearmanr}[job.metric]
-    return float(correlation(scores["similarity"], scores[job.label]).statistic)
+    metric, labels, similarity = metric or job.metric, scores[job.label], scores["similarity"]
+    if metric == "accuracy":
+        return float(np.mean(scores["similarity_label"].astype(str) == labels.astype(str)))
+    if metric == "roc_auc":
+        return float(roc_auc_score(labels.astype(int), similarity))
+    correlation = {"pearson": stats.pearsonr, "spearman": stats.spearmanr}[metric]
+    return float(correlation(similarity, pd.to_numeric(labels)).statistic)
 
 
-def score(job: Job, data: Path, bundle: Path, output: Path) -> dict[str, float]:
-    """Each measured file → the job's metric."""
-    found = {}
+def spearman(job: Job, scores: pd.DataFrame) -> float | None:
+    """Spearman's correlation of the similarity with the label; None for names of classes."""
+    numbers = pd.to_numeric(scores[job.label], errors="coerce")
+    return None if numbers.isna().any() else measure(job, scores, "spearman")
+
+
+def score(
+    job: Job, data: Path, bundle: Path, output: Path
+) -> tuple[dict[str, float], dict[str, float | None]]:
+    """Each measured file → the job's metric, and Spearman's correlation."""
+    found, correlated = {}, {}
     for name in job.measured:
         target = output / name
         run_step(
             "score", "--input", data / f"{name}.parquet", "--model", bundle, "--output", target
         )  # fmt: skip
         rows = pd.concat(map(pd.read_parquet, sorted(target.glob("*.parquet"))))
-        found[name] = measure(job, rows)
-    return found
-
-
-def export_untrained(examples: Path, bundle: Path) -> None:
-    """A bundle of the examples' recipe with its weights as they come."""
-    from model.bundle.export import export_bundle
-    from model.dataset.examples import open_examples
-    from model.network.siamese import build_siamese
-    from model.recipe.reading import load_recipe
-
-    opened = open_examples(str(examples))
-    recipe = load_recipe(opened.recipe_path)
-    export_bundle(
-        str(bundle),
-        siamese=build_siamese(recipe, vocabulary_size=opened.vocabulary_size),
-        recipe=recipe,
-        examples_dir=str(examples),
-        threshold=sum(recipe.label_range) / 2,
-        metrics={},
-    )
+        found[name], correlated[name] = measure(job, rows), spearman(job, rows)
+    return found, correlated
 
 
 def baseline(job: Job, table: pd.DataFrame) -> float | None:
@@ -122,6 +114,8 @@ def run_job(job: Job, data: Path, output: Path, epochs: int | None) -> dict:
 
     A job that was stopped goes on from its last checkpoint, unless its recipe is another by now.
     """
+    if job.train is None:
+        return run_untrained(job, data, output)
     tables = {name: pd.read_parquet(data / f"{name}.parquet") for name in job.measured}
     whole = pd.read_parquet(data / f"{job.train}.parquet")
     train = held_out(whole, list(tables.values()))
@@ -143,8 +137,10 @@ def run_job(job: Job, data: Path, output: Path, epochs: int | None) -> dict:
         "--checkpoints", output / "checkpoints", *(["--epochs", epochs] if epochs else []),
     )  # fmt: skip
     kept = json.loads((bundle / "metrics.json").read_text())
+    values, correlated = score(job, data, bundle, output / "scores")
     result = {
-        "values": score(job, data, bundle, output / "scores"),
+        "values": values,
+        "spearman": correlated,
         "baselines": {name: baseline(job, table) for name, table in tables.items()},
         "rows": len(train),
         "left_out": len(whole) - len(train),
@@ -153,8 +149,29 @@ def run_job(job: Job, data: Path, output: Path, epochs: int | None) -> dict:
         **cost,
     }
     if job.untrained:
-        export_untrained(examples, output / "untrained")
-        result["untrained"] = score(job, data, output / "untrained", output / "untrained-scores")
+        result["untrained"] = use_untrained(job, data, output)[0]
+    (output / "result.json").write_text(json.dumps(result, indent=1))
+    return result
+
+
+def use_untrained(
+    job: Job, data: Path, output: Path
+) -> tuple[dict[str, float], dict[str, float | None]]:
+    """The job's metric and Spearman's correlation of its recipe's pre-trained model as it is."""
+    (output / "untrained.yaml").write_text(recipe_of(job), encoding="utf-8")
+    bundle = output / "untrained"
+    run_step("train", "--recipe", output / "untrained.yaml", "--output", bundle, "--overwrite")
+    return score(job, data, bundle, output / "untrained-scores")
+
+
+def run_untrained(job: Job, data: Path, output: Path) -> dict:
+    """The pre-trained model as it is → scores → the result."""
+    output.mkdir(parents=True, exist_ok=True)
+    tables = {name: pd.read_parquet(data / f"{name}.parquet") for name in job.measured}
+    values, correlated = use_untrained(job, data, output)
+    baselines = {name: baseline(job, table) for name, table in tables.items()}
+    nothing = {"rows": 0, "epochs": 0, "seconds": 0.0, "processor": 0.0}
+    result = {"values": values, "spearman": correlated, "baselines": baselines, **nothing}
     (output / "result.json").write_text(json.dumps(result, indent=1))
     return result
 
@@ -169,17 +186,20 @@ def rows_of(job: Job, result: dict) -> list[str]:
             as_it_comes = result["untrained"][name]
             goal, known = as_it_comes + GAIN, f"as it comes {as_it_comes:.4f}"
         reach = "" if goal is None else f"{goal:.4g}: {'yes' if value >= goal else '**no**'}"
+        correlated = result.get("spearman", {}).get(name)
+        rank = "" if correlated is None else f"{correlated:.4f}"
+        source = f"{job.train}, {result['rows']:,}" if job.train else "nothing"
         spent = f"{result['seconds'] / 60:.1f} | {result['processor'] / 60:.1f}"
         rows.append(
-            f"| `{job.recipe}` | {job.train}, {result['rows']:,} | {name} | {job.metric} | "
-            f"{value:.4f} | {reach} | {known} | {result['epochs']} | {spent} |"
+            f"| `{job.recipe}` | {source} | {name} | {job.metric} | {value:.4f} | {reach} | "
+            f"{rank} | {known} | {result['epochs']} | {spent} |"
         )
     return rows
 
 
 HEAD = """\
-| recipe | trained on, pairs | measured on | metric | value | to reach | without training | epochs | minutes to train | of processor |
-| --- | --- | --- | --- | --- | --- | --- | --- | --- | --- |
+| recipe | trained on, pairs | measured on | metric | value | to reach | Spearman | without training | epochs | minutes to train | of processor |
+| --- | --- | --- | --- | --- | --- | --- | --- | --- | --- | --- |
 """  # noqa: E501
 
 

@@ -1,4 +1,7 @@
-"""Goes the whole way on made-up questions: generate, preprocess, train, score; then shows a table.
+"""Goes the whole way on made-up questions, and shows a table of it.
+
+First the pairs are scored by a pre-trained model as it is, which needs no labels; then a model is
+trained on labelled ones and scores the same pairs: generate, score, preprocess, train, score.
 
 Each step is the real command line in a process of its own; the numbers come from the manifests
 that the steps leave, and the accuracy from the scored Parquet itself.
@@ -29,6 +32,7 @@ from rich.table import Table
 
 from demo import pairs
 
+UNTRAINED = "universal-cosine"  # of use before anything is trained
 RECIPE = "char-bilstm-manhattan"
 EPOCHS = 3  # enough to show learning, short enough for a demonstration
 BATCH = 256  # half the recipe's, for twice the steps: there is little to learn from
@@ -49,7 +53,7 @@ class Step:
     name: str
     seconds: float
     pairs: int
-    rows_in: int
+    rows_in: int | None
     scored: int | None = None
     rejected: int | None = None
     accuracy: float | None = None
@@ -64,8 +68,10 @@ def run(argv: Sequence[str] | None = None) -> list[Step]:
     args = parser.parse_args(argv)
     if args.folder.exists():
         shutil.rmtree(args.folder)
-    steps = [generate(args.folder), preprocess(args.folder)]
-    steps += [train(args.folder, args.epochs), score(args.folder)]
+    steps = [generate(args.folder), take_untrained(args.folder)]
+    steps += [score(args.folder, "score untrained", "bundle-untrained", "scores-untrained")]
+    steps += [preprocess(args.folder), train(args.folder, args.epochs)]
+    steps += [score(args.folder, "score", "bundle", "scores")]
     show(steps)
     return steps
 
@@ -75,6 +81,13 @@ def generate(folder: Path) -> Step:
     seconds = timed([sys.executable, "-m", "demo.pairs", str(folder / "pairs")])
     rows = pairs.LABELLED_ROWS + pairs.TO_SCORE_ROWS
     return Step("generate", seconds, rows, rows, output=folder / "pairs")
+
+
+def take_untrained(folder: Path) -> Step:
+    """A pre-trained model as it is → bundle."""
+    output = folder / "bundle-untrained"
+    seconds = timed(command("train", recipe=UNTRAINED, output=output))
+    return Step("take untrained", seconds, 0, None, output=output)
 
 
 def preprocess(folder: Path) -> Step:
@@ -97,14 +110,14 @@ def train(folder: Path, epochs: int) -> Step:
     return Step("train", seconds, rows * epochs, rows, accuracy=accuracy, output=output)
 
 
-def score(folder: Path) -> Step:
-    """Pairs and the bundle → scored pairs."""
-    output = folder / "scores"
-    flags = {"input": folder / "pairs/to-score/*.parquet", "model": folder / "bundle"}
+def score(folder: Path, name: str, bundle: str, scores: str) -> Step:
+    """Pairs and a bundle → scored pairs."""
+    output = folder / scores
+    flags = {"input": folder / "pairs/to-score/*.parquet", "model": folder / bundle}
     seconds = timed(command("score", **flags, output=output))
     told = read_json(output / "_manifest.json")
     counts = told["rows_in"], told["rows_scored"], told["rows_rejected"]
-    return Step("score", seconds, told["rows_in"], *counts, scored_accuracy(output), output)
+    return Step(name, seconds, told["rows_in"], *counts, scored_accuracy(output), output)
 
 
 def command(name: str, **flags: Any) -> list[str]:
@@ -158,13 +171,13 @@ def show(steps: list[Step]) -> None:
             *("" if number is None else f"{number:,}" for number in numbers),
             "" if step.accuracy is None else f"{step.accuracy:.3f}",
             f"{step.seconds:.1f}",
-            f"{step.pairs / step.seconds:,.0f}",
+            f"{step.pairs / step.seconds:,.0f}" if step.pairs else "",
         )
     console = Console(highlight=False, soft_wrap=True)
     console.print()
     console.print(table)
     for step in steps:
-        console.print(f"{step.name:11} {step.output}")
+        console.print(f"{step.name:15} {step.output}")
     console.print("Rejected rows are in _rejects/ beside the examples and the scores.")
 
 

@@ -14,19 +14,19 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict
 from importlib.metadata import version
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import apache_beam as beam
 from apache_beam.options.pipeline_options import PipelineOptions, StandardOptions
 
 from model.recipe.checks import doubts
-from model.recipe.recipe import Recipe
 from pipelines.dataflow import estimate, jobs
 from pipelines.dataflow import settings as dataflow
 from pipelines.options import beam_interface, command_line
 from pipelines.options.preprocess_options import PreprocessOptions, parse
 from pipelines.running.progress import show_steps
 from pipelines.running.run_graph import running
+from pipelines.running.transform_graph import given_vocabulary, text_features
 from transforms.examples import folder
 from transforms.examples.counts import COUNTS, INFERRED, add_up
 from transforms.examples.inferred_pairs import InferPairs, MeasuredPairs
@@ -38,10 +38,7 @@ from transforms.input.shards import Shard, plan, plan_shards
 from transforms.quiet_tensorflow import import_tensorflow
 from transforms.storage import files
 from transforms.storage.lock import lock
-from transforms.text.wordpieces import read_wordpieces
-
-if TYPE_CHECKING:
-    from transforms.text.features import TextFeatures
+from transforms.text.given_vocabulary import GivenVocabulary
 
 PACKAGES = ("apache-beam", "pyarrow", "tensorflow", "tensorflow-text", "tensorflow-transform")
 
@@ -66,7 +63,7 @@ def preprocess(options: PreprocessOptions) -> dict[str, Any]:
         paths=[*options.inputs, options.output],
         accelerator=options.accelerator,
     )
-    wordpieces = read_wordpieces(path) if (path := options.recipe.vocabulary_path) else ()
+    vocabulary = given_vocabulary(options.recipe)
     folder.check_free(options.output, overwrite=options.overwrite)
     planned = plan(
         options.inputs,
@@ -108,7 +105,7 @@ def preprocess(options: PreprocessOptions) -> dict[str, Any]:
             recipe=options.recipe.to_yaml(),
             header={
                 "recipe": options.recipe.name,
-                **({"vocabulary_size": len(wordpieces)} if wordpieces else {}),
+                **({"vocabulary_size": vocabulary.size} if vocabulary.size else {}),
                 "options": options.to_json(),
                 "files_rejected": [asdict(file) for file in planned.rejected],
                 "versions": {name: version(name) for name in PACKAGES},
@@ -118,13 +115,13 @@ def preprocess(options: PreprocessOptions) -> dict[str, Any]:
             overwrite=options.overwrite,
         )
         with show_steps(staging, len(shards)):
-            run_pipeline(options, wordpieces, shards, commit, beam_options)
+            run_pipeline(options, vocabulary, shards, commit, beam_options)
     return {} if dataflow.only_staged(beam_options) else print_result(options.output)
 
 
 def run_pipeline(
     options: PreprocessOptions,
-    wordpieces: tuple[str, ...],
+    vocabulary: GivenVocabulary,
     shards: Sequence[Shard],
     commit: folder.CommitExamples,
     beam_options: PipelineOptions,
@@ -138,7 +135,7 @@ def run_pipeline(
     import_tensorflow()
     import tensorflow_transform.beam as tft_beam  # brings TensorFlow, seconds after a mistake
 
-    features = text_features(options.recipe, wordpieces)
+    features = text_features(options.recipe, vocabulary)
     raw = tensor_adapter_config(raw_schema(options.columns))
     temp = files.join(commit.graph, files.TEMPORARY_FOLDER)
     with running(beam_options) as pipeline, tft_beam.Context(temp_dir=temp):
@@ -218,22 +215,6 @@ def measured_pairs(pipeline: beam.Pipeline, options: PreprocessOptions) -> Any:
         pipeline | "List measured shards" >> beam.Create(shards) | "Measured" >> MeasuredPairs(how)
     )
     return beam.pvalue.AsSingleton(hashes)
-
-
-def text_features(recipe: Recipe, wordpieces: tuple[str, ...]) -> TextFeatures:
-    """The recipe's way from sentences to ids."""
-    from transforms.text.features import TextFeatures
-
-    text = recipe.text
-    return TextFeatures(
-        tokenizer=text.tokenizer,
-        lowercase=text.lowercase,
-        nfkc=text.nfkc,
-        max_vocabulary=text.max_vocabulary,
-        min_count=text.min_count,
-        max_tokens=text.max_tokens,
-        wordpieces=wordpieces,
-    )
 
 
 @contextmanager

@@ -1,27 +1,27 @@
 """Trains a recipe's network on an examples folder and writes a bundle.
 
 Local: twinbeam train --examples examples --output bundle
+Without data: twinbeam train --recipe universal-cosine --output bundle
 Several machines: the same on each of them, with TF_CONFIG set.
 """
 
 from __future__ import annotations
 
 import sys
+import tempfile
 import time
 from collections.abc import Sequence
 from dataclasses import replace
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from model.bundle.export import half_written
-from model.recipe.reading import describe_recipes, read_recipe, with_training
+from model.recipe.reading import describe_recipes, load_recipe, read_recipe, with_training
 from model.training.train import TrainOptions, train_recipe
+from model.training.untrained import check_untrained, export_untrained, run_of
 from pipelines.options import command_line
 from pipelines.options.train_options import parse
 from transforms.errors import UserError
 from transforms.storage import files
-
-if TYPE_CHECKING:
-    pass
 
 
 def run(argv: Sequence[str] | None = None) -> dict[str, Any] | None:
@@ -31,7 +31,8 @@ def run(argv: Sequence[str] | None = None) -> dict[str, Any] | None:
         for name, line in describe_recipes():
             print(f"{name:28} {line}")
         return None
-    return train(parse(argv))
+    options = parse(argv)
+    return train(options) if options.examples else use_untrained(options)
 
 
 def train(options: TrainOptions) -> dict[str, Any]:
@@ -43,6 +44,7 @@ def train(options: TrainOptions) -> dict[str, Any]:
     """
     started = time.time()
     exists = check_output(options)
+    assert options.examples is not None
     from model.dataset.examples import open_examples, run_fingerprint
 
     with files.local_copy(options.examples) as folder:
@@ -82,22 +84,61 @@ def bundle_fingerprint(folder: str) -> str:
     return str(files.read_json(path).get("fingerprint"))
 
 
+def use_untrained(options: TrainOptions) -> dict[str, Any]:
+    """A recipe's pre-trained model → bundle, as it is; the same again does nothing.
+
+    Raises:
+        UserError: the recipe needs training, a file of it is not there, or the folder is not free.
+    """
+    recipe = load_recipe(str(options.recipe))
+    check_untrained(recipe)
+    if bundle_exists(options) and not options.overwrite:
+        return finished(options, run_of(recipe))
+    from pipelines.running.transform_graph import given_vocabulary, write_graph
+
+    vocabulary = given_vocabulary(recipe)
+    with tempfile.TemporaryDirectory(prefix="twinbeam-graph-") as graph:
+        write_graph(recipe, vocabulary, graph)
+        metrics = export_untrained(
+            recipe,
+            vocabulary_size=vocabulary.size,
+            graph=graph,
+            output=options.output,
+            overwrite=options.overwrite,
+        )
+    assert recipe.untrained is not None
+    threshold, source = recipe.untrained.threshold, recipe.untrained.measured_on
+    print(f"{recipe.name} as it is, not trained; threshold {threshold:g}, measured on {source}")
+    print(f"bundle in {options.output}")
+    return metrics
+
+
+def bundle_exists(options: TrainOptions) -> bool:
+    """Whether a bundle lies in the output folder.
+
+    Raises:
+        UserError: something else does.
+    """
+    names = files.list_folder(options.output)
+    if names and "manifest.json" not in names:
+        raise UserError(
+            f"{options.output} holds {names[0]!r} and is no bundle; choose another folder"
+        )
+    return bool(names)
+
+
 def check_output(options: TrainOptions) -> bool:
     """Refuses to write over anything but a bundle, and over that without leave.
 
     Returns:
         Whether a bundle is there that a run with checkpoints may have written.
     """
-    names = files.list_folder(options.output)
-    if options.checkpoints and half_written(names):
+    if options.checkpoints and half_written(files.list_folder(options.output)):
         return False
-    if names and "manifest.json" not in names:
-        raise UserError(
-            f"{options.output} holds {names[0]!r} and is no bundle; choose another folder"
-        )
-    if names and not options.overwrite and not options.checkpoints:
+    exists = bundle_exists(options)
+    if exists and not options.overwrite and not options.checkpoints:
         raise UserError(not_empty(options))
-    return bool(names) and not options.overwrite
+    return exists and not options.overwrite
 
 
 def not_empty(options: TrainOptions) -> str:

@@ -67,9 +67,9 @@ FOLDERS = {
     "pipelines.dataflow": {"transforms", "transforms.storage", "transforms.input"},
     "pipelines.report": {"transforms", "transforms.storage", "transforms.evaluation"},
     "pipelines.running": {
-        "pipelines.dataflow", "pipelines.report", "transforms", "transforms.storage",
-        "transforms.accounts", "transforms.examples", "transforms.finding",
-        "transforms.clustering",
+        "pipelines.dataflow", "pipelines.report", "model.recipe", "transforms",
+        "transforms.storage", "transforms.accounts", "transforms.examples", "transforms.finding",
+        "transforms.text", "transforms.clustering",
     },
     "pipelines.options": {
         "pipelines.dataflow", "model", "model.recipe", "model.scoring", "model.training",

@@ -43,6 +43,7 @@ def test_help_lists_every_target_with_a_line(make):
         (["run-score", "INPUT=i", "OUTPUT=o"], "MODEL= is missing"),
         (["run-preprocess", "INPUT=i", "OUTPUT=o"], "RECIPE= is missing"),
         (["run-train"], "EXAMPLES= is missing"),
+        (["run-train", "RECIPE=universal-cosine"], "OUTPUT= is missing"),
         (["run-evaluate", "INPUT=i"], "OUTPUT= is missing"),
         (["run-calibrate", "INPUT=i", "OUTPUT=o"], "MODEL= is missing"),
     ],

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pandas as pd
 import pytest
 
-from benchmarks.quality import baseline, held_out, measure, pairs, recipe_of, rows_of
+from benchmarks.quality import baseline, held_out, measure, pairs, recipe_of, rows_of, spearman
 from benchmarks.quality_jobs import GAIN, JOBS, Job
 from model.recipe.reading import load_recipe, read_recipe
 
@@ -31,6 +31,17 @@ def test_accuracy_compares_classes_as_text_and_correlations_compare_numbers():
     # Ranks 1 2 3 4 and 1 3 2 4: 1 − 6 (1 + 1) / (4 · 15) = 0.8.
     assert measure(related, scores) == pytest.approx(0.8)
     assert baseline(related, scores) is None
+    assert spearman(related, scores) == pytest.approx(0.8)
+
+
+def test_ranks_are_compared_where_labels_are_numbers():
+    job = Job("twin-best", "train", {"dev": None}, metric="roc_auc")
+    scores = pd.DataFrame({"label": ["0", "1", "1"], "similarity": [0.2, 0.1, 0.9]})
+    # Of the two pairs of a similar and another, one is in order.
+    assert measure(job, scores) == 0.5
+    # Ranks 2 1 3 and 1 2½ 2½ lie 0 −1 1 and −1 ½ ½ off their means: 0 − ½ + ½ = 0.
+    assert spearman(job, scores) == pytest.approx(0.0)
+    assert spearman(job, scores.assign(label=["entailment", "neutral", "neutral"])) is None
 
 
 def test_a_recipe_takes_the_labels_of_its_data():
@@ -49,11 +60,16 @@ def test_every_job_names_a_recipe_once():
 def test_the_row_says_whether_the_goal_is_reached():
     result = {"rows": 10, "epochs": 2, "seconds": 60.0, "processor": 90.0}
     result |= {"values": {"dev": 0.81, "valid": 0.9}, "baselines": {"dev": 0.5, "valid": None}}
+    result |= {"spearman": {"dev": 0.6, "valid": None}}
     job = Job("twin-best", "train", {"dev": 0.83, "valid": 0.88})
     missed, reached = rows_of(job, result)
-    assert "| 0.8100 | 0.83: **no** | majority class 0.500 |" in missed
-    assert "| 0.9000 | 0.88: yes |  | 2 | 1.0 | 1.5 |" in reached
+    assert "| 0.8100 | 0.83: **no** | 0.6000 | majority class 0.500 |" in missed
+    assert "| 0.9000 | 0.88: yes |  |  | 2 | 1.0 | 1.5 |" in reached
     gained = Job("bert-mean-cosine", "train", {"dev": None}, metric="spearman", untrained=True)
-    result |= {"values": {"dev": 0.85}, "untrained": {"dev": 0.8}}
+    result |= {"values": {"dev": 0.85}, "untrained": {"dev": 0.8}, "spearman": {"dev": 0.85}}
     (row,) = rows_of(gained, result)
-    assert f"| 0.8500 | {0.8 + GAIN:.4g}: yes | as it comes 0.8000 |" in row
+    assert f"| 0.8500 | {0.8 + GAIN:.4g}: yes | 0.8500 | as it comes 0.8000 |" in row
+    as_it_comes = Job("universal-cosine", None, {"dev": 0.8}, metric="roc_auc")
+    result |= {"rows": 0, "epochs": 0, "baselines": {"dev": None}}
+    (row,) = rows_of(as_it_comes, result)
+    assert row.startswith("| `universal-cosine` | nothing | dev | roc_auc | 0.8500 | 0.8: yes |")

@@ -13,6 +13,23 @@ _TASKS = {
 }
 
 
+_MEASURED = """## Measured on the eval part
+
+| measure | value |
+| --- | --- |
+{numbers}
+The eval part comes from the same source as the training part and may share sentences with it.
+Text of another kind, or another language, will be scored worse: measure it with
+`python -m pipelines.evaluate` before you rely on it.
+"""
+_UNTRAINED = """## Before you rely on it
+
+Nothing was trained or measured on pairs of yours, and the threshold comes from others. Score a few
+hundred pairs that you have labelled, look at `python -m pipelines.evaluate`, and let
+`python -m pipelines.calibrate` set the threshold and make probabilities of the similarities.
+"""
+
+
 def model_card(recipe: Recipe, about: dict[str, Any], metrics: dict[str, Any]) -> str:
     """The README of a bundle, from its recipe, its manifest and what training measured."""
     numbers = "".join(
@@ -20,6 +37,12 @@ def model_card(recipe: Recipe, about: dict[str, Any], metrics: dict[str, Any]) -
         for name, value in metrics.items()
         if isinstance(value, float)
     )
+    public = metrics.get("threshold_measured_on")
+    chosen_on = public or "the eval part of the training data"
+    trained_on = f"{metrics.get('rows_train', 'unknown')} pairs; evaluated on others"
+    measured = _MEASURED.format(numbers=numbers)
+    if public:
+        trained_on, measured = "none of your pairs: the pre-trained model as it is", _UNTRAINED
     order = "the same" if recipe.symmetric else "not the same"
     versions = ", ".join(f"{name} {number}" for name, number in about["versions"].items())
     return f"""# {recipe.name}
@@ -31,22 +54,14 @@ Source of the model: {recipe.source}
 | | |
 | --- | --- |
 | gives | {_TASKS[recipe.task]} |
-| threshold | {about["threshold"]:.4f}, chosen on the eval part of the training data |
+| threshold | {about["threshold"]:.4f}, chosen on {chosen_on} |
 | text | tokeniser `{recipe.text.tokenizer}`, at most {recipe.text.max_tokens} tokens count |
 | vocabulary | {about["vocabulary_size"]} ids |
 | vector of a sentence | {about["dimensions"]} floats |
-| trained on | {metrics.get("rows_train", "unknown")} pairs; evaluated on others |
+| trained on | {trained_on} |
 | (a, b) and (b, a) | score {order} |
 
-## Measured on the eval part
-
-| measure | value |
-| --- | --- |
-{numbers}
-The eval part comes from the same source as the training part and may share sentences with it.
-Text of another kind, or another language, will be scored worse: measure it with
-`python -m pipelines.evaluate` before you rely on it.
-
+{measured}
 ## Use
 
 `python -m pipelines.score --input 'pairs/*.parquet' --model BUNDLE --output scores`

@@ -32,6 +32,11 @@ def begin_with(folder: str, siamese: Siamese, recipe: Recipe, examples: Examples
         manifest = loading.verify(local, name=folder)
         path = Path(local) / loading.RECIPE
         old_recipe = read_recipe(path.read_bytes(), where=f"{folder}/{loading.RECIPE}")
+        if old_recipe.encoder_kind.trains_used_ids:
+            raise UserError(
+                f"--init_from {folder}: its encoder {old_recipe.encoder.kind} keeps vectors of its "
+                "own training's tokens, which training on others cannot begin with; leave it out"
+            )
         old = build_siamese(old_recipe, vocabulary_size=int(manifest["vocabulary_size"] or 0))
         old.network.load_weights(Path(local) / loading.WEIGHTS)
         rows = _rows(Path(local), recipe, examples)

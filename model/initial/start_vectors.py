@@ -97,6 +97,19 @@ def corpus_vectors(
     return {int(number): trained[number] for number in trained.index_to_key}
 
 
+def trained_ids(recipe: Recipe, examples: Examples) -> np.ndarray | None:
+    """The ids in the training part, ascending, where only their vectors are to be trained.
+
+    None for encoders whose table of vectors is trained as a whole, or not at all.
+    """
+    if not (recipe.encoder_kind.trains_used_ids and getattr(recipe.encoder, "trainable", True)):
+        return None
+    used = np.zeros(examples.vocabulary_size, bool)
+    for ids in _ids(examples.train.files):
+        used[ids] = True
+    return np.flatnonzero(used).astype(np.int32)
+
+
 class _Repeatable:
     """The sentences of example files as lists of ids (as text), every time anew."""
 
@@ -116,11 +129,21 @@ def distinct_sentences(paths: Sequence[str]) -> list[tuple[int, ...]]:
 
 
 def _sentences(paths: list[str]) -> Iterator[list[str]]:
+    for parsed in _parsed(paths):
+        yield from ([str(token) for token in ids] for ids in parsed.to_list())
+
+
+def _ids(paths: Sequence[str]) -> Iterator[np.ndarray]:
+    """The ids in blocks of example files, each block's in a row."""
+    for parsed in _parsed(paths):
+        yield parsed.flat_values.numpy()
+
+
+def _parsed(paths: Sequence[str]) -> Iterator[tf.RaggedTensor]:
     features = {side: tf.io.RaggedFeature(tf.int64) for side in ("ids1", "ids2")}
-    for block in tf.data.TFRecordDataset(paths, "GZIP").batch(8192):
+    for block in tf.data.TFRecordDataset(list(paths), "GZIP").batch(8192):
         parsed = tf.io.parse_example(block, features)
-        for side in features:
-            yield from ([str(token) for token in ids] for ids in parsed[side].to_list())
+        yield from (parsed[side] for side in features)
 
 
 def read_vocabulary(folder: str) -> list[str]:

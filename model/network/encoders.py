@@ -26,7 +26,11 @@ EMBEDDING = "embedding"
 
 
 def build_encoder(
-    recipe: Recipe, *, vocabulary_size: int, vectors: np.ndarray | None = None
+    recipe: Recipe,
+    *,
+    vocabulary_size: int,
+    vectors: np.ndarray | None = None,
+    trained_ids: np.ndarray | None = None,
 ) -> keras.Model:
     """The encoder of a recipe, with fresh weights where they do not come from files.
 
@@ -34,11 +38,14 @@ def build_encoder(
         recipe: says which kind and how large.
         vocabulary_size: ids in use, padding (0) and out-of-vocabulary (1) included.
         vectors: start values of the embedding, [vocabulary_size, dimensions].
+        trained_ids: of an encoder with a table of its own, the ids whose rows may be trained, [n].
 
     Raises:
         UserError: vectors of another shape; files of a pre-trained model that are not there.
     """
     build = resolve(recipe.encoder_kind.build)
+    if recipe.encoder_kind.trains_used_ids:
+        return build(recipe, vocabulary_size=vocabulary_size, trained_ids=trained_ids)
     return build(recipe, vocabulary_size=vocabulary_size, vectors=vectors)
 
 

@@ -14,6 +14,7 @@ from keras import ops
 from model.network.comparisons import build_comparison, compare
 from model.network.encoders import build_encoder
 from model.network.pooling import PACKAGE
+from model.network.quantized_embedding import QuantizedEmbedding
 from model.recipe import parts
 from model.recipe.recipe import Recipe
 
@@ -37,12 +38,21 @@ class Siamese:
         """Length of a sentence's vector."""
         return self.encoder.output_shape[-1]
 
+    @property
+    def trained_ids(self) -> np.ndarray | None:
+        """Of an encoder with a table of its own, the ids whose rows may be trained, [n]."""
+        for layer in self.encoder.layers:
+            if isinstance(layer, QuantizedEmbedding) and layer.trained_rows:
+                return np.array(layer.trained_rows, np.int32) + 1
+        return None
+
 
 def build_siamese(
     recipe: Recipe,
     *,
     vocabulary_size: int,
     vectors: np.ndarray | None = None,
+    trained_ids: np.ndarray | None = None,
     precision: str = "float32",
 ) -> Siamese:
     """The network of a recipe.
@@ -51,6 +61,7 @@ def build_siamese(
         recipe: which encoder, comparison and loss.
         vocabulary_size: ids in use, padding (0) and out-of-vocabulary (1) included.
         vectors: start values of the embedding, [vocabulary_size, dimensions].
+        trained_ids: of an encoder with a table of its own, the ids whose rows may be trained, [n].
         precision: what the encoder computes in, a name of a Keras dtype policy. Its weights, its
             pooling and all that follows are float32.
 
@@ -60,7 +71,9 @@ def build_siamese(
     before = keras.config.dtype_policy()
     keras.config.set_dtype_policy(precision)
     try:
-        encoder = build_encoder(recipe, vocabulary_size=vocabulary_size, vectors=vectors)
+        encoder = build_encoder(
+            recipe, vocabulary_size=vocabulary_size, vectors=vectors, trained_ids=trained_ids
+        )
     finally:
         keras.config.set_dtype_policy(before)
     comparison = build_comparison(recipe, encoder.output_shape[-1])

@@ -28,6 +28,7 @@ def misfits(recipe: Recipe) -> Iterator[str]:
     yield from _label_misfits(recipe)
     yield from _text_misfits(recipe)
     yield from _loss_misfits(recipe)
+    yield from _untrained_misfits(recipe)
     allowed = _MONITORS.get(recipe.task)
     if recipe.training.monitor and allowed and recipe.training.monitor not in allowed:
         yield (
@@ -56,6 +57,12 @@ def doubts(recipe: Recipe) -> Iterator[str]:
             "tell whether two sentences say the same; give it 'hidden: [256]', or choose "
             "absdiff_product"
         )
+
+
+def _untrained_misfits(recipe: Recipe) -> Iterator[str]:
+    if recipe.untrained is None or recipe.needs_training is None:
+        return
+    yield f"untrained: {recipe.needs_training}; leave it out"
 
 
 def _label_misfits(recipe: Recipe) -> Iterator[str]:
@@ -107,8 +114,11 @@ def _text_misfits(recipe: Recipe) -> Iterator[str]:
         yield (
             f"text.tokenizer: encoder {kind} needs {' or '.join(wanted)}; received {tokenizer!r}"
         )
-    if recipe.text.vocabulary is not None and tokenizer != "wordpiece":
-        yield f"text.vocabulary: only for tokenizer wordpiece; tokenizer is {tokenizer!r}"
+    if recipe.text.vocabulary is not None and tokenizer not in ("wordpiece", "sentencepiece"):
+        yield (
+            "text.vocabulary: only for tokenizer wordpiece or sentencepiece; tokenizer is "
+            f"{tokenizer!r}"
+        )
     places = _places(recipe)
     if places and recipe.text.max_tokens > places:
         yield (

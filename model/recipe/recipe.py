@@ -44,6 +44,7 @@ class Recipe(parts.Part):
     loss: Annotated[SerializeAsAny[parts.Kinded], PlainValidator(partial(read_part, "loss"))]
     distill: parts.Distill | None = None
     training: parts.Training = parts.Training()
+    untrained: parts.Untrained | None = None
 
     @property
     def encoder_kind(self) -> EncoderKind:
@@ -105,6 +106,21 @@ class Recipe(parts.Part):
         return self.loss_kind.across and not self.reads_triplets
 
     @property
+    def needs_training(self) -> str | None:
+        """Which part has nothing but random weights before training; None where all of it works."""
+        if not self.encoder_kind.pretrained:
+            return f"encoder {self.encoder.kind} knows nothing before it is trained"
+        if self.comparison_kind.output == "logit":
+            return f"comparison {self.comparison.kind} knows nothing before it is trained"
+        return None
+
+    @property
+    def token_dropout(self) -> float:
+        """The share of tokens that training shows as unknown ones."""
+        of_encoder = getattr(self.encoder, "token_dropout", 0.0)
+        return self.embedding.token_dropout if self.embedding else of_encoder
+
+    @property
     def symmetric(self) -> bool:
         """Whether the similarity of (a, b) is that of (b, a)."""
         return self.comparison_kind.symmetric
@@ -120,13 +136,14 @@ class Recipe(parts.Part):
 
     @property
     def vocabulary_path(self) -> str | None:
-        """The vocab.txt of a WordPiece tokeniser; nothing where the vocabulary is learned."""
-        if self.text.tokenizer != "wordpiece":
+        """The file of the tokenizer's vocabulary; nothing where the vocabulary is learned."""
+        names = {"wordpiece": "vocab.txt", "sentencepiece": "sp.model"}
+        if self.text.tokenizer not in names:
             return None
         if self.text.vocabulary:
             return resolve_path(self.text.vocabulary)
-        assert isinstance(self.encoder, parts.Bert)
-        return str(Path(resolve_path(self.encoder.preset)) / "vocab.txt")
+        assert isinstance(self.encoder, parts.Bert | parts.Universal)
+        return str(Path(resolve_path(self.encoder.preset)) / names[self.text.tokenizer])
 
     def to_yaml(self) -> str:
         """The recipe as YAML, with its defaults written out."""

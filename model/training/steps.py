@@ -82,8 +82,7 @@ def make_train_step(
     The loss is NaN too where only a gradient is no number.
     """
     training, optimizer = learner.recipe.training, learner.optimizer
-    embedding = learner.recipe.embedding
-    hidden = embedding.token_dropout if embedding else 0.0
+    hidden = learner.recipe.token_dropout
     variables = learner.network.trainable_variables
     replicas = strategy.num_replicas_in_sync
 

@@ -31,8 +31,9 @@ PACKAGES = ("tensorflow", "keras", "numpy")
 class TrainOptions:
     """All that a training run was asked for; what is None the recipe decides."""
 
-    examples: str
+    examples: str | None
     output: str
+    recipe: str | None = None
     epochs: int | None = None
     seed: int | None = None
     global_batch_size: int | None = None
@@ -111,6 +112,7 @@ def begin(
     """
     import keras
 
+    from model.initial.start_vectors import trained_ids
     from model.network.siamese import build_siamese
 
     keras.utils.set_random_seed(recipe.training.seed)
@@ -119,7 +121,12 @@ def begin(
     pretrained = pretrained_weights(recipe, examples, vectors, checkpoints) if fresh else []
     keras.utils.set_random_seed(recipe.training.seed)  # the same dropout, whatever came before
     with placement.strategy.scope():
-        siamese = build_siamese(recipe, vocabulary_size=examples.vocabulary_size, vectors=vectors)
+        siamese = build_siamese(
+            recipe,
+            vocabulary_size=examples.vocabulary_size,
+            vectors=vectors,
+            trained_ids=trained_ids(recipe, examples),
+        )
     if pretrained:
         siamese.encoder.set_weights(pretrained)
     if options.init_from is not None and placement.cluster.is_chief:

@@ -44,7 +44,10 @@ class TrainedWeights:
         with self._strategy.scope():
             if precision != "float32":
                 self.trained = build_siamese(
-                    recipe, vocabulary_size=vocabulary_size, precision=precision
+                    recipe,
+                    vocabulary_size=vocabulary_size,
+                    trained_ids=exact.trained_ids,
+                    precision=precision,
                 )
                 copy_weights(exact.network, self.trained.network)
             self.optimizer = make_optimizer(recipe, steps)

@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from model.threshold import EXPECTED, check_rule
 from model.training.train import TrainOptions
 from pipelines.options import command_line
+from transforms.errors import UserError
 
 DESCRIPTION = "Trains a recipe's network on examples and writes a bundle."
 EXAMPLE = "twinbeam train --examples examples --output bundle --epochs 5"
@@ -34,7 +35,13 @@ def named_input(text: str) -> tuple[str, str]:
 def flags() -> argparse.ArgumentParser:
     """All flags of training."""
     parser = command_line.parser("train", DESCRIPTION, EXAMPLE)
-    parser.add_argument("--examples", required=True, help="--output of pipelines.preprocess")
+    source = parser.add_mutually_exclusive_group(required=True)
+    source.add_argument("--examples", help="--output of pipelines.preprocess")
+    source.add_argument(
+        "--recipe",
+        metavar="NAME",
+        help="without examples: the pre-trained model of a recipe or its file, as it is",
+    )
     parser.add_argument("--output", required=True, help="folder of the bundle, local or gs://")
     parser.add_argument("--overwrite", action="store_true", help="replace a bundle that is there")
     parser.add_argument("--list_recipes", action="store_true", help="list recipes and end")
@@ -87,4 +94,21 @@ def parse(argv: Sequence[str]) -> TrainOptions:
     named = given.pop("eval_input")
     if len(dict(named)) < len(named):
         parser.error("--eval_input: each needs a name of its own")
-    return TrainOptions(**given, eval_inputs=tuple(named))
+    options = TrainOptions(**given, eval_inputs=tuple(named))
+    if options.recipe:
+        refuse_training_flags(options)
+    return options
+
+
+def refuse_training_flags(options: TrainOptions) -> None:
+    """Refuses flags that mean nothing where nothing is trained.
+
+    Raises:
+        UserError: names the first of them.
+    """
+    plain = TrainOptions(None, options.output, options.recipe, overwrite=options.overwrite)
+    for name, value in vars(options).items():
+        if value != getattr(plain, name):
+            raise UserError(
+                f"--{name}: nothing is trained without --examples; leave it out, or give examples"
+            )

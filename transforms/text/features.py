@@ -2,12 +2,13 @@
 
 Both sentences of a pair go through one tokeniser and one vocabulary. Ids: 0 is padding and never
 comes out of here, 1 is out-of-vocabulary, the vocabulary starts at 2. WordPiece keeps BERT's own
-ids. No sentence comes out empty: one without any token gets a single out-of-vocabulary token.
+ids, and SentencePiece's are one more than its own, since its 0 is the unknown piece. No sentence
+comes out empty: one without any token gets a single out-of-vocabulary token.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import tensorflow as tf
 import tensorflow_text as tf_text
@@ -33,13 +34,15 @@ class TextFeatures:
     """The `preprocessing_fn` of tf.Transform; a plain value, so it can be pickled and compared.
 
     Attributes:
-        tokenizer: `char`, `word`, `wordpiece`, or `none` for encoders that read raw text.
+        tokenizer: `char`, `word`, `wordpiece`, `sentencepiece`, or `none` for encoders that read
+            raw text.
         lowercase: no difference between upper and lower case.
         nfkc: no difference between full-width and half-width forms (Unicode NFKC).
         max_vocabulary: the most frequent tokens that get an id of their own.
         min_count: how often a token must be seen to get one.
         max_tokens: a sentence's later tokens are cut off.
         wordpieces: BERT's vocabulary in the order of its ids, for `wordpiece`.
+        sentencepieces: the model file's bytes, for `sentencepiece`.
     """
 
     tokenizer: str = "char"
@@ -49,6 +52,7 @@ class TextFeatures:
     min_count: int = 1
     max_tokens: int = 256
     wordpieces: tuple[str, ...] = ()
+    sentencepieces: bytes = field(default=b"", repr=False)
 
     @property
     def unknown_id(self) -> int | None:
@@ -73,18 +77,22 @@ class TextFeatures:
         if self.tokenizer == "none":
             return {f"text{side}": text for text, side in sides} | numbers
         tokens = {f"ids{side}": self.tokenize(text) for text, side in sides}
-        return (tokens if self.tokenizer == "wordpiece" else self._look_up(tokens)) | numbers
+        given = self.tokenizer in ("wordpiece", "sentencepiece")
+        return (tokens if given else self._look_up(tokens)) | numbers
 
     def tokenize(self, sentences: tf.Tensor) -> tf.RaggedTensor:
         """Sentences [n], valid UTF-8 → tokens, ragged [n, at least 1].
 
-        Characters are int32 code points, words are strings, wordpieces are their int64 ids.
+        Characters are int32 code points, words are strings; of the others it is their int64 ids.
         """
         if self.tokenizer == "wordpiece":
             return wordpieces(sentences, self)
+        if self.tokenizer == "sentencepiece":
+            return sentencepieces(sentences, self)
         text = normalize(sentences, lowercase=self.lowercase, nfkc=self.nfkc)
         tokens = {"char": characters, "word": words}[self.tokenizer](text)
-        return never_empty(tokens[:, : self.max_tokens])
+        no_token = _NO_TOKEN if self.tokenizer == "word" else ord(_NO_TOKEN)
+        return never_empty(tokens[:, : self.max_tokens], no_token)
 
     def identity(self, sentences: tf.Tensor) -> tf.Tensor:
         """Strings [n], valid UTF-8 → strings [n], equal where sentences have the same tokens.
@@ -97,6 +105,9 @@ class TextFeatures:
         if self.tokenizer == "wordpiece":
             text = clean_for_wordpieces(sentences, self)
             return tf.strings.reduce_join(words(text), axis=1, separator=" ")
+        if self.tokenizer == "sentencepiece":  # which brings NFKC of its own
+            text = normalize(sentences, lowercase=self.lowercase, nfkc=True)
+            return tf.strings.strip(tf.strings.regex_replace(text, _SPACE, " "))
         text = normalize(sentences, lowercase=self.lowercase, nfkc=self.nfkc)
         if self.tokenizer == "char":
             return tf.strings.unicode_encode(characters(text)[:, : self.max_tokens], "UTF-8")
@@ -169,11 +180,10 @@ def words(text: tf.Tensor) -> tf.RaggedTensor:
     return tf.strings.split(tf.strings.regex_replace(text, _ALONE, r" \1 "))
 
 
-def never_empty(tokens: tf.RaggedTensor) -> tf.RaggedTensor:
-    """Gives rows without a token one that no vocabulary holds: ragged [n, at least 1]."""
-    no_token = _NO_TOKEN if tokens.dtype == tf.string else ord(_NO_TOKEN)
+def never_empty(tokens: tf.RaggedTensor, no_token: str | int) -> tf.RaggedTensor:
+    """Gives rows without a token the one that stands for none: ragged [n, at least 1]."""
     missing = tf.cast(tokens.row_lengths() == 0, tf.int64)
-    filler = tf.fill([tf.reduce_sum(missing)], no_token)
+    filler = tf.fill([tf.reduce_sum(missing)], tf.constant(no_token, tokens.dtype))
     return tf.concat([tokens, tf.RaggedTensor.from_row_lengths(filler, missing)], axis=1)
 
 
@@ -202,3 +212,22 @@ def clean_for_wordpieces(sentences: tf.Tensor, features: TextFeatures) -> tf.Ten
         accents_apart = tf_text.normalize_utf8(text, "NFD")
         text = lower(tf.strings.regex_replace(accents_apart, r"\p{Mn}+", ""))
     return text
+
+
+def sentencepieces(sentences: tf.Tensor, features: TextFeatures) -> tf.RaggedTensor:
+    """Strings [n] → SentencePiece's ids + 1, <s> … </s>, ragged int64 [n, 3 … max_tokens].
+
+    The model brings its own normalisation; the recipe's comes before it.
+    """
+    text = normalize(sentences, lowercase=features.lowercase, nfkc=features.nfkc)
+    pieces = tf.cast(_sentencepiece(features.sentencepieces).tokenize(text), tf.int64) + 1
+    pieces = never_empty(pieces[:, : features.max_tokens - 2], UNKNOWN_ID)
+    start, end = (tf.fill([pieces.nrows(), 1], tf.constant(at + 1, tf.int64)) for at in (1, 2))
+    return tf.concat([start, pieces, end], axis=1)
+
+
+def _sentencepiece(model: bytes) -> tf_text.SentencepieceTokenizer:
+    """The tokenizer, which holds a resource; what tf.Transform writes must hold on to it too."""
+    if not tf.inside_function():
+        return tf_text.SentencepieceTokenizer(model)
+    return tft.make_and_track_object(lambda: tf_text.SentencepieceTokenizer(model), "sentencepiece")

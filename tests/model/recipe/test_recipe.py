@@ -101,7 +101,11 @@ def test_bert_of_the_article_has_its_optimiser():
     ("path", "value", "told"),
     [
         ("text.tokeniser", "char", ["text.tokeniser: unknown key", "tokenizer, lowercase"]),
-        ("text.tokenizer", "chars", ["text.tokenizer", "'char', 'word', 'wordpiece' or 'none'"]),
+        (
+            "text.tokenizer",
+            "chars",
+            ["text.tokenizer", "'char', 'word', 'wordpiece', 'sentencepiece' or 'none'"],
+        ),
         ("text.max_tokens", 0, ["text.max_tokens", "greater than or equal to 3", "received 0"]),
         ("encoder.dropout", 1.5, ["encoder.dropout", "less than 1", "received 1.5"]),
         ("encoder.units", [], ["encoder.units", "at least 1 item"]),
