@@ -69,7 +69,7 @@ FOLDERS = {
     "pipelines.running": {
         "pipelines.dataflow", "pipelines.report", "model.recipe", "transforms",
         "transforms.storage", "transforms.accounts", "transforms.examples", "transforms.finding",
-        "transforms.text", "transforms.clustering",
+        "transforms.text", "transforms.clustering", "transforms.scoring",
     },
     "pipelines.options": {
         "pipelines.dataflow", "model", "model.recipe", "model.scoring", "model.training",
