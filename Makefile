@@ -41,6 +41,7 @@ NEEDS_find := MODEL OUTPUT
 NEEDS_cluster := INPUT OUTPUT
 NEEDS_evaluate := INPUT OUTPUT
 NEEDS_convert := INPUT OUTPUT
+NEEDS_label := INPUT OUTPUT
 NEEDS_inspect := INPUT
 NEEDS_try := MODEL
 NEEDS_calibrate := INPUT MODEL OUTPUT
@@ -53,6 +54,7 @@ EXAMPLE_find := INPUT='data/questions/*.parquet' MODEL=out/bundle OUTPUT=out/pai
 EXAMPLE_cluster := INPUT=out/pairs OUTPUT=out/clusters
 EXAMPLE_evaluate := INPUT=out/scores OUTPUT=out/report
 EXAMPLE_convert := INPUT='data/*.tsv' OUTPUT=data/pairs.parquet
+EXAMPLE_label := INPUT=out/scores OUTPUT=out/to-label ARGS='--pairs 500'
 EXAMPLE_inspect := INPUT=out/scores
 EXAMPLE_try := MODEL=out/bundle
 EXAMPLE_export := MODEL=out/bundle EXAMPLES=out/examples OUTPUT=out/bundle-int16 ARGS='--precision int16'
@@ -79,7 +81,7 @@ ON_FLINK = $(call flag,--flink_job_server_jar,$(FLINK_JOB_SERVER)) \
 RUN_ON = $(call flag,--runner,$(RUNNER)) $(if $(filter FlinkRunner,$(RUNNER)),$(ON_FLINK))
 
 .PHONY: help setup demo test test-slow lint format run-preprocess run-train run-train-vertex \
-	run-score run-find run-cluster run-evaluate run-calibrate run-export run-convert run-inspect run-try bench bench-score quality lock lock-check \
+	run-score run-find run-cluster run-evaluate run-calibrate run-export run-label run-convert run-inspect run-try bench bench-score quality lock lock-check \
 	audit docs clean flink-up flink-down flink-lock test-flink \
 	airflow-up airflow-down airflow-lock test-airflow \
 	test-cloud image template
@@ -129,6 +131,9 @@ run-cluster: $(READY) ## Pairs of find to clusters with ids that stay: INPUT= OU
 
 run-evaluate: $(READY) ## Labelled scores to metrics and a report: INPUT= OUTPUT= [RUNNER= ARGS=]
 	@$(PY) -m twinbeam evaluate $(INPUTS) $(OUT) $(RUN_ON) $(ARGS)
+
+run-label: $(READY) ## Choose the pairs that people should label, and a page for it: INPUT= OUTPUT= [RUNNER= ARGS=]
+	@$(PY) -m twinbeam label $(INPUTS) $(OUT) $(RUN_ON) $(ARGS)
 
 run-convert: $(READY) ## CSV, TSV or JSON Lines to Parquet: INPUT= OUTPUT= [ARGS=]
 	@$(PY) -m twinbeam convert $(INPUTS) $(OUT) $(ARGS)

@@ -28,6 +28,9 @@ FOLDERS = {
     "transforms.text": {"transforms", "transforms.storage"},
     "transforms.tables": {"transforms", "transforms.storage"},
     "transforms.accounts": {"transforms", "transforms.storage", "transforms.input"},
+    "transforms.labelling": {
+        "transforms", "transforms.storage", "transforms.input", "transforms.tables",
+    },
     "transforms.evaluation": {"transforms", "transforms.input"},
     "transforms.examples": {
         "transforms", "transforms.storage", "transforms.input", "transforms.text",

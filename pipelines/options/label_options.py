@@ -1,0 +1,130 @@
+"""Options of `pipelines.label`, from its flags."""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass, field
+from typing import Any
+
+from pipelines.options import command_line
+from transforms.errors import UserError
+from transforms.pairs import PairColumns
+
+EXAMPLE = "python -m pipelines.label --input scores --output to-label --pairs 500"
+
+
+@dataclass(frozen=True)
+class LabelOptions:
+    """All that a choice of pairs, or an estimate, was asked for.
+
+    Attributes:
+        inputs: scores; none where answers are to be judged.
+        output: the folder of the choice.
+        pairs: how many are chosen.
+        random_share: of them at random.
+        columns: the sentence columns.
+        similarities: columns of similarity, one or several.
+        threshold: same from this similarity on; None takes the one of the scores' bundle.
+        cluster: a column by which pairs belong together.
+        seed: another seed is another choice.
+        labelled: files of pairs that have a label already.
+        estimate: files of answers to judge the scores by; nothing is chosen then.
+        shard_rows: rows of a unit of work.
+        overwrite: whether an earlier choice is replaced.
+        beam_flags: Beam's.
+    """
+
+    inputs: tuple[str, ...]
+    output: str
+    pairs: int = 500
+    random_share: float = 0.2
+    columns: PairColumns = field(default_factory=PairColumns)
+    similarities: tuple[str, ...] = ("similarity",)
+    threshold: float | None = None
+    cluster: str | None = None
+    seed: int = 0
+    labelled: tuple[str, ...] = ()
+    estimate: tuple[str, ...] = ()
+    shard_rows: int = command_line.DEFAULT_SHARD_ROWS
+    overwrite: bool = False
+    beam_flags: tuple[str, ...] = ()
+
+    def identity(self) -> dict[str, Any]:
+        """The options that decide which pairs are chosen."""
+        aside = ("beam_flags", "overwrite", "output", "estimate")
+        return {key: one for key, one in asdict(self).items() if key not in aside}
+
+    def paths(self) -> list[str]:
+        """Every path that workers use."""
+        return [*self.inputs, *self.labelled, self.output]
+
+
+def parse(argv: Sequence[str]) -> LabelOptions:
+    """Flags → what was asked for.
+
+    Raises:
+        UserError: the flags contradict one another.
+    """
+    parser = command_line.parser("label", "Chooses the pairs that people should label.", EXAMPLE)
+    add_flags(parser)
+    args, beam_flags = parser.parse_known_args(argv)
+    if bool(args.input) == bool(args.estimate):
+        raise UserError("give --input SCORES to choose pairs, or --estimate LABELS to judge them")
+    return LabelOptions(
+        inputs=tuple(args.input),
+        output=args.output.rstrip("/"),
+        pairs=args.pairs,
+        random_share=args.random_share,
+        columns=command_line.columns(args),
+        similarities=tuple(args.similarity_column),
+        threshold=args.threshold,
+        cluster=args.cluster_column,
+        seed=args.seed,
+        labelled=tuple(args.labelled),
+        estimate=tuple(args.estimate),
+        shard_rows=args.shard_rows,
+        overwrite=args.overwrite,
+        beam_flags=tuple(beam_flags),
+    )
+
+
+def add_flags(parser: argparse.ArgumentParser) -> None:
+    """Adds the flags of a choice."""
+    reading = parser.add_argument_group("input")
+    reading.add_argument(
+        "--input", nargs="+", action="extend", default=[], metavar="DIR",
+        help="--output of pipelines.score or pipelines.find, or Parquet files; patterns in quotes",
+    )  # fmt: skip
+    for name in ("sentence1", "sentence2"):
+        reading.add_argument(f"--{name}_column", default=name, help="sentence")
+    reading.add_argument(
+        "--similarity_column", nargs="+", default=["similarity"],
+        help="similarity; of several columns those pairs are chosen where they differ most",
+    )  # fmt: skip
+    reading.add_argument("--cluster_column", help="at most a few pairs of each value are chosen")
+    reading.add_argument(
+        "--labelled", nargs="+", action="extend", default=[], metavar="GLOB",
+        help="labels saved before, Parquet or CSV; their pairs are left out",
+    )  # fmt: skip
+    reading.add_argument(
+        "--shard_rows", type=command_line.positive, default=command_line.DEFAULT_SHARD_ROWS
+    )
+    choice = parser.add_argument_group("choice")
+    choice.add_argument("--output", required=True, metavar="DIR", help="folder to write to")
+    choice.add_argument("--pairs", type=command_line.positive, default=500, help="to choose")
+    choice.add_argument(
+        "--random_share", type=command_line.fraction, default=0.2,
+        help="of the pairs at random: what precision and recall are estimated from",
+    )  # fmt: skip
+    choice.add_argument(
+        "--threshold", type=command_line.fraction,
+        help="same from this similarity on (default: the scores' bundle's, or 0.5)",
+    )  # fmt: skip
+    choice.add_argument("--seed", type=int, default=0, help="another seed is another choice")
+    choice.add_argument("--overwrite", action="store_true", help="replace a choice in --output")
+    judging = parser.add_argument_group("what the answers say")
+    judging.add_argument(
+        "--estimate", nargs="+", action="extend", default=[], metavar="LABELS",
+        help="files that the page saved: estimates precision and recall of all scores in --output",
+    )  # fmt: skip

@@ -1,0 +1,141 @@
+"""The labelling page in headless Chromium: labelled by keys, reloaded, continued, saved."""
+
+from __future__ import annotations
+
+import base64
+import html
+import io
+import json
+import re
+from pathlib import Path
+
+import duckdb
+import pandas as pd
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+
+from pipelines.report.label_page import render_label_page
+from tests.pipelines.report.test_report_in_a_browser import BROWSER, browse, complaints
+
+pytestmark = pytest.mark.skipif(BROWSER is None, reason="no Chromium: apt-get install chromium")
+PAIRS = pa.table(
+    {
+        "pair": [f"{n:016x}" for n in range(20)],
+        "sentence1": [f'花呗怎么还款 "{n}", <b>' for n in range(20)],
+        "sentence2": [f"how do I pay, {n}\nplease" for n in range(20)],
+        "similarity": [n / 20 for n in range(20)],
+        "predicted": pa.array([int(n >= 10) for n in range(20)], pa.int64()),
+        "chosen_for": ["random", "uncertain"] * 10,
+    }
+)
+KEYS = ["1", "0", "u", "y", "n", "j", "f", "1", "1", "0"]  # the first ten answers
+MEANT = [1, 0, None, 1, 0, 1, 0, 1, 1, 0]
+# Another page holds the page in a frame: it presses keys, reloads, and reads what is there.
+DRIVER = """<!doctype html><title></title>
+<iframe src="label.html" width="WIDTH" height="800"></iframe>
+<pre id="out"></pre><script>
+const frame = document.querySelector("iframe"), out = {};
+const press = (key) => frame.contentDocument.dispatchEvent(new KeyboardEvent("keydown", { key }));
+const text = (id) => frame.contentDocument.getElementById(id).textContent;
+const steps = [STEPS];
+frame.onload = async () => { const step = steps.shift(); if (!step) return; await step();
+  if (steps.length) frame.contentWindow.location.reload();
+  else document.getElementById("out").textContent = JSON.stringify(out); };
+</script>"""
+
+
+def drive(folder: Path, steps: str, width: int = 1000, *flags: str) -> dict:
+    (folder / "label.html").write_text(render_label_page(PAIRS, "abc"), encoding="utf-8")
+    page = folder / "driver.html"
+    page.write_text(DRIVER.replace("STEPS", steps).replace("WIDTH", str(width)), encoding="utf-8")
+    done = browse(
+        page, "--dump-dom", "--allow-file-access-from-files", "--virtual-time-budget=20000", *flags
+    )
+    assert complaints(done) == []
+    return json.loads(html.unescape(re.search(r'<pre id="out">(.*?)</pre>', done.stdout, re.S)[1]))
+
+
+# What the buttons give to the browser to download.
+SAVED = """const blobs = [];
+  frame.contentWindow.HTMLAnchorElement.prototype.click = () => {};
+  frame.contentWindow.URL.createObjectURL = (blob) => { blobs.push(blob); return "blob:"; };
+  press("s"); frame.contentDocument.getElementById("csv").click();
+  out.parquet = btoa(String.fromCharCode(...new Uint8Array(await blobs[0].arrayBuffer())));
+  out.csv = await blobs[1].text();"""
+
+
+def test_twenty_pairs_by_keys_a_reload_in_between_and_what_is_saved(tmp_path: Path):
+    first = "".join(f"press('{key}');" for key in KEYS)
+    steps = f"""async () => {{ {first} out.half = text("count"); }},
+      async () => {{ out.reloaded = text("count"); out.sentence = text("first");
+        press("ArrowLeft"); press("0"); press("Backspace"); press("1");
+        for (let n = 10; n < 20; n++) press("0");
+        out.end = text("count"); out.said = text("answer"); {SAVED} }}"""
+    found = drive(tmp_path, steps)
+    table = pq.read_table(io.BytesIO(base64.b64decode(found["parquet"]))).to_pandas()
+    expected = [*MEANT[:9], 1, *[0] * 10]  # the tenth was changed twice
+    kept = [n for n, each in enumerate(expected) if each is not None]
+
+    assert (found["half"], found["reloaded"]) == ("11 / 20 · 10 ✓",) * 2
+    assert found["sentence"] == '花呗怎么还款 "10", <b>'
+    assert found["end"] == "20 / 20 · 20 ✓" and "All pairs have an answer" in found["said"]
+    assert table["label"].tolist() == [expected[n] for n in kept]
+    for name in ("sentence1", "sentence2", "pair", "chosen_for", "similarity", "predicted"):
+        assert table[name].tolist() == [PAIRS[name][n].as_py() for n in kept]
+    assert table["label"].dtype == "int64"
+    (tmp_path / "labels.parquet").write_bytes(base64.b64decode(found["parquet"]))
+    rows = duckdb.sql(f"select sentence1, label from '{tmp_path}/labels.parquet'").fetchall()
+    assert rows == list(zip(table["sentence1"], table["label"], strict=True))
+    text = pd.read_csv(io.StringIO(found["csv"], newline=""), dtype=str, keep_default_na=False)
+    assert text["sentence2"].tolist() == [
+        text.replace("\n", "\n") for text in PAIRS["sentence2"].to_pylist()
+    ]
+    assert text["label"].tolist() == ["" if each is None else str(each) for each in expected]
+
+
+def test_the_models_opinion_is_hidden_until_asked_for_and_hidden_again(tmp_path: Path):
+    steps = """async () => { out.before = text("answer"); press("m"); out.asked = text("answer");
+      press("ArrowRight"); out.next = text("answer"); press("1"); press("ArrowLeft");
+      out.mine = text("answer"); }"""
+    found = drive(tmp_path, steps)
+
+    assert found["before"] == found["next"] == ""
+    assert found["asked"] == "The model: not the same (0.000)"
+    assert found["mine"] == "Your answer: same"
+
+
+def test_chinese_and_english(tmp_path: Path):
+    steps = """async () => { out.english = text("title");
+      frame.contentDocument.getElementById("language").click(); out.chinese = text("title"); },
+      async () => { out.kept = text("title");
+        out.lang = frame.contentDocument.documentElement.lang; }"""
+    found = drive(tmp_path, steps, 1000, "--lang=en-US")
+
+    assert found == {
+        "english": "Do both say the same?", "chinese": "两句话意思相同吗？",
+        "kept": "两句话意思相同吗？", "lang": "zh-CN",
+    }  # fmt: skip
+
+
+@pytest.mark.parametrize("width", [360, 1200])
+def test_it_fits_a_phone(tmp_path: Path, width: int):
+    steps = """async () => { const d = frame.contentDocument.documentElement;
+      out.sizes = [d.scrollWidth, d.clientWidth];
+      out.buttons = [...frame.contentDocument.querySelectorAll(".buttons button")].map(
+        (each) => each.getBoundingClientRect().height); }"""
+    found = drive(tmp_path, steps, width)
+
+    assert found["sizes"][0] <= found["sizes"][1] <= width
+    assert min(found["buttons"]) >= 44  # what a thumb needs
+
+
+def test_a_button_saves_a_file(tmp_path: Path):
+    steps = """async () => { let name; const frames = frame.contentWindow;
+      frames.HTMLAnchorElement.prototype.click = function () { name = this.download; };
+      press("1"); frame.contentDocument.getElementById("save").click(); out.labels = name;
+      frame.contentDocument.getElementById("csv").click(); out.csv = name; }"""
+
+    assert drive(tmp_path, steps) == {
+        "labels": "labels-abc.parquet", "csv": "labels-abc.csv",
+    }  # fmt: skip
