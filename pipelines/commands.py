@@ -53,6 +53,7 @@ COMMANDS = {
     "score": _with_options(PAIRS, "score", "pairs + bundle → the same rows, a similarity, a label"),
     "find": _with_options(PAIRS, "find", "sentences + bundle → all pairs that are similar"),
     "cluster": _with_options(PAIRS, "cluster", "similar pairs → groups with ids that stay"),
+    "label": _with_options(MODEL, "label", "scored pairs → a page to label the best of them on"),
     "preprocess": _with_options(MODEL, "preprocess", "labelled pairs + recipe → examples"),
     "train": _with_options(MODEL, "train", "examples → bundle"),
     "vertex": _command(MODEL, "vertex", "the same on Vertex AI, with GPUs"),

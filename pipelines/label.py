@@ -1,6 +1,6 @@
 """Chooses the pairs that people should label, and estimates a model's worth from their answers.
 
-Local: python -m pipelines.label --input scores --output to-label --pairs 500
+Local: twinbeam label --input scores --output to-label --pairs 500
 Then open to-label/label.html in a browser, label, save, and preprocess what was saved.
 """
 
@@ -20,7 +20,7 @@ from apache_beam.options.pipeline_options import PipelineOptions
 
 from pipelines.dataflow import jobs
 from pipelines.dataflow import settings as dataflow
-from pipelines.options import command_line
+from pipelines.options import beam_interface, command_line
 from pipelines.options.label_options import LabelOptions, parse
 from pipelines.options.scored_inputs import MANIFEST, find_bundle, score_patterns
 from pipelines.report.label_page import PAGE, render_label_page
@@ -57,7 +57,7 @@ def choose_pairs(options: LabelOptions) -> dict[str, Any]:
     Raises:
         UserError: the input, the output folder or a flag cannot be used.
     """
-    beam_options = command_line.beam_options(options.beam_flags)
+    beam_options = beam_interface.beam_options(options.beam_flags)
     dataflow.configure(beam_options, step="label", paths=options.paths())
     planned = plan(
         score_patterns(options.inputs),

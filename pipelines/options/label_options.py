@@ -11,7 +11,8 @@ from pipelines.options import command_line
 from transforms.errors import UserError
 from transforms.pairs import PairColumns
 
-EXAMPLE = "python -m pipelines.label --input scores --output to-label --pairs 500"
+DESCRIPTION = "Chooses the pairs that people should label, and judges a model by their answers."
+EXAMPLE = "twinbeam label --input scores --output to-label --pairs 500"
 
 
 @dataclass(frozen=True)
@@ -66,9 +67,7 @@ def parse(argv: Sequence[str]) -> LabelOptions:
     Raises:
         UserError: the flags contradict one another.
     """
-    parser = command_line.parser("label", "Chooses the pairs that people should label.", EXAMPLE)
-    add_flags(parser)
-    args, beam_flags = parser.parse_known_args(argv)
+    args, beam_flags = flags().parse_known_args(argv)
     if bool(args.input) == bool(args.estimate):
         raise UserError("give --input SCORES to choose pairs, or --estimate LABELS to judge them")
     return LabelOptions(
@@ -89,12 +88,19 @@ def parse(argv: Sequence[str]) -> LabelOptions:
     )
 
 
+def flags() -> argparse.ArgumentParser:
+    """The command's argument parser."""
+    parser = command_line.parser("label", DESCRIPTION, EXAMPLE, takes_beam_flags=True)
+    add_flags(parser)
+    return parser
+
+
 def add_flags(parser: argparse.ArgumentParser) -> None:
     """Adds the flags of a choice."""
     reading = parser.add_argument_group("input")
     reading.add_argument(
         "--input", nargs="+", action="extend", default=[], metavar="DIR",
-        help="--output of pipelines.score or pipelines.find, or Parquet files; patterns in quotes",
+        help="--output of score or find, or Parquet files; patterns in quotes",
     )  # fmt: skip
     for name in ("sentence1", "sentence2"):
         reading.add_argument(f"--{name}_column", default=name, help="sentence")
