@@ -75,6 +75,8 @@ def multiple_negatives(pairs: LabelledVectors, *, temperature: float) -> Any:
     same: see `know_batch`. Without that, frequent questions would be pushed away from themselves.
     """
     size = ops.shape(pairs.u)[0]
+    # [2b, 2b] over all sentences, first sides before second ones; the quarters that join the
+    # first with the second sides are the two softmaxes' candidates.
     _, negative = know_batch(pairs)
     logits = ops.matmul(_unit(pairs.u), ops.transpose(_unit(pairs.v))) / temperature
     own = ops.cast(ops.eye(size), "bool")
@@ -105,6 +107,7 @@ def ranking(similarity: Any, labels: Any, weights: Any = None, *, scale: float) 
     """
     real = ops.ones_like(similarity) if weights is None else weights
     real = real > 0
+    # Row i, column j: the pair i should be more similar than the pair j.
     above = labels[:, None] > labels[None, :]
     counts = ops.logical_and(above, ops.logical_and(real[:, None], real[None, :]))
     differences = scale * (similarity[None, :] - similarity[:, None])
@@ -143,6 +146,7 @@ def online_contrastive(distances: Any, labels: Any, weights: Any = None, *, marg
     real = ops.ones_like(distances) if weights is None else weights
     similar = ops.logical_and(labels > 0.5, real > 0)
     other = ops.logical_and(labels <= 0.5, real > 0)
+    # Infinities where a label is not there: then every pair of the other one is hard.
     nearest = ops.min(ops.where(other, distances, math.inf))
     farthest = ops.max(ops.where(similar, distances, -math.inf))
     pulled = ops.logical_and(

@@ -37,6 +37,7 @@ def manhattan(u: Any, v: Any) -> Any:
 
 def euclidean(u: Any, v: Any) -> Any:
     """Vectors […, d] → distances […], at least 1e-6: the root has no gradient at zero."""
+    # Below _SMALL the maximum passes no gradient on, so equal vectors give 0 and not 0 / 0.
     return ops.sqrt(ops.maximum(ops.sum(ops.square(u - v), axis=-1), _SMALL))
 
 
@@ -45,6 +46,7 @@ def cosine(u: Any, v: Any) -> Any:
 
     Without the choice before the root, the gradient at a zero vector would be 1 / _SMALL.
     """
+    # One root of the product, not two: fewer roundings, and the same bits for (u, v) and (v, u).
     norms = ops.sum(ops.square(u), axis=-1) * ops.sum(ops.square(v), axis=-1)
     long = norms > _SMALL**2
     cosines = ops.sum(u * v, axis=-1) / ops.sqrt(ops.where(long, norms, 1.0))
@@ -120,7 +122,7 @@ def build_comparison(recipe: Recipe, dimensions: int) -> keras.Model:
     spec = recipe.comparison
     u, v = (keras.Input((dimensions,), name=side) for side in "uv")
     output = Compare(spec.kind, name=spec.kind)(u, v)
-    if isinstance(spec, parts.Head):
+    if isinstance(spec, parts.Head):  # else the output is there: nothing is learned
         for number, units in enumerate(spec.hidden, start=1):
             output = keras.layers.Dense(units, "relu", name=f"hidden_{number}")(output)
             if spec.dropout:

@@ -104,6 +104,8 @@ def bilstm(recipe: Recipe, *, vocabulary_size: int, vectors: np.ndarray | None) 
     assert isinstance(spec, parts.BiLstm)
     tokens = _embed(recipe, ids, vocabulary_size, vectors, masked=True)
     for number, units in enumerate(spec.units, start=1):
+        # The last layer gives all states where they are pooled, else the last of each direction:
+        # forwards at the sentence's end, backwards at its begin, by Keras's mask.
         sequences = number < len(spec.units) or spec.pooling != "last"
         lstm = keras.layers.LSTM(units, return_sequences=sequences)
         tokens = keras.layers.Bidirectional(lstm, name=f"bilstm_{number}")(tokens)
@@ -120,6 +122,8 @@ def cnn(recipe: Recipe, *, vocabulary_size: int, vectors: np.ndarray | None) -> 
     assert isinstance(spec, parts.Cnn)
     tokens = _embed(recipe, ids, vocabulary_size, vectors)
     keep = ops.not_equal(ids, 0)
+    # Padding has a learned vector as well: windows that reach over the end must see zeros, as they
+    # do where a sentence fills its batch, or a vector would depend on the padding.
     tokens = ops.multiply(tokens, ops.cast(ops.expand_dims(keep, -1), "float32"))
     tokens = ops.concatenate(
         [
@@ -157,12 +161,14 @@ def _transformer_block(
         spec.heads, size // spec.heads, dropout=spec.dropout, name=f"{name}_attention"
     )
     normed = keras.layers.LayerNormalization(name=f"{name}_norm_1")(tokens)
+    # One row for all queries: what a padded place attends to does not matter, it is not pooled.
     attended = attention(normed, normed, attention_mask=ops.expand_dims(keep, 1))
     drop_by_step(attention)  # its dropout is there once it is built
     tokens = tokens + StepDropout(spec.dropout)(attended)
     normed = keras.layers.LayerNormalization(name=f"{name}_norm_2")(tokens)
     wide = keras.layers.Dense(spec.feed_forward, "gelu", name=f"{name}_wide")(normed)
     narrow = keras.layers.Dense(size, name=f"{name}_narrow")(wide)
+    # Dropout before each sum, so that the way along the residuals is never cut.
     return tokens + StepDropout(spec.dropout)(narrow)
 
 
@@ -214,7 +220,7 @@ def bert(recipe: Recipe, *, vocabulary_size: int, vectors: np.ndarray | None) ->
     outputs = backbone(
         {
             "token_ids": cut,
-            "segment_ids": ops.zeros_like(cut),
+            "segment_ids": ops.zeros_like(cut),  # a twin reads one sentence at a time
             "padding_mask": ops.cast(keep, "int32"),
         }
     )

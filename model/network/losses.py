@@ -36,6 +36,7 @@ def make_loss(recipe: Recipe) -> Loss:
     by_class = recipe.labels.class_weights
 
     def weighted(labels: Any, output: Any, weights: Any = None) -> Any:
+        # Half precision ends here: losses add up thousands of small numbers.
         exact = keras.tree.map_structure(lambda part: ops.cast(part, "float32"), output)
         losses = loss(ops.cast(labels, "float32"), exact, weights)
         if by_class:
@@ -124,6 +125,7 @@ def nested(loss: Loss, sizes: tuple[int, ...]) -> Loss:
 
 def logit_crossentropy(labels: Any, logits: Any) -> Any:
     """Binary cross-entropy of sigmoid(logit): labels [b] in 0…1, logits [b] → [b]."""
+    # max(x, 0) − x y + log(1 + e^−|x|): no exponential can overflow.
     return ops.relu(logits) - logits * labels + ops.log1p(ops.exp(-ops.abs(logits)))
 
 
@@ -134,6 +136,7 @@ def log_similarity_crossentropy(labels: Any, log_similarity: Any) -> Any:
     the cross-entropy of p would be cut off.
     """
     x = ops.minimum(log_similarity, -_LEAST_DISTANCE)
+    # log(1 − eˣ) by expm1: for x near 0, 1 − eˣ would have lost all its digits.
     return -labels * x - (1 - labels) * ops.log(-ops.expm1(x))
 
 

@@ -68,6 +68,7 @@ def build_siamese(
     Raises:
         UserError: vectors of another shape; files of a pre-trained model that are not there.
     """
+    # The policy is global in Keras: only the encoder's layers are made under it.
     before = keras.config.dtype_policy()
     keras.config.set_dtype_policy(precision)
     try:
@@ -109,6 +110,7 @@ class Together(keras.layers.Layer):
         """Ids [b, t1] and [b, t2] → [2 b, max(t1, t2)]; strings [b] and [b] → [2 b]."""
         if side1.shape.rank == 1:
             return tf.concat([side1, side2], axis=0)
+        # One call for both sides: twice the rows in a product, and one pass over recurrent steps.
         longest = tf.maximum(tf.shape(side1)[1], tf.shape(side2)[1])
         padded = [tf.pad(s, [[0, 0], [0, longest - tf.shape(s)[1]]]) for s in (side1, side2)]
         return tf.concat(padded, axis=0)
@@ -159,7 +161,7 @@ def similarity(recipe: Recipe, output: Any) -> Any:
     if isinstance(output, dict):
         output = compare(recipe.comparison.kind, output["u"], output["v"])
     output = ops.convert_to_tensor(output)
-    if recipe.task == "classes":
+    if recipe.task == "classes":  # logits; all other tasks have one number a pair
         return ops.softmax(output, axis=-1)[:, recipe.similar_class]
     similar = _unit(recipe, output)
     if recipe.task == "binary":

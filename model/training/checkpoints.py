@@ -118,6 +118,34 @@ class Checkpoints:
         self._saved_at, self._steps = self._clock(), 0
 
 
+def open_checkpoints(
+    options: CheckpointOptions,
+    *,
+    variables: Sequence[keras.Variable],
+    best: Sequence[np.ndarray],
+    run: str,
+) -> Checkpoints:
+    """The checkpoints that the options ask for."""
+    return Checkpoints(
+        options.folder,
+        variables=variables,
+        best=best,
+        run=run,
+        every_steps=options.every_steps,
+        every_minutes=options.every_minutes,
+    )
+
+
+def stopped_message(place: str, kept: Checkpoints | None) -> str:
+    """What is said of a run that SIGTERM has stopped at a place."""
+    if kept is None:
+        return f"stopped by SIGTERM at {place}; without --checkpoints nothing is kept"
+    return (
+        f"stopped by SIGTERM at {place}; a checkpoint lies in {kept.folder}, the same command "
+        "resumes from it"
+    )
+
+
 def _read_text(path: str) -> str:
     reader = tf.train.load_checkpoint(path)
     return reader.get_tensor("text/.ATTRIBUTES/VARIABLE_VALUE").decode()

@@ -44,6 +44,20 @@ def plan_eval_inputs(
     }
 
 
+def measure_inputs(
+    recipe: Recipe,
+    planned: dict[str, tuple[list[Shard], PairColumns]],
+    score: Score,
+    threshold: float,
+) -> dict[str, dict[str, float]]:
+    """`measure_input` of each, by name; a line says what each reaches."""
+    found = {name: measure_input(recipe, each, score, threshold) for name, each in planned.items()}
+    for name, measures in found.items():
+        told = (f"{measure.replace('_', ' ')} {value:.4g}" for measure, value in measures.items())
+        print(f"{name}: {', '.join(told)}", flush=True)
+    return found
+
+
 def measure_input(
     recipe: Recipe, planned: tuple[list[Shard], PairColumns], score: Score, threshold: float
 ) -> dict[str, float]:

@@ -20,14 +20,20 @@ from model.network.forward import choose_forward
 from model.network.losses import make_loss
 from model.network.siamese import Siamese
 from model.recipe.recipe import Recipe
-from model.training.checkpoints import CheckpointOptions, Checkpoints, Progress
+from model.training.checkpoints import (
+    CheckpointOptions,
+    Checkpoints,
+    Progress,
+    open_checkpoints,
+    stopped_message,
+)
 from model.training.evaluation import EvaluatedPairs, better, evaluate, monitored, quality
 from model.training.reporter import Reporter
 from model.training.sigterm import Stop
 from model.training.steps import Learner, distribute, make_eval_step, make_train_step
 from model.training.strategy import Placement
 from model.training.weights import TrainedWeights, share_weights
-from transforms.errors import RunError, UserError
+from transforms.errors import RunError
 
 
 @dataclass(frozen=True)
@@ -76,7 +82,10 @@ class _Run:
     ):
         self.recipe, self.training, self.examples = recipe, recipe.training, examples
         self.reporter, self.stop, self.chief = reporter, stop, placement.cluster.is_chief
+        self.run = run_fingerprint(recipe, examples)
         self.steps = -(-examples.train.total // self.training.batch_size)
+        # Before anything is shared: other recipes have other shapes, and would only hang.
+        placement.check_agreement(self.run, 0, 0)
         share_weights(siamese.network, placement)
         self.weights = TrainedWeights(
             siamese,
@@ -86,21 +95,17 @@ class _Run:
             steps=self.steps,
         )
         self.progress, self.best = Progress(), self.weights.values()
+        # Once more: a worker that does not see the checkpoints would begin at the first epoch.
         self.checkpoints = self._open(options)
-        self._agree(placement)
+        placement.check_agreement(self.run, self.progress.epoch, self.progress.step)
         self._prepare_training(placement.strategy)
         self._prepare_evaluation(placement.strategy)
 
     def _open(self, options: CheckpointOptions | None) -> Checkpoints | None:
         if options is None:
             return None
-        checkpoints = Checkpoints(
-            options.folder,
-            variables=self.weights.state,
-            best=self.best,
-            run=run_fingerprint(self.recipe, self.examples),
-            every_steps=options.every_steps,
-            every_minutes=options.every_minutes,
+        checkpoints = open_checkpoints(
+            options, variables=self.weights.state, best=self.best, run=self.run
         )
         found = checkpoints.restore()
         if found:
@@ -110,22 +115,6 @@ class _Run:
                 f"{self.progress.epoch + 1}, step {self.progress.step} of {self.steps}"
             )
         return checkpoints
-
-    def _agree(self, placement: Placement) -> None:
-        """Workers that train other things, or from elsewhere, would wait for each other for ever.
-
-        Raises:
-            UserError: they do.
-        """
-        number = int(run_fingerprint(self.recipe, self.examples)[:6], 16)
-        rows = placement.gather(number, self.progress.epoch, self.progress.step)
-        if (rows == rows[0]).all():
-            return
-        places = sorted({f"epoch {epoch + 1:.0f} step {step:.0f}" for _, epoch, step in rows})
-        raise UserError(
-            "the workers disagree: all need the same flags, the same examples, and a "
-            f"--checkpoints folder that each of them sees; they would resume from {places}"
-        )
 
     def _prepare_training(self, strategy: tf.distribute.Strategy) -> None:
         def make(share: InputShare) -> tf.data.Dataset:
@@ -173,6 +162,7 @@ class _Run:
         while self.progress.epoch < self.training.epochs and not self._out_of_patience():
             evaluation = self._epoch()
         self.weights.assign(self.best)
+        # What is returned must be the kept epoch's: measured just now, or measured again.
         if evaluation is None or self.progress.best_epoch != self.progress.epoch - 1:
             evaluation = self._evaluate()
         else:
@@ -189,6 +179,7 @@ class _Run:
             if self._to_be_kept(record):
                 progress.best_epoch, self.best = progress.epoch, self.weights.values()
         progress.history.append(record)
+        # A new record of progress: what is saved says that the next epoch has not begun.
         self.progress = Progress(
             epoch=progress.epoch + 1, best_epoch=progress.best_epoch, history=progress.history
         )
@@ -199,10 +190,12 @@ class _Run:
     def _train_steps(self) -> None:
         progress, began, rows, before = self.progress, time.monotonic(), 0.0, self.progress.seconds
         while progress.step < self.steps:
+            # Each worker says whether it was told to stop; the step adds this up, so all of them
+            # stop after the same step, and nobody waits in a collective for one that is gone.
             wish = tf.constant(float(self.stop.wanted))
             loss, weight, stop = self.train_step(next(self.batches), wish).numpy().tolist()
             progress.step += 1
-            self._check(loss)
+            self._check(loss)  # before it may be saved
             progress.loss_sum += loss
             rows += weight
             progress.rows += weight
@@ -212,7 +205,7 @@ class _Run:
             if stop or due:
                 self._save()
             if stop:
-                self._give_up()
+                raise RunError(stopped_message(self._place, self.checkpoints))
 
     @property
     def _place(self) -> str:
@@ -234,16 +227,6 @@ class _Run:
     def _save(self) -> None:
         if self.checkpoints and self.chief:
             self.checkpoints.save(self.progress, self.best)
-
-    def _give_up(self) -> None:
-        if self.checkpoints is None:
-            raise RunError(
-                f"stopped by SIGTERM at {self._place}; without --checkpoints nothing is kept"
-            )
-        raise RunError(
-            f"stopped by SIGTERM at {self._place}; a checkpoint lies in {self.checkpoints.folder}, "
-            "the same command resumes from it"
-        )
 
     def _evaluate(self) -> EvaluatedPairs:
         self.weights.update_exact()

@@ -18,7 +18,12 @@ import tensorflow as tf
 
 from model.network.encoders import EMBEDDING
 from model.network.packed_lstm import Packing, bilstm, pack, tokens_of
-from model.training.checkpoints import CheckpointOptions, Checkpoints, Progress
+from model.training.checkpoints import (
+    CheckpointOptions,
+    Progress,
+    open_checkpoints,
+    stopped_message,
+)
 from model.training.optimizers import dense
 from model.training.sigterm import Stop
 from transforms.errors import RunError
@@ -127,7 +132,8 @@ def pretrain(
         return []
     steps = -(-len(usable) // BATCH)
     model = LanguageModel(encoder, steps=epochs * steps, seed=seed)
-    kept = _open(model, checkpoints, run) if checkpoints else None
+    state = model.variables + model.optimizer.variables
+    kept = open_checkpoints(checkpoints, variables=state, best=[], run=run) if checkpoints else None
     progress = found[0] if kept and (found := kept.restore()) else Progress()
     with Stop() as stop:
         while progress.epoch < epochs:
@@ -137,22 +143,12 @@ def pretrain(
                 if kept and (stop.wanted or kept.due()):
                     kept.save(progress, [])
                 if stop.wanted:
-                    raise RunError(_stopped(progress, epochs, kept))
+                    place = f"epoch {progress.epoch + 1} of {epochs} of pretraining"
+                    raise RunError(stopped_message(f"{place}, step {progress.step}", kept))
             _end_epoch(progress, epochs)
             if kept:
                 kept.save(progress, [])
     return [record["loss"] for record in progress.history]
-
-
-def _open(model: LanguageModel, options: CheckpointOptions, run: str) -> Checkpoints:
-    return Checkpoints(
-        options.folder,
-        variables=model.variables + model.optimizer.variables,
-        best=[],
-        run=run,
-        every_steps=options.every_steps,
-        every_minutes=options.every_minutes,
-    )
 
 
 def _step(model: LanguageModel, ids: np.ndarray, progress: Progress, epochs: int) -> None:
@@ -174,16 +170,6 @@ def _end_epoch(progress: Progress, epochs: int) -> None:
     progress.history.append({"loss": loss})
     progress.epoch, progress.step, progress.loss_sum, progress.rows = progress.epoch + 1, 0, 0, 0
     print(f"pretraining epoch {progress.epoch}/{epochs}: loss {loss:.4f}", flush=True)
-
-
-def _stopped(progress: Progress, epochs: int, kept: Checkpoints | None) -> str:
-    place = f"epoch {progress.epoch + 1} of {epochs} of pretraining, step {progress.step}"
-    if kept is None:
-        return f"stopped by SIGTERM at {place}; without --checkpoints nothing is kept"
-    return (
-        f"stopped by SIGTERM at {place}; a checkpoint lies in {kept.folder}, the same command "
-        "resumes from it"
-    )
 
 
 def batches(sentences: Sequence[np.ndarray], rng: np.random.Generator) -> Iterator[np.ndarray]:

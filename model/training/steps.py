@@ -15,22 +15,24 @@ import keras
 import tensorflow as tf
 
 from model.dataset.batches import InputShare
-from model.network.dropout import current_rows, dropping, hide_tokens
+from model.network.dropout import dropping
 from model.network.forward import Forward
 from model.network.siamese import fingerprints, similarity
 from model.recipe.recipe import Recipe
 from model.training.cached_gradients import cached_gradients
 from model.training.optimizers import dense
+from model.training.step_batches import (
+    Batch,
+    as_pairs,
+    labelled,
+    mirrored,
+    partly_hidden,
+    sides,
+    slots,
+    taught,
+)
 
-Batch = dict[str, tf.Tensor]
 Loss = Callable[[tf.Tensor, tf.Tensor, "tf.Tensor | None"], tf.Tensor]
-
-_ANOTHER = 1 << 28  # more rows than a batch has: sets numbers of other sentences apart
-
-
-def sides(batch: Batch) -> tuple[tf.Tensor, tf.Tensor]:
-    """What the network reads of a batch: ids, or raw text."""
-    return (batch["text1"], batch["text2"]) if "text1" in batch else (batch["ids1"], batch["ids2"])
 
 
 def distribute(
@@ -87,13 +89,13 @@ def make_train_step(
     replicas = strategy.num_replicas_in_sync
 
     def encode(batch: Batch) -> Any:
-        with dropping(_slots(batch), optimizer.iterations):
-            shown = _partly_hidden(batch, hidden) if hidden else sides(batch)
+        with dropping(slots(batch), optimizer.iterations):
+            shown = partly_hidden(batch, hidden) if hidden else sides(batch)
             return learner.forward(shown, True)
 
     def gradients_of(batch: Batch) -> tuple[tf.Tensor, list[tf.Tensor]]:
-        batch = _as_pairs(_taught(learner.recipe, batch))
-        batch = _mirrored(batch) if training.mirror else batch
+        batch = as_pairs(taught(learner.recipe, batch))
+        batch = mirrored(batch) if training.mirror else batch
         if training.encode_at_once:
             losses, gradients = cached_gradients(
                 batch,
@@ -107,6 +109,7 @@ def make_train_step(
         with tf.GradientTape() as tape:
             losses = losses_of(learner.recipe, learner.loss, batch, encode(batch))
             total = tf.reduce_sum(losses)
+            # A penalty on weights is the same on each replica, and would be added up as often.
             penalties = sum(learner.network.losses) / replicas
             objective = total / training.batch_size + penalties
         return total, dense(tape.gradient(objective, variables), variables)
@@ -118,6 +121,7 @@ def make_train_step(
     def on_replica(batch: Batch, stop: tf.Tensor) -> tf.Tensor:
         rows = tf.reduce_sum(batch["weight"])
         total, gradients = compiled(batch)
+        # Keras's optimizers add the replicas' gradients up themselves.
         optimizer.apply(_clip_together(gradients, optimizer, replicas), variables)
         total = tf.where(tf.math.is_finite(tf.linalg.global_norm(gradients)), total, math.nan)
         return tf.stack([total, rows, stop])
@@ -155,72 +159,6 @@ def losses_of(recipe: Recipe, loss: Loss, batch: Batch, output: Any) -> tf.Tenso
     counts, replica = tf.cast(counts, tf.int32), context.replica_id_in_sync_group
     start = tf.reduce_sum(counts[:replica])
     return losses[start : start + counts[replica]]
-
-
-def _taught(recipe: Recipe, batch: Batch) -> Batch:
-    """A batch whose labels are a mean of label and teacher's score; without a label, the score.
-
-    Losses that are linear in the label, as cross-entropy and the contrastive loss are, so become
-    the mean of both losses (Hinton, Vinyals and Dean 2015); a squared error does up to a constant.
-    """
-    if recipe.distill is None or "teacher" not in batch:
-        return batch
-    label, teacher, share = batch["label"], batch["teacher"], recipe.distill.weight
-    mixed = tf.where(tf.math.is_nan(label), teacher, (1 - share) * label + share * teacher)
-    return {**batch, "label": mixed}
-
-
-def _labelled(batch: Batch) -> Batch:
-    """A batch where pairs without a label are not there: nothing can be measured by them."""
-    unknown = tf.math.is_nan(batch["label"])
-    return {
-        **batch,
-        "label": tf.where(unknown, 0.0, batch["label"]),
-        "weight": tf.where(unknown, 0.0, batch["weight"]),
-    }
-
-
-def _slots(batch: Batch) -> tf.Tensor:
-    """Numbers of the batch's sentences, [2 b]: first sides, then second sides, as encoded."""
-    return tf.concat([batch["row"], batch["row"] + 2 * _ANOTHER], axis=0)
-
-
-def _partly_hidden(batch: Batch, share: float) -> tuple[tf.Tensor, tf.Tensor]:
-    """Both sides' ids, with such a share of the tokens as unknown ones."""
-    rows1, rows2 = tf.split(current_rows(), 2)
-    ids1, ids2 = sides(batch)
-    return hide_tokens(ids1, rows1, share), hide_tokens(ids2, rows2, share)
-
-
-def _as_pairs(batch: Batch) -> Batch:
-    """A batch of triplets as two of pairs: all with their positives, then with their negatives.
-
-    Each sentence of them gets the number of its own that dropout needs: see `_slots`.
-    """
-    kind = "text" if "text1" in batch else "ids"
-    if f"{kind}3" not in batch:
-        return batch
-    anchor, positive, negative = (batch[f"{kind}{side}"] for side in (1, 2, 3))
-    return {
-        f"{kind}1": tf.concat([anchor, anchor], axis=0),
-        f"{kind}2": tf.concat([positive, negative], axis=0),
-        "label": tf.concat([batch["label"], tf.zeros_like(batch["label"])], axis=0),
-        "row": tf.concat([batch["row"], batch["row"] + _ANOTHER], axis=0),
-        "weight": tf.tile(batch["weight"], [2]),
-    }
-
-
-def _mirrored(batch: Batch) -> Batch:
-    """Each pair also with its sides exchanged, either of them with half the weight."""
-    first, second = sides(batch)
-    name1, name2 = ("text1", "text2") if "text1" in batch else ("ids1", "ids2")
-    return {
-        name1: tf.concat([first, second], axis=0),
-        name2: tf.concat([second, first], axis=0),
-        "label": tf.tile(batch["label"], [2]),
-        "row": tf.concat([batch["row"], batch["row"] + _ANOTHER], axis=0),
-        "weight": tf.tile(batch["weight"] / 2, [2]),
-    }
 
 
 def _clip_together(
@@ -285,7 +223,7 @@ def make_eval_step(
     """
 
     def on_replica(batch: Batch) -> dict[str, tf.Tensor]:
-        batch = _as_pairs(_labelled(batch))
+        batch = as_pairs(labelled(batch))
         output = forward(sides(batch), False)
         found = {
             **_similarities(recipe, output),
@@ -302,6 +240,7 @@ def make_eval_step(
         parts = strategy.run(on_replica, args=(batch,))
         if strategy.num_replicas_in_sync == 1:
             return parts
+        # Every worker sees all rows, so every worker chooses the same epoch and threshold.
         return {name: strategy.gather(part, axis=0) for name, part in parts.items()}
 
     return step

@@ -57,6 +57,26 @@ class Placement:
 
         return gathered().numpy()
 
+    def check_agreement(self, run: str, epoch: int, step: int) -> None:
+        """Workers that train other things, or from elsewhere, would wait for each other for ever.
+
+        Args:
+            run: names what is trained, hexadecimal.
+            epoch: where this worker begins, from 0.
+            step: of that epoch.
+
+        Raises:
+            UserError: they do.
+        """
+        rows = self.gather(int(run[:6], 16), epoch, step)
+        if (rows == rows[0]).all():
+            return
+        places = sorted({f"epoch {epoch + 1:.0f} step {step:.0f}" for _, epoch, step in rows})
+        raise UserError(
+            "the workers disagree: all need the same flags, the same examples, and a "
+            f"--checkpoints folder that each of them sees; they would resume from {places}"
+        )
+
     @contextmanager
     def lost_workers(self) -> Iterator[None]:
         """A worker that dies breaks the collectives of all others: said in one line.

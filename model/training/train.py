@@ -58,7 +58,8 @@ def train_recipe(
         The metrics, and whether this process is the chief.
     """
     import_tensorflow()
-    from model.training.eval_inputs import plan_eval_inputs
+    from model.bundle.signatures import ServingModule
+    from model.training.eval_inputs import measure_inputs, plan_eval_inputs
     from model.training.fitting import fit
     from model.training.reporter import Reporter
     from model.training.strategy import choose_strategy
@@ -85,7 +86,12 @@ def train_recipe(
     metrics["seconds"] = round(time.time() - started, 3)
     if chief:
         if planned:
-            metrics["eval_inputs"] = measure_inputs(planned, siamese, recipe, examples, metrics)
+            score = ServingModule(
+                siamese, recipe, examples.folder, metrics["threshold"]
+            ).signatures()
+            metrics["eval_inputs"] = measure_inputs(
+                recipe, planned, score["score"], metrics["threshold"]
+            )
         export.export_bundle(
             options.output,
             siamese=siamese,
@@ -159,28 +165,6 @@ def measure_run(
         "threshold": threshold,
         "peak_memory_mb": round(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024, 1),
     }
-
-
-def measure_inputs(
-    planned: dict[str, Any],
-    siamese: Siamese,
-    recipe: Recipe,
-    examples: Examples,
-    metrics: dict[str, Any],
-) -> dict[str, dict[str, float]]:
-    """What the network reaches on each of `--eval_input`, scored as its bundle will score."""
-    from model.bundle.signatures import ServingModule
-    from model.training.eval_inputs import measure_input
-
-    threshold = metrics["threshold"]
-    score = ServingModule(siamese, recipe, examples.folder, threshold).signatures()["score"]
-    found = {name: measure_input(recipe, each, score, threshold) for name, each in planned.items()}
-    for name, measures in found.items():
-        told = ", ".join(
-            f"{measure.replace('_', ' ')} {value:.4g}" for measure, value in measures.items()
-        )
-        print(f"{name}: {told}", flush=True)
-    return found
 
 
 def wait_for_bundle(placement: Placement) -> None:

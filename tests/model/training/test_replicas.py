@@ -19,7 +19,9 @@ TRANSFORMER = {"kind": "transformer", "layers": 1, "heads": 2, "feed_forward": 8
 EUCLIDEAN = {"comparison": {"kind": "euclidean"}}
 CASES = {
     "semi-hard": CNN | EUCLIDEAN | {"loss": {"kind": "triplet", "mining": "semi_hard"}},
-    "batch-hard": CNN | EUCLIDEAN | {"loss": {"kind": "triplet", "mining": "batch_hard"}},
+    "in pieces": CNN
+    | {"comparison": {"kind": "cosine"}, "loss": {"kind": "multiple_negatives"}}
+    | {"training": {"encode_at_once": 10}},
     "attention dropout": {"encoder": TRANSFORMER},
     "hidden tokens": CNN
     | EUCLIDEAN
@@ -44,7 +46,7 @@ folder, cases, found = Path(sys.argv[1]), json.loads(sys.argv[2]), {}
 # Each once: a second strategy of a process would number its collectives like the first.
 placements = {name: choose_strategy(name) for name in ("one", "mirrored")}
 for name, parts in cases.items():
-    training = TINY["training"] | {"epochs": 1, "batch_size": 46}
+    training = TINY["training"] | {"epochs": 1, "batch_size": 46} | parts.pop("training", {})
     rules = parse_recipe(TINY | {"training": training} | parts, where="here")
     examples = open_examples(str(write_examples(folder / name, rules.to_yaml(), rows=92)))
     for strategy, placement in placements.items():
@@ -84,7 +86,8 @@ def found(tmp_path_factory):
 def test_two_replicas_train_what_one_device_does(found, name):
     alone, shared = found[name]["one"], found[name]["mirrored"]
     assert (alone["replicas"], shared["replicas"]) == (1, 2)
-    assert shared["loss"] == pytest.approx(alone["loss"], rel=1e-5)
+    assert shared["loss"] == pytest.approx(alone["loss"], rel=1e-6)
     assert shared["eval_loss"] == pytest.approx(alone["eval_loss"], rel=1e-5)
     assert alone["moved"] > 1e-2  # two steps of 0.01 each
-    assert shared["weights"] == pytest.approx(alone["weights"], abs=2e-4)
+    # Where a gradient is zero, as that of attention's key bias is, Adam steps by its rounding.
+    assert shared["weights"] == pytest.approx(alone["weights"], abs=1e-3)

@@ -5,7 +5,8 @@ import pytest
 import tensorflow as tf
 
 from model.network.losses import make_loss
-from model.training.steps import _as_pairs, losses_of, make_eval_step
+from model.training.step_batches import as_pairs
+from model.training.steps import losses_of, make_eval_step
 from tests.model.tiny_recipes import recipe
 
 
@@ -16,7 +17,7 @@ def test_triplets_become_pairs_with_their_positives_and_then_with_their_negative
         sides = [["a", "b"], ["c", "d"], ["e", "f"]]
     batch = {f"{kind}{number}": tf.constant(side) for number, side in enumerate(sides, start=1)}
     batch |= {"label": tf.ones(2), "row": tf.constant([0, 1]), "weight": tf.constant([1.0, 0.0])}
-    pairs = {name: np.asarray(value) for name, value in _as_pairs(batch).items()}
+    pairs = {name: np.asarray(value) for name, value in as_pairs(batch).items()}
     anchors, positives, negatives = (np.asarray(batch[f"{kind}{side}"]) for side in (1, 2, 3))
     np.testing.assert_array_equal(pairs[f"{kind}1"], np.concatenate([anchors, anchors]))
     np.testing.assert_array_equal(pairs[f"{kind}2"], np.concatenate([positives, negatives]))
@@ -28,7 +29,7 @@ def test_triplets_become_pairs_with_their_positives_and_then_with_their_negative
 
 def test_pairs_stay_as_they_are():
     batch = {"ids1": tf.constant([[1]]), "ids2": tf.constant([[2]])}
-    assert _as_pairs(batch) is batch
+    assert as_pairs(batch) is batch
 
 
 def test_a_sentence_is_not_its_own_negative_where_tokens_are_hidden():

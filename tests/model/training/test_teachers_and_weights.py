@@ -10,7 +10,8 @@ from model.dataset.batch_plan import EpochOrder, Records
 from model.dataset.batches import training_batches
 from model.network.losses import make_loss
 from model.training.evaluation import evaluate
-from model.training.steps import _labelled, _similarities, _taught, _with_strangers
+from model.training.step_batches import labelled, taught
+from model.training.steps import _similarities, _with_strangers
 from tests.model.tiny_examples import serialise
 from tests.model.tiny_recipes import recipe
 from transforms.errors import UserError
@@ -31,16 +32,16 @@ def test_a_label_is_mixed_with_the_teacher_s_score_and_a_missing_one_is_the_scor
     rules = recipe(distill={"weight": 0.75})
     batch = batch_of(label=[1, 0, NAN], teacher=[0.5, 0.5, 0.2], weight=[1, 1, 1])
     # ¼ · 1 + ¾ · 0.5 = 0.625; ¼ · 0 + ¾ · 0.5 = 0.375; no label: 0.2.
-    np.testing.assert_allclose(_taught(rules, batch)["label"], [0.625, 0.375, 0.2])
-    assert _taught(recipe(), batch) is batch
-    seen = _labelled(batch)
+    np.testing.assert_allclose(taught(rules, batch)["label"], [0.625, 0.375, 0.2])
+    assert taught(recipe(), batch) is batch
+    seen = labelled(batch)
     assert seen["label"].numpy().tolist() == [1, 0, 0]
     assert seen["weight"].numpy().tolist() == [1, 1, 0]
 
 
 def test_the_loss_of_a_mixed_label_is_the_mix_of_the_losses():
     rules = recipe(comparison={"kind": "l1"}, distill={"weight": 0.75})
-    batch = _taught(rules, batch_of(label=[1, 0], teacher=[0.3, 0.6]))
+    batch = taught(rules, batch_of(label=[1, 0], teacher=[0.3, 0.6]))
     loss, logits = make_loss(rules), np.float32([0.7, -1.2])
     mixed = 0.25 * loss(np.float32([1, 0]), logits) + 0.75 * loss(np.float32([0.3, 0.6]), logits)
     np.testing.assert_allclose(loss(batch["label"], logits), mixed, rtol=1e-6)
