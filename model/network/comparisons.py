@@ -24,7 +24,8 @@ from keras import ops
 from model.network.dropout import StepDropout
 from model.network.pooling import PACKAGE
 from model.recipe import parts
-from model.recipe.kinds import COMPARISONS, resolve
+from model.recipe.kind_rows import resolve
+from model.recipe.kinds import COMPARISONS
 from model.recipe.recipe import Recipe
 
 _SMALL = 1e-12

@@ -17,7 +17,7 @@ from model.network.dropout import StepDropout, drop_by_step
 from model.network.pooling import PACKAGE, pool
 from model.network.saved_model_vectors import SavedModelVectors
 from model.recipe import parts
-from model.recipe.kinds import resolve
+from model.recipe.kind_rows import resolve
 from model.recipe.paths import resolve_path
 from model.recipe.recipe import Recipe
 from transforms.errors import UserError

@@ -15,7 +15,7 @@ from keras import ops
 from model.network.comparisons import distance
 from model.network.triplets import LabelledVectors, given_triplets, mined_triplets
 from model.recipe import parts
-from model.recipe.kinds import resolve
+from model.recipe.kind_rows import resolve
 from model.recipe.recipe import Recipe
 from transforms.errors import UserError
 

@@ -12,7 +12,8 @@ from pydantic_core import ErrorDetails
 
 from model.recipe import parts
 from model.recipe.checks import misfits
-from model.recipe.kinds import KINDS, add_installed
+from model.recipe.installed_kinds import add_installed
+from model.recipe.kinds import KINDS
 from model.recipe.recipe import Recipe
 from transforms.errors import UserError
 

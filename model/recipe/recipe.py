@@ -13,16 +13,8 @@ import yaml
 from pydantic import PlainValidator, SerializeAsAny
 
 from model.recipe import parts
-from model.recipe.kinds import (
-    COMPARISONS,
-    ENCODERS,
-    LOSSES,
-    ComparisonKind,
-    EncoderKind,
-    LossKind,
-    Task,
-    read_part,
-)
+from model.recipe.kind_rows import ComparisonKind, EncoderKind, LossKind, Task
+from model.recipe.kinds import COMPARISONS, ENCODERS, LOSSES, read_part
 from model.recipe.paths import resolve_path
 from transforms.labels import LabelRule
 

@@ -21,17 +21,9 @@ from model.network.encoders import build_encoder
 from model.network.losses import make_loss
 from model.network.siamese import build_siamese, similarity
 from model.recipe import parts
-from model.recipe.kinds import (
-    COMPARISONS,
-    ENCODERS,
-    KINDS,
-    LOSSES,
-    ComparisonKind,
-    EncoderKind,
-    LossKind,
-    add_installed,
-    resolve,
-)
+from model.recipe.installed_kinds import add_installed
+from model.recipe.kind_rows import ComparisonKind, EncoderKind, LossKind, resolve
+from model.recipe.kinds import COMPARISONS, ENCODERS, KINDS, LOSSES
 from model.recipe.reading import read_recipe
 from tests.model.tiny_recipes import recipe
 from transforms.errors import UserError
@@ -198,7 +190,7 @@ def entry(name, value):
 def test_an_installed_package_adds_a_kind_by_an_entry_point(tmp_path):
     # A package as pip leaves it: a module, and a .dist-info that names the entry point.
     (tmp_path / "bagged.py").write_text(
-        "from model.recipe.kinds import EncoderKind\n"
+        "from model.recipe.kind_rows import EncoderKind\n"
         "from model.recipe.parts import Kinded\n"
         "class Bagged(Kinded):\n    size: int = 3\n"
         "ROW = EncoderKind(part=Bagged, build='bagged:build', embeds=False)\n"
