@@ -131,16 +131,31 @@ def stop_jobs(jobs: list[dict]) -> None:
     service = DataflowHook(gcp_conn_id=GOOGLE).get_conn().projects().locations().jobs()
     for job in jobs:
         place = {"projectId": job["project_id"], "location": job["location"]}
-        active = service.list(**place, filter="ACTIVE").execute().get("jobs", [])
-        for found in (each for each in active if each["name"] == job["job_name"]):
+        for found in active_jobs(service, place, job["job_name"]):
             print(f"cancelling {found['name']}, job {found['id']}")
             wanted = {"requestedState": "JOB_STATE_CANCELLED"}
             service.update(**place, jobId=found["id"], body=wanted).execute()
 
 
+def active_jobs(service, place: dict, name: str) -> list[dict]:
+    """The jobs of a name that run, over all pages of the list: a region may have many."""
+    found, request = [], service.list(**place, filter="ACTIVE")
+    while request is not None:
+        page = request.execute()
+        found += [job for job in page.get("jobs", []) if job["name"] == name]
+        request = service.list_next(request, page)
+    return found
+
+
 def place(path: str) -> ObjectStoragePath:
     """A path, local or `gs://`."""
     return ObjectStoragePath(path, conn_id=GOOGLE if path.startswith("gs://") else None)
+
+
+def is_there(path: str) -> bool:
+    """Whether a file or object is there, or any that fits where the path is a pattern."""
+    file = place(path)
+    return file.exists() or bool(file.fs.glob(file.path))
 
 
 def read_json(path: str) -> dict | None:

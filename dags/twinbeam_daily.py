@@ -32,6 +32,7 @@ from airflow.sdk import (
     task,
     teardown,
 )
+from airflow.sdk.exceptions import AirflowFailException
 
 from twinbeam_common import (
     BUNDLE,
@@ -40,6 +41,7 @@ from twinbeam_common import (
     LABEL_COLUMN,
     RUN_WHERE,
     BeamStep,
+    is_there,
     judging,
     place,
     read_json,
@@ -63,7 +65,18 @@ class WaitForInput(BaseOperator):
         self.path = path
 
     def execute(self, context):
-        """Gives its place up to a trigger of Airflow's own."""
+        """Gives its place up to a trigger of Airflow's own; a run by hand does not wait.
+
+        It would hold up the night's run, and whoever started it is there to correct the day.
+        """
+        if context["dag_run"].run_type == "manual":
+            if not is_there(self.path):
+                raise AirflowFailException(
+                    f"{self.path} is not there; a run by hand does not wait: give another day in "
+                    "the parameter 'date', or another file in 'ready'"
+                )
+            self.log.info("%s is there", self.path)
+            return
         self.log.info("waiting for %s", self.path)
         if self.path.startswith("gs://"):
             from airflow.providers.google.cloud.triggers.gcs import GCSBlobTrigger
@@ -90,6 +103,11 @@ class WaitForInput(BaseOperator):
         self.log.info("%s is there", self.path)
 
 
+def last_complete_day(moment: datetime, now: datetime) -> str:
+    """The day of a moment, or yesterday where that day is not over: a form proposes today."""
+    return min(moment.date(), now.date() - timedelta(days=1)).isoformat()
+
+
 @dag(
     dag_id="twinbeam_daily",
     dag_display_name="twinbeam: score the day",
@@ -111,7 +129,8 @@ class WaitForInput(BaseOperator):
             type=["null", "string"],
             format="date",
             title="Day",
-            description="Which to score. Empty: the run's logical date, or yesterday without one.",
+            description="Which to score. Empty: that of the run's logical date if it is over, else "
+            "yesterday.",
         ),
         "model": Param(
             None,
@@ -176,7 +195,7 @@ def twinbeam_daily():
         """Settles the day, the bundle and every path; all other tasks go by what it returns."""
         found = settings(params["where"])
         moment = dag_run.logical_date or dag_run.run_after - timedelta(days=1)
-        day = params["date"] or moment.date().isoformat()
+        day = params["date"] or last_complete_day(moment, datetime.now(UTC))
         pattern = params["input"].format(data=found["data"], date=day)
         bundle = choose_bundle(params["model"], found["data"])
         folder = f"{found['data']}/scores/{day}/{bundle['fingerprint'][:12]}"

@@ -194,11 +194,15 @@ def decide(new: dict, current: dict | None, metric: str, min_gain: float) -> tup
     if metric not in new["metrics"]:
         return False, f"there is no {metric} for this task; there are {', '.join(new['metrics'])}"
     value = new["metrics"][metric]
+    if value is None:  # as where all labels are the same
+        return False, f"the new bundle has no value of {metric} on these pairs"
     if current is None:
         return True, f"{metric} {value:.4f}, and there is no bundle yet"
     if new["rows"] != current["rows"]:
         return False, f"{new['rows']} and {current['rows']} rows were judged: not the same pairs"
-    before = current["metrics"][metric]
+    before = current["metrics"].get(metric)
+    if before is None:
+        return False, f"the current bundle has no value of {metric} on these pairs"
     gain = value - before if metric in MORE_IS_BETTER else before - value
     better = gain > 0 and gain >= min_gain
     told = f"{metric} {value:.4f} against {before:.4f} of the current bundle on {new['rows']} rows"

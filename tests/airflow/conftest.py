@@ -36,7 +36,7 @@ if HAS_AIRFLOW:  # its settings are read when it is imported
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """The quick ones first; each file makes what it needs itself."""
-    order = ("test_dags", "test_gate", "test_here", "test_dataflow", "test_scheduler")
+    order = ("test_dags", "test_gate", "test_rules", "test_here", "test_dataflow", "test_scheduler")
     items.sort(key=lambda item: order.index(Path(item.path).stem))
 
 

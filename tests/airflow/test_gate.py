@@ -7,7 +7,7 @@ import pytest
 from twinbeam_train import LESS_IS_BETTER, MORE_IS_BETTER, decide
 
 
-def judged(rows: int = 100, **metrics: float) -> dict:
+def judged(rows: int = 100, **metrics: float | None) -> dict:
     return {"rows": rows, "metrics": metrics}
 
 
@@ -24,6 +24,10 @@ def judged(rows: int = 100, **metrics: float) -> dict:
         (judged(accuracy=0.1), None, "accuracy", 0.5, True, "no bundle yet"),
         (judged(pearson=0.1), None, "accuracy", 0.0, False, "there is no accuracy"),
         (judged(accuracy=0.9), judged(99, accuracy=0.7), "accuracy", 0.0, False, "not the same"),
+        (judged(accuracy=None), judged(accuracy=0.7), "accuracy", 0.0, False, "no value"),
+        (judged(accuracy=None), None, "accuracy", 0.0, False, "no value"),
+        (judged(accuracy=0.8), judged(accuracy=None), "accuracy", 0.0, False, "no value"),
+        (judged(accuracy=0.8), judged(f1=0.7), "accuracy", 0.0, False, "no value"),
         (judged(accuracy=float("nan")), judged(accuracy=0.1), "accuracy", 0.0, False, "not better"),
     ],
 )
