@@ -1,7 +1,8 @@
 """Goes the whole way on made-up questions, and shows a table of it.
 
 First the pairs are scored by a pre-trained model as it is, which needs no labels; then a model is
-trained on labelled ones and scores the same pairs: generate, score, preprocess, train, score.
+trained on labelled ones and scores the same pairs; in the end it finds all similar questions among
+them and makes clusters: generate, score, preprocess, train, score, find, cluster.
 
 Each step is the real command line in a process of its own; the numbers come from the manifests
 that the steps leave, and the accuracy from the scored Parquet itself.
@@ -25,6 +26,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 from rich.console import Console
@@ -72,7 +74,9 @@ def run(argv: Sequence[str] | None = None) -> list[Step]:
     steps += [score(args.folder, "score untrained", "bundle-untrained", "scores-untrained")]
     steps += [preprocess(args.folder), train(args.folder, args.epochs)]
     steps += [score(args.folder, "score", "bundle", "scores")]
+    steps += [find(args.folder), cluster(args.folder)]
     show(steps)
+    show_clusters(args.folder / "clusters")
     return steps
 
 
@@ -118,6 +122,38 @@ def score(folder: Path, name: str, bundle: str, scores: str) -> Step:
     told = read_json(output / "_manifest.json")
     counts = told["rows_in"], told["rows_scored"], told["rows_rejected"]
     return Step(name, seconds, told["rows_in"], *counts, scored_accuracy(output), output)
+
+
+def find(folder: Path) -> Step:
+    """Questions and the bundle → the pairs of them that are similar, which nobody has listed."""
+    output = folder / "similar"
+    flags = {"input": folder / "pairs/to-score/*.parquet", "sentence_column": "sentence1"}
+    flags |= {"equal_sentences": "first", "model": folder / "bundle"}
+    seconds = timed(command("find", **flags, output=output))
+    told = read_json(output / "_manifest.json")
+    rejected = told["rows_rejected"]
+    return Step("find", seconds, told["pairs"], told["rows_in"], None, rejected, None, output)
+
+
+def cluster(folder: Path) -> Step:
+    """Similar pairs → clusters of questions."""
+    output = folder / "clusters"
+    rows = folder / "pairs/to-score/*.parquet"
+    flags = {"input": folder / "similar", "rows": rows, "sentence_column": "sentence1"}
+    seconds = timed(command("cluster", **flags, output=output))
+    told = read_json(output / "_manifest.json")
+    return Step("cluster", seconds, told["pairs_read"], told["rows_clustered"], output=output)
+
+
+def show_clusters(output: Path, most: int = 3) -> None:
+    """Prints some sentences of the largest clusters, and where the others can be seen."""
+    found = [pq.read_table(path) for path in sorted(output.glob("*.parquet"))]
+    rows = pa.concat_tables(found).to_pandas().dropna(subset=["sentence"])
+    texts = rows.groupby("cluster_id")["sentence"].unique()
+    largest = texts[texts.str.len() > 1].sort_values(key=lambda found: -found.str.len())
+    for each in largest.head(most):
+        print(f"one cluster, {len(each)} sentences: " + " / ".join(each[:3]))
+    print(f"all clusters: {output / '_clusters.html'}")
 
 
 def command(name: str, **flags: Any) -> list[str]:

@@ -146,6 +146,7 @@ def plan_search(
         options.within,
         options.columns.keep,
         options.equal,
+        options.top_k,
         options.compression,
     )
     store = None

@@ -34,6 +34,7 @@ class FindOptions:
         id_named: whether the id column was named.
         min_similarity: the least similarity; None takes the bundle's threshold.
         equal: all pairs of rows with equal sentences, or each with the first of them.
+        top_k: how many partners of each left sentence, the most similar; None for all.
         cells: how many cells sentences are parted into; 0 for none, None by the number of rows.
         recall: the share of pairs to be found; None for all.
         anchors: how many sentences are searched in full to measure it, about.
@@ -48,6 +49,7 @@ class FindOptions:
     id_named: bool = False
     min_similarity: float | None = None
     equal: Literal["all", "first"] = "all"
+    top_k: int | None = None
     cells: int | None = None
     recall: float | None = None
     anchors: int = 1_000
@@ -79,6 +81,7 @@ class FindOptions:
             "within": self.within,
             "min_similarity": self.min_similarity,
             "equal_sentences": self.equal,
+            "top_k": self.top_k,
             "cells": self.cells,
             "recall": self.recall,
             "anchors": self.anchors if self.recall else None,
@@ -108,6 +111,11 @@ def parse(argv: Sequence[str]) -> FindOptions:
     """
     args, beam_flags = flags().parse_known_args(argv)
     left, right, within = _tables(args)
+    if args.top_k and (within or args.cells or args.recall is not None):
+        raise UserError(
+            "--top_k goes with --left and --right, and without --cells and --recall: it finds the "
+            "most similar sentences of another table, comparing all"
+        )
     named = args.id_column is not None
     id_column = (args.id_column or None) if named else DEFAULT_ID
     return FindOptions(
@@ -120,6 +128,7 @@ def parse(argv: Sequence[str]) -> FindOptions:
         id_named=named,
         min_similarity=args.min_similarity,
         equal=args.equal_sentences,
+        top_k=args.top_k,
         cells=args.cells,
         recall=args.recall,
         anchors=args.anchors,
@@ -199,6 +208,12 @@ def _add_search_flags(parser: argparse.ArgumentParser) -> None:
         default="all",
         help="rows with equal sentences: all their pairs, or each with the first of them, which "
         "then stands for all (enough for clusters)",
+    )
+    group.add_argument(
+        "--top_k",
+        type=command_line.positive,
+        metavar="K",
+        help="of two tables: of each left sentence only the K most similar ones of the right",
     )
     group.add_argument(
         "--cells",

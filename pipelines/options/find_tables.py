@@ -35,6 +35,7 @@ class Tables:
         blocks: how many each side has.
         rejected: files that are left out.
         cells: whether a block is a cell, or a share by hash.
+        strips: whether a block is compared with all others in one unit.
     """
 
     shards: tuple[TableShard, ...]
@@ -42,10 +43,11 @@ class Tables:
     blocks: units.Blocks
     rejected: tuple[RejectedFile, ...]
     cells: bool = False
+    strips: bool = False
 
     def units(self) -> list[units.Unit]:
         """What is compared with what."""
-        return units.plan_units(self.blocks)
+        return units.plan_units(self.blocks, strips=self.strips)
 
     def inputs(self) -> str:
         """A fingerprint of all that is read."""
@@ -89,11 +91,14 @@ def plan_tables(options: FindOptions) -> tuple[FindOptions, Tables]:
         plan_blocks(options, rows),
         tuple(file for found in sides.values() for file in found.rejected),
         wanted_cells(options, rows) > 0,
+        options.top_k is not None,
     )
 
 
 def wanted_cells(options: FindOptions, rows: dict[units.Side, int]) -> int:
     """How many cells are to be made: what was said, or none below ROWS_FOR_CELLS."""
+    if options.top_k is not None:
+        return 0
     most = max(rows.values())
     if options.cells is not None and (options.cells or options.recall is None):
         return options.cells

@@ -66,6 +66,24 @@ def test_both_orders_of_two_tables_find_the_same(tmp_path):
     assert found == {(row, f"b{other}"): score for (row, other), score in expected.items()}
 
 
+@pytest.mark.parametrize("distance", DISTANCES)
+def test_the_most_similar_of_another_table(tmp_path, distance):
+    """Of each left sentence the 3 best right ones: no other is more similar than any of them."""
+    left, right = sorted(set(texts(70, 8))), sorted(set(texts(260, 9)))
+    write(tmp_path / "a.parquet", table(left))
+    write(tmp_path / "b.parquet", table(right))
+    flags = "--left", tmp_path / "a.parquet", "--right", tmp_path / "b.parquet", "--top_k", 3
+    manifest = run_find(tmp_path / "out", *flags, "--min_similarity", 0.3, model=distance)
+    assert manifest["pairs"] == manifest["pairs_compared"] == len(left) * len(right)
+    found = as_pairs(read_pairs(tmp_path / "out"))
+    all_pairs = brute_force(left, distance, 0.3, right)
+    for row in range(len(left)):
+        ranked = sorted((s for (a, _), s in all_pairs.items() if a == row), reverse=True)
+        chosen = {pair: s for pair, s in found.items() if pair[0] == row}
+        assert sorted(chosen.values(), reverse=True) == ranked[:3]
+        assert chosen.items() <= all_pairs.items()
+
+
 def test_new_rows_are_compared_with_each_other_and_with_the_old_ones(tmp_path):
     old, new = texts(200, 4), texts(50, 5)
     write(tmp_path / "old.parquet", table(old, list(range(0, 400, 2))))
@@ -162,6 +180,7 @@ def test_equal_sentences_may_be_joined_to_the_first_alone(tmp_path):
         (["--input", "in.parquet", "--id_column", "twice"], "1 rows have an id that another"),
         (["--input", "in.parquet", "--against", "text_ids.parquet"], "make them the same"),
         (["--input", "in.parquet", "--model_sha256", "00"], "another bundle"),
+        (["--input", "in.parquet", "--top_k", "2"], "goes with --left and --right"),
     ],
 )
 def test_wrong_use_is_told_in_one_line(tmp_path, monkeypatch, capsys, flags, words):

@@ -17,6 +17,7 @@ from transforms.finding.near import Reach, near_pairs
 from transforms.finding.pair_rows import PairRows
 from transforms.finding.reach import Comparer, reachable
 from transforms.finding.search import Place, Search
+from transforms.finding.top_k import best_partners
 from transforms.finding.units import Unit, as_shard
 from transforms.finding.vector_block import VectorBlock
 
@@ -38,6 +39,7 @@ class JoinSettings:
         ordered: whether the row with the lesser id comes first; else the one of the left table.
         keep: kept columns.
         equal: all pairs of rows with equal sentences, or each with the first of them.
+        top_k: how many partners of each left sentence, the most similar; None for all.
         compression: codec of the files written.
     """
 
@@ -49,6 +51,7 @@ class JoinSettings:
     ordered: bool
     keep: tuple[str, ...] = ()
     equal: str = "all"
+    top_k: int | None = None
     compression: str = "zstd"
 
 
@@ -94,7 +97,9 @@ def join_unit(unit: Unit, parts: JoinParts, settings: JoinSettings) -> ShardAcco
     with ShardWriter(
         settings.output, unit.name, settings.schema, "", settings.compression
     ) as writer:
-        for number in range(unit.first, unit.end):
+        if settings.top_k:
+            _join_best(unit, parts, settings, writer, joined)
+        for number in range(unit.first, unit.end) if not settings.top_k else ():
             _join_blocks(("left", unit.block), (unit.side, number), parts, settings, writer, joined)
         files = (writer.finish(),) if writer.rows else ()
     if joined.counts[PAIRS] != joined.counts[COMPARED] + joined.counts[EXCLUDED]:
@@ -113,6 +118,31 @@ def join_unit(unit: Unit, parts: JoinParts, settings: JoinSettings) -> ShardAcco
     )
     write_account(settings.output, account)
     return account
+
+
+def _join_best(
+    unit: Unit, parts: JoinParts, settings: JoinSettings, writer: ShardWriter, joined: Joined
+) -> None:
+    """The most similar partners of each sentence of a block, in all blocks of the other table."""
+    block, numbers = parts.load("left", unit.block), range(unit.first, unit.end)
+    best = best_partners(
+        block,
+        numbers,
+        lambda number: parts.load(unit.side, number),
+        parts.comparer,
+        settings.top_k or 0,
+        parts.reach.distance,
+        parts.threads,
+    )
+    for number in numbers:
+        pairs = len(block) * parts.sizes[unit.side, number]
+        joined.add(pairs, pairs)
+        first, second = best.of_block(number)
+        if len(first):
+            other = parts.load(unit.side, number)
+            rows = PairRows(block, other, settings.schema, settings.keep, ordered=False)
+            for part in batched(iter([(first, second)])):
+                _write_similar(rows, part, parts.comparer, settings, writer, joined)
 
 
 def _join_blocks(

@@ -75,13 +75,11 @@ def plan_units(blocks: Blocks, *, strips: bool = False) -> list[Unit]:
 
     Args:
         blocks: how many there are.
-        strips: each block of `left` with all others in one unit, those before it too: for the
-            nearest neighbours of its sentences.
+        strips: each block of `left` with all of `right` in one unit: for the most similar
+            partners of its sentences.
     """
     if strips:
-        units = [Unit(block, "left", 0, blocks.left) for block in range(blocks.left)]
-        both = [Unit(block, "right", 0, blocks.right) for block in range(blocks.left)]
-        return (units if blocks.within else []) + (both if blocks.right else [])
+        return [Unit(block, "right", 0, blocks.right) for block in range(blocks.left)]
     within = blocks.left * (blocks.left + 1) // 2 if blocks.within else 0
     longest = max(1, -(-(within + blocks.left * blocks.right) // MAX_UNITS))
     units = []
