@@ -1,58 +1,49 @@
-"""What the README says of flags, targets and files is so."""
+"""What the README and the docs say of commands, flags, targets and files is so."""
 
 from __future__ import annotations
 
-import importlib
 import re
+import shlex
 from pathlib import Path
 
 import pytest
 
+from pipelines.commands import COMMANDS
+
 ROOT = Path(__file__).resolve().parent.parent
 README = (ROOT / "README.md").read_text(encoding="utf-8")
-FLAG = re.compile(r"--[a-z][a-z0-9_]+")
-BEAM_FLAGS = {
-    "--runner", "--project", "--region", "--temp_location", "--setup_file", "--direct_num_workers",
-}  # fmt: skip
+SHOWN = re.findall(r"^\$ twinbeam (.+)$", README, re.M)
 
 
-def told_flags(step: str) -> set[str]:
-    """The flags in the README's table of a step."""
-    part = README.split(f"\n#### {step}\n")[1].split("\n#")[0]
-    return set(FLAG.findall(part))
+def test_the_readme_shows_the_way_from_text_to_a_report():
+    steps = [line.split()[0] for line in SHOWN]
+
+    assert {"convert", "train", "score", "preprocess", "evaluate", "inspect"} <= set(steps)
 
 
-def help_flags(step: str, capsys: pytest.CaptureFixture[str]) -> set[str]:
-    with pytest.raises(SystemExit) as ended:
-        importlib.import_module(f"pipelines.{step}").run(["--help"])
-    assert ended.value.code == 0
-    shown = capsys.readouterr().out.split("\nExample:")[0]
-    return set(FLAG.findall(shown)) - {"--help"}
+@pytest.mark.parametrize("line", SHOWN)
+def test_every_command_is_one_that_the_program_takes(line: str):
+    name, *words = shlex.split(line, comments=True)
+    parser = COMMANDS[name].parser()
+    flags = {flag for action in parser._actions for flag in action.option_strings}
+
+    assert {word for word in words if word.startswith("--")} <= flags
 
 
-@pytest.mark.parametrize("step", ["preprocess", "train", "score", "find", "cluster", "evaluate"])
-def test_every_flag_is_reported_and_every_told_flag_is_there(
-    step: str, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
-):
-    monkeypatch.setenv("COLUMNS", "200")
-    there = help_flags(step, capsys)
-    told = told_flags(step)
+def test_every_named_command_is_there():
+    named = set(re.findall(r"`twinbeam ([a-z]+)`", README))
 
-    assert told - BEAM_FLAGS <= there, "the README tells of flags that are not there"
-    assert there <= told, "the README does not tell of all flags"
+    assert named and named <= COMMANDS.keys()
 
 
 def test_every_target_is_there():
     targets = set(re.findall(r"^([a-z][a-z-]*):", (ROOT / "Makefile").read_text(), re.M))
-    told = set(re.findall(r"^\$ make ([a-z-]+)|`make ([a-z-]+)", README, re.M))
+    named = re.findall(r"^\$ make ([a-z -]+?)(?: +#.*)?$|`make ([a-z-]+)", README, re.M)
 
-    assert {first or second for first, second in told} <= targets
+    assert {target for words in named for target in " ".join(words).split()} <= targets
 
 
 def test_every_linked_file_and_folder_is_there():
     for document in ROOT.glob("*.md"):
         for link in re.findall(r"\]\(([^)#]+)[^)]*\)", document.read_text(encoding="utf-8")):
             assert "://" in link or (ROOT / link).exists(), f"{document.name}: {link}"
-    tree = README.rpartition("```\nsetup.py")[2].partition("```")[0]
-    for name in re.findall(r"^(\S+?)/? ", "setup.py" + tree, re.M):
-        assert (ROOT / name).exists(), name
