@@ -231,7 +231,7 @@ def add_flags(parser: argparse.ArgumentParser) -> None:
         "--precision",
         choices=("float32", "int16"),
         required=True,
-        help="int16: fixed point of 12 bits, about twice the products a second",
+        help="int16: whole numbers of 14 bits in the products of the encoder in C++",
     )
     parser.add_argument(
         "--max_flipped",

@@ -12,7 +12,7 @@ from model.kernels.library import NativeEncoder, open_library
 
 ABOUT = "about"
 STEPS = "steps"  # of the inputs of a BERT's products, float32 [products], where in fixed point
-MOST_STEPS = 2_047
+MOST_STEPS = 8191
 MARGIN = 1.25  # by which a product's input may be greater than any that was seen before it is cut
 PRODUCTS = 4  # of a BERT's layer
 FLOAT32, INT16 = "float32", "int16"

@@ -10,6 +10,7 @@ typedef __m512 Floats;
 constexpr int LANES = 16;
 constexpr int TILE_ROWS = 12;  // 24 of the 32 registers hold sums
 constexpr int STEP_ROWS = 6;
+constexpr int WHOLE_TILE_ROWS = 12, WHOLE_STEP_ROWS = 6;
 
 INLINE Floats load(const float* from) { return _mm512_loadu_ps(from); }
 INLINE void store(float* to, Floats a) { _mm512_storeu_ps(to, a); }
@@ -49,6 +50,7 @@ typedef __m256 Floats;
 constexpr int LANES = 8;
 constexpr int TILE_ROWS = 6;  // 12 of the 16 registers hold sums
 constexpr int STEP_ROWS = 3;
+constexpr int WHOLE_TILE_ROWS = 4, WHOLE_STEP_ROWS = 2;  // products need registers of their own
 
 INLINE Floats load(const float* from) { return _mm256_loadu_ps(from); }
 INLINE void store(float* to, Floats a) { _mm256_storeu_ps(to, a); }
@@ -88,7 +90,7 @@ INLINE Floats power_of_two(Floats n) {
 
 // Fixed point: a number is a whole multiple, up to MOST_STEPS, of a step that was chosen before. Sums of
 // whole numbers are exact, in whatever order; their weights are scaled so that none can overflow.
-constexpr float MOST_STEPS = 2047.0f;
+constexpr float MOST_STEPS = 8191.0f;
 
 INLINE void store_steps(int16_t* to, Floats a, Floats per_unit) {
   Floats most_steps = all(MOST_STEPS);

@@ -142,21 +142,20 @@ struct Lstm : Encoder {
                    states ? states + token * width : nullptr};
       }
       for (int b = 0; b < direction.blocks; ++b)
-        for (int r = 0; r < active; r += STEP_ROWS) {
-          int count = std::min(STEP_ROWS, active - r);
-          if (fixed) {
-            step_whole_of<STEP_ROWS>(
-                count, rows.data() + r, folded ? 0 : direction.inputs_even,
-                direction.whole.data() + size_t(b) * direction.depth_even * BLOCK,
-                direction.scales.data() + b * BLOCK, b, state_whole.data() + r * padded,
-                t ? int(padded) : 0, padded, memory.data() + r * padded, next.data() + r * padded,
-                next_whole.data() + r * padded);
-            continue;
-          }
+        for (int r = 0; fixed && r < active; r += WHOLE_STEP_ROWS)
+          step_whole_of<WHOLE_STEP_ROWS>(
+              std::min(WHOLE_STEP_ROWS, active - r), rows.data() + r,
+              folded ? 0 : direction.inputs_even,
+              direction.whole.data() + size_t(b) * direction.depth_even * BLOCK,
+              direction.scales.data() + b * BLOCK, b, state_whole.data() + r * padded,
+              t ? int(padded) : 0, padded, memory.data() + r * padded, next.data() + r * padded,
+              next_whole.data() + r * padded);
+      for (int b = 0; b < direction.blocks; ++b)
+        for (int r = 0; !fixed && r < active; r += STEP_ROWS) {
           const float* weights = direction.block(b);
           int depth = t ? direction.units : 0, from = folded ? 0 : direction.inputs;
           if (folded) weights += size_t(direction.inputs) * BLOCK;
-          step_of<STEP_ROWS>(count, rows.data() + r, from, weights, b,
+          step_of<STEP_ROWS>(std::min(STEP_ROWS, active - r), rows.data() + r, from, weights, b,
                              state.data() + r * padded, depth, padded, memory.data() + r * padded,
                              next.data() + r * padded);
         }

@@ -141,9 +141,9 @@ static void product_whole(Rows a, const Packed& packed, int rows, float* out, si
     }
     for (int p = 0; p < packed.panels; ++p) {
       int column = p * TILE_COLUMNS;
-      for (int r = 0; r < count; r += TILE_ROWS) {
+      for (int r = 0; r < count; r += WHOLE_TILE_ROWS) {
         Rows added = finish == ADD ? Rows{more.at(top + r, column), more.stride} : more;
-        tile_whole_of<TILE_ROWS>(std::min(TILE_ROWS, count - r), whole.data() + r * wide, wide,
+        tile_whole_of<WHOLE_TILE_ROWS>(std::min(WHOLE_TILE_ROWS, count - r), whole.data() + r * wide, wide,
                                  packed.whole.data() + size_t(p) * even * TILE_COLUMNS, even / 2,
                                  packed.scales.data() + column, packed.bias.data() + column,
                                  out + size_t(top + r) * stride + column, stride, finish, added);
