@@ -21,6 +21,7 @@ from transforms.storage import files
 if TYPE_CHECKING:
     from model.bundle.loading import Bundle
     from model.dataset.examples import Examples
+    from model.recipe import Recipe
     from model.training.evaluation import EvaluatedPairs
 
 EXAMPLE = (
@@ -65,7 +66,8 @@ def export(options: ExportRun) -> dict[str, Any]:
     with files.local_copy(options.examples) as local:
         examples = open_examples(local)
         metrics = check_examples(options, old, examples)
-        arrays = in_precision(options.model, options.precision, training_sentences(examples))
+        sentences = training_sentences(old.recipe, examples)
+        arrays = in_precision(options.model, options.precision, sentences)
         before, after = (evaluated(old, examples, one) for one in (None, arrays))
     rule = metrics["threshold_rule"]
     _, measured_before = measure(old.recipe, before, rule)
@@ -137,11 +139,11 @@ def check_examples(options: ExportRun, bundle: Bundle, examples: Examples) -> di
     return metrics
 
 
-def training_sentences(examples: Examples) -> tuple[np.ndarray, np.ndarray]:
+def training_sentences(recipe: Recipe, examples: Examples) -> tuple[np.ndarray, np.ndarray]:
     """Ids of some thousand sentences of the training part in a row, and how many each has."""
     from model.dataset.batches import evaluation_batches
 
-    batches = evaluation_batches(examples.train.files, batch_size=64, rows=examples.train.rows)
+    batches = evaluation_batches(examples.train.records(recipe), batch_size=64)
     every = max(1, -(-examples.train.total // 64) // 32)
     picked = batches.shard(every, 0).take(32)  # by length: every length takes part
     return flat([batch[side].numpy() for batch in picked for side in ("ids1", "ids2")])
@@ -164,9 +166,8 @@ def evaluated(
     encoder = bundle.packed if arrays is None else open_encoder(arrays)
     assert encoder is not None
     pieces: list[dict[str, np.ndarray]] = []
-    for batch in evaluation_batches(
-        examples.eval.files, batch_size=1024, rows=examples.eval.rows
-    ).as_numpy_iterator():
+    records = examples.eval.records(bundle.recipe)
+    for batch in evaluation_batches(records, batch_size=1024).as_numpy_iterator():
         sides = []
         for side in ("ids1", "ids2"):
             values, lengths = flat([batch[side]])
@@ -174,14 +175,15 @@ def evaluated(
             sides.append(encoder.encode(values, np.cumsum(lengths) - lengths, lengths))
         pieces.append({**bundle.compare(*sides), "true": batch["label"]})
     joined = {name: np.concatenate([piece[name] for piece in pieces]) for name in pieces[0]}
-    output = joined.get("probabilities", joined["similarity"])
-    return EvaluatedPairs(output, joined["true"], joined["similarity"], loss=float("nan"))
+    chances = joined.get("probabilities")
+    predicted = None if chances is None else chances.argmax(axis=1)
+    return EvaluatedPairs(joined["true"], joined["similarity"], float("nan"), predicted)
 
 
 def labels_of(evaluation: EvaluatedPairs, threshold: float) -> np.ndarray:
     """The labels given: the class, or whether the similarity reaches the threshold."""
-    if evaluation.output.ndim == 2:
-        return evaluation.output.argmax(axis=1)
+    if evaluation.predicted is not None:
+        return evaluation.predicted
     return evaluation.similarity >= np.float32(threshold)
 
 
