@@ -7,6 +7,7 @@ shell takes neither Beam nor TensorFlow.
 from __future__ import annotations
 
 import argparse
+from collections.abc import Callable
 from dataclasses import dataclass
 from importlib import import_module
 
@@ -32,10 +33,10 @@ class Command:
         parser: argparse.ArgumentParser = import_module(self.flags_in).flags()
         return parser
 
-    def main(self) -> int:
-        """Runs the command with the words in `sys.argv`; returns its exit code."""
-        code: int = import_module(self.module).main()
-        return code
+    def load(self) -> Callable[[], int]:
+        """The command's `main`, which reads `sys.argv` and returns an exit code."""
+        main: Callable[[], int] = import_module(self.module).main
+        return main
 
 
 def _command(group: str, name: str, summary: str) -> Command:

@@ -17,6 +17,7 @@ import pyarrow as pa
 
 from pipelines.options import command_line
 from transforms.errors import UserError
+from transforms.input.footers import TEXT_ENDINGS
 from transforms.input.input_files import find
 from transforms.storage import files
 from transforms.tables.accounts import Account
@@ -69,6 +70,11 @@ def convert(options: ConvertRun) -> dict[str, Any]:
         UserError: an input, a column or the output cannot be used.
         RunError: too many lines are bad or suspect; nothing was written but the bad ones.
     """
+    if options.output.lower().endswith(TEXT_ENDINGS):
+        raise UserError(
+            f"--output {options.output}: what is written is Parquet; expected a name such as "
+            "pairs.parquet"
+        )
     found = find(options.inputs)
     if files.exists(options.output) and not options.overwrite:
         raise UserError(f"{options.output} is there already; give another, or --overwrite")

@@ -30,6 +30,7 @@ from pipelines.running.transform_graph import given_vocabulary, text_features
 from transforms.examples import folder
 from transforms.examples.counts import COUNTS, INFERRED, add_up
 from transforms.examples.inferred_pairs import InferPairs, MeasuredPairs
+from transforms.examples.label_check import check_labels
 from transforms.examples.read_pairs import ReadPairs, ReadTrainingPairs
 from transforms.examples.records import EVAL, PARTS, TRAIN, raw_schema, tensor_adapter_config
 from transforms.examples.sentence_groups import HoldOutGroups
@@ -75,6 +76,8 @@ def preprocess(options: PreprocessOptions) -> dict[str, Any]:
     )
     shards = planned.shards
     command_line.print_left_out(planned.rejected)
+    if options.columns.label is not None:
+        check_labels(shards[0], options.columns.label, options.recipe.label_rule)
     if options.estimating.wanted:
         return asdict(
             estimate.print_estimate(options.estimating, "preprocess", shards, beam_options)

@@ -24,6 +24,7 @@ from pipelines.dataflow import settings as dataflow
 from pipelines.options import beam_interface, command_line
 from pipelines.options.score_options import ScoreOptions, parse
 from pipelines.running.commit_scores import Commit, trained_profile
+from pipelines.running.phases import phase
 from pipelines.running.progress import show_progress
 from pipelines.running.run_graph import running
 from transforms import drift
@@ -58,8 +59,10 @@ def score(options: ScoreOptions) -> dict[str, Any]:
         beam_options, step="score", paths=options.paths(), accelerator=options.accelerator
     )
     scorer = BundleScorer(options.model, options.scoring)
-    bundle = scorer.verify()
+    with phase("checking the bundle"):
+        bundle = scorer.verify()
     check_pin(options, bundle["fingerprint"])
+    check_threshold(options.scoring.threshold, bundle)
     planned = plan(
         options.inputs,
         options.columns,
@@ -223,6 +226,21 @@ def check_pin(options: ScoreOptions, fingerprint: str) -> None:
         )
 
 
+def check_threshold(threshold: float | None, bundle: dict[str, Any]) -> None:
+    """Checks that a threshold that was given can cut the bundle's similarities.
+
+    Raises:
+        UserError: there are no two classes, or it is no similarity of theirs.
+    """
+    task = bundle.get("task", "binary")
+    if threshold is None:
+        return
+    if task != "binary":
+        raise UserError(f"--threshold is for two classes; the task of this bundle is {task}")
+    if not 0 <= threshold <= 1:
+        raise UserError(f"--threshold {threshold:g}: expected a similarity from 0 to 1")
+
+
 def check_output(
     options: ScoreOptions, schemas: dict[str, pa.Schema], added: Sequence[pa.Field]
 ) -> None:
@@ -266,13 +284,23 @@ def print_result(output: str) -> dict[str, Any]:
     print(
         f"{manifest['rows_in']:,} rows in = {manifest['rows_scored']:,} scored + "
         f"{manifest['rows_rejected']:,} rejected{f' ({reasons})' if reasons else ''}; "
-        f"{manifest['sentences_encoded']:,} of {manifest['sentences']:,} sentences encoded; "
-        f"{manifest['seconds']:.1f} s, {manifest['pairs_per_second']:,.0f} pairs/s\n"
+        f"{manifest['sentences_encoded']:,} of {manifest['sentences']:,} sentences encoded\n"
+        f"{format_times(manifest)}\n"
         f"{drift.format_drift(manifest.get('drift', {}))}\n"
         f"scores: {output}   manifest: {output}/{shard_account.MANIFEST}"
         + (f"   drift: {output}/{output_folder.DRIFT_PAGE}" if manifest.get("drift") else "")
     )
     return manifest
+
+
+def format_times(manifest: dict[str, Any]) -> str:
+    """How long scoring took, and start-up apart from it: small inputs are all start-up."""
+    pairs, scoring = manifest["rows_this_run"], manifest["seconds_scoring"]
+    speed = f" ({pairs / scoring:,.0f} pairs/s)" if scoring else ""
+    return (
+        f"scored {pairs:,} pairs in {scoring:.1f} s{speed}, start-up "
+        f"{manifest['seconds_startup']:.1f} s, {manifest['seconds']:.1f} s in all"
+    )
 
 
 def main() -> int:

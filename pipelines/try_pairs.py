@@ -14,8 +14,12 @@ from typing import Any
 import numpy as np
 
 from pipelines.options import command_line
+from pipelines.running.phases import phase
 from transforms.errors import UserError
+from transforms.quiet_tensorflow import import_tensorflow
+from transforms.text.token_ids import UNKNOWN_ID
 
+MOST_WORDS = 5  # those that change the similarity most
 EXAMPLE = 'twinbeam try bundle "how do I pay?" "where can I pay?"'
 
 
@@ -25,6 +29,12 @@ def flags() -> argparse.ArgumentParser:
     parser.add_argument("bundle", help="folder of the bundle, local or gs://")
     parser.add_argument(
         "sentences", nargs="*", help="the two sentences; without them a pair a line from stdin"
+    )
+    parser.add_argument(
+        "--explain",
+        action="store_true",
+        help="show tokens, unknown ones, and what leaving out a word does to the similarity; "
+        "without asking for two sentences on a terminal",
     )
     return parser
 
@@ -36,11 +46,16 @@ def run(argv: Sequence[str] | None = None) -> int:
         raise UserError(f"expected two sentences or none, received {len(args.sentences)}")
     from model.bundle.loading import load
 
-    bundle = load(args.bundle.rstrip("/"))
+    with phase("loading TensorFlow and the bundle"):
+        import_tensorflow()
+        bundle = load(args.bundle.rstrip("/"))
+    explain = args.explain or bool(args.sentences and sys.stdout.isatty())
     pairs = [tuple(args.sentences)] if args.sentences else read_pairs(sys.stdin)
     tried = 0
     for sentence1, sentence2 in pairs:
         print(format_scores(bundle, sentence1, sentence2), flush=True)
+        if explain:
+            print("\n".join(explanation(bundle, sentence1, sentence2)), flush=True)
         tried += 1
     return tried
 
@@ -62,6 +77,45 @@ def format_scores(bundle: Any, sentence1: str, sentence2: str) -> str:
     for name, chance in zip(classes or (), scored.get("probabilities", [[]])[0], strict=True):
         words.append(f"{name} {chance:.4f}")
     return "\t".join(words)
+
+
+def explanation(bundle: Any, sentence1: str, sentence2: str) -> list[str]:
+    """Tokens of both sentences, and what leaving out each word does to the similarity."""
+    lines = []
+    if not bundle.reads_text:
+        ids, lengths = bundle.tokenize(np.array([sentence1, sentence2], object))
+        for name, own in zip(("first", "second"), np.split(ids, lengths[:1]), strict=True):
+            unknown = int((own == UNKNOWN_ID).sum())
+            lines.append(f"  {name}: {len(own)} tokens, {unknown} not in the vocabulary")
+    changes = without_a_word(bundle, sentence1, sentence2)
+    for change, word, side in sorted(changes, key=lambda found: -abs(found[0]))[:MOST_WORDS]:
+        lines.append(f"  without {word!r} in the {side}: {change:+.4f}")
+    return lines
+
+
+def without_a_word(bundle: Any, sentence1: str, sentence2: str) -> list[tuple[float, str, str]]:
+    """For each word that can be left out: change of the similarity, the word, its sentence."""
+    variants = [
+        (word, side, shorter, sentence2) if side == "first" else (word, side, sentence1, shorter)
+        for side, sentence in (("first", sentence1), ("second", sentence2))
+        for word, shorter in shortened(sentence)
+    ]
+    if not variants:
+        return []
+    firsts = [sentence1, *(first for _, _, first, _ in variants)]
+    seconds = [sentence2, *(second for _, _, _, second in variants)]
+    found = bundle.score(np.array(firsts, object), np.array(seconds, object))["similarity"]
+    changes = (found[1:] - found[0]).tolist()
+    return [(change, *about[:2]) for change, about in zip(changes, variants, strict=True)]
+
+
+def shortened(sentence: str) -> list[tuple[str, str]]:
+    """Each word of a sentence with what is left without it; characters where nothing is spaced."""
+    words, space = sentence.split(), " "
+    if len(words) == 1:
+        words, space = list(sentence.strip()), ""
+    left = ((word, space.join(words[:n] + words[n + 1 :])) for n, word in enumerate(words))
+    return [(word, rest) for word, rest in left if rest.strip()]
 
 
 def read_pairs(lines: Any) -> Iterator[tuple[str, str]]:

@@ -79,7 +79,7 @@ FOLDERS = {
         "transforms", "transforms.storage", "transforms.input", "transforms.accounts",
         "transforms.evaluation", "transforms.examples", "transforms.finding",
     },
-    "twinbeam": {"pipelines", "model.scoring", "transforms"},
+    "twinbeam": {"pipelines", "pipelines.running", "model.scoring", "transforms"},
 }  # fmt: skip
 MOST_FILES = 15  # in one folder; the commands in pipelines/ apart
 # What a launcher or a worker loads before there is work: TensorFlow would cost seconds.

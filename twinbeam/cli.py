@@ -11,6 +11,7 @@ from importlib.metadata import PackageNotFoundError, version
 from itertools import groupby
 
 from pipelines.commands import COMMANDS
+from pipelines.running.phases import phase
 
 SHELLS = ("bash", "zsh", "tcsh")
 INTERRUPTED = 130
@@ -49,7 +50,9 @@ def _run(words: list[str]) -> int:
         print(command.parser().format_help(), end="")
         return 0
     sys.argv = [f"twinbeam {name}", *rest]
-    return command.main()
+    with phase(f"starting {name}"):
+        run = command.load()
+    return run()
 
 
 def overview() -> str:

@@ -111,6 +111,8 @@ def find_columns(args: argparse.Namespace, pairs: PairColumns, bundle: str | Non
         raise UserError(f"--classes: two classes have two names; received {rule.classes}")
     if args.threshold is not None and task != "binary":
         raise UserError(f"--threshold is for two classes; the task is {task}")
+    if args.threshold is not None and not 0 <= args.threshold <= 1:
+        raise UserError(f"--threshold {args.threshold:g}: expected a similarity from 0 to 1")
     return ScoredColumns(
         pairs=pairs,
         task=task,

@@ -20,6 +20,7 @@ from transforms.examples.read_pairs import LEARNED, TRANSFORMED
 from transforms.storage import files
 
 LOG_EVERY_SECONDS = 30.0
+STARTING = "loading TensorFlow and the bundle"
 LOOK_EVERY_SECONDS = {"local": 0.5, "remote": 10.0}  # listing a bucket costs time and money
 
 
@@ -105,7 +106,7 @@ def show_live(done: Done, ended: threading.Event, console: Console) -> None:
     columns = (
         *Progress.get_default_columns()[:2],
         TextColumn("{task.completed:,.0f}/{task.total:,.0f} rows"),
-        TextColumn("{task.fields[told]}"),
+        TextColumn("{task.fields[summary]}"),
         TextColumn("{task.fields[speed]:,.0f} rows/s"),
         TimeElapsedColumn(),
         TimeRemainingColumn(),
@@ -113,11 +114,18 @@ def show_live(done: Done, ended: threading.Event, console: Console) -> None:
     started = time.monotonic()
     wait = LOOK_EVERY_SECONDS["local" if files.is_local(done.output) else "remote"]
     with Progress(*columns, console=console, transient=True) as progress:
-        task = progress.add_task("scoring", total=done.total or 1, speed=0.0, summary="")
+        task = progress.add_task(STARTING, total=done.total or 1, speed=0.0, summary="")
         while not ended.wait(wait):
             done.look()
             speed = done.rows / (time.monotonic() - started)
-            progress.update(task, completed=done.rows, summary=done.summary(), speed=speed)
+            doing = "scoring" if done.seen else STARTING
+            progress.update(
+                task,
+                description=doing,
+                completed=done.rows,
+                summary=done.summary(),
+                speed=speed,
+            )
 
 
 STEPS_EVERY_SECONDS = 5.0

@@ -4,6 +4,7 @@ import hashlib
 import io
 import json
 from pathlib import Path
+from typing import ClassVar
 
 import numpy as np
 import pytest
@@ -11,6 +12,7 @@ import pytest
 from pipelines import inspect, try_pairs
 from tests.scored_pairs import scored_table, write_scores
 from transforms.errors import UserError
+from transforms.text.token_ids import UNKNOWN_ID
 
 
 @pytest.fixture
@@ -85,6 +87,7 @@ def test_a_pair_in_a_line():
 
 def test_a_loop_from_standard_input(monkeypatch, capsys):
     monkeypatch.setattr("model.bundle.loading.load", lambda folder: FakeBundle())
+    monkeypatch.setattr(try_pairs, "import_tensorflow", lambda: None)
     monkeypatch.setattr("sys.stdin", io.StringIO("a\ta\nno tab\n\na\tb\n"))
 
     assert try_pairs.run(["bundle"]) == 2
@@ -93,3 +96,44 @@ def test_a_loop_from_standard_input(monkeypatch, capsys):
     assert "no tab" in told.err
     with pytest.raises(UserError, match="two sentences"):
         try_pairs.run(["bundle", "one"])
+
+
+class WordBundle:
+    """Similarity: the share of the first one's words that the second has; unknown: `x…`."""
+
+    manifest: ClassVar = {"task": "binary"}
+    reads_text = False
+
+    def score(self, sentence1: np.ndarray, sentence2: np.ndarray) -> dict[str, np.ndarray]:
+        shares = [
+            len(set(a.split()) & set(b.split())) / len(a.split())
+            for a, b in zip(sentence1, sentence2, strict=True)
+        ]
+        return {"similarity": np.array(shares), "label": np.array(shares) > 0.5}
+
+    def tokenize(self, sentences: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        words = [text.split() for text in sentences]
+        ids = [UNKNOWN_ID if word.startswith("x") else 9 for text in words for word in text]
+        return np.array(ids), np.array([len(text) for text in words])
+
+
+def test_an_explanation_counts_tokens_and_leaves_out_each_word(monkeypatch, capsys):
+    monkeypatch.setattr("model.bundle.loading.load", lambda folder: WordBundle())
+    monkeypatch.setattr(try_pairs, "import_tensorflow", lambda: None)
+    try_pairs.run(["bundle", "pay xrent", "pay xwhere xnow", "--explain"])
+    # 1 of 2 words is shared; without "pay" in either sentence none, without "xrent" all.
+    assert capsys.readouterr().out.splitlines() == [
+        "similarity 0.5000\tlabel 0",
+        "  first: 2 tokens, 1 not in the vocabulary",
+        "  second: 3 tokens, 2 not in the vocabulary",
+        "  without 'pay' in the first: -0.5000",
+        "  without 'xrent' in the first: +0.5000",
+        "  without 'pay' in the second: -0.5000",
+        "  without 'xwhere' in the second: +0.0000",
+        "  without 'xnow' in the second: +0.0000",
+    ]
+
+
+def test_characters_are_left_out_where_nothing_is_spaced():
+    assert try_pairs.shortened("如何付") == [("如", "何付"), ("何", "如付"), ("付", "如何")]
+    assert try_pairs.shortened("a") == []

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import shlex
 from dataclasses import dataclass
 
 import pyarrow as pa
@@ -14,6 +15,7 @@ from transforms.storage import files
 
 MAGIC = b"PAR1"
 ENCRYPTED_MAGIC = b"PARE"
+TEXT_ENDINGS = (".csv", ".tsv", ".txt", ".json", ".jsonl", ".ndjson")
 SIGNATURE_BYTES = 28  # behind the footer of a file with encrypted columns
 
 
@@ -56,6 +58,11 @@ def read_footer(path: str, int96: Int96Unit = "us") -> Footer:
     except FileNotFoundError:
         raise UserError(f"{path} is not there") from None
     except (OSError, pa.ArrowException, ValueError) as error:
+        if path.lower().removesuffix(".gz").endswith(TEXT_ENDINGS):
+            raise UserError(
+                f"{path} is text, expected Parquet; make some of it first: "
+                f"twinbeam convert --input {shlex.quote(path)} --output pairs.parquet"
+            ) from None
         raise UserError(f"{path} cannot be read as Parquet: {files.reason(error)}") from None
 
 
