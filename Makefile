@@ -80,7 +80,7 @@ ON_FLINK = $(call flag,--flink_job_server_jar,$(FLINK_JOB_SERVER)) \
 	--environment_type=EXTERNAL --environment_config=localhost:50000
 RUN_ON = $(call flag,--runner,$(RUNNER)) $(if $(filter FlinkRunner,$(RUNNER)),$(ON_FLINK))
 
-.PHONY: help setup demo test test-slow lint format run-preprocess run-train run-train-vertex \
+.PHONY: help flags setup demo test test-slow lint format run-preprocess run-train run-train-vertex \
 	run-score run-find run-cluster run-evaluate run-calibrate run-export run-label run-convert run-inspect run-try bench bench-score quality lock lock-check \
 	audit docs clean flink-up flink-down flink-lock test-flink \
 	airflow-up airflow-down airflow-lock test-airflow \
@@ -218,6 +218,9 @@ $(KERNELS): setup.py $(wildcard model/kernels/*.h model/kernels/*.cpp) | $(READY
 	@$(PY) setup.py --quiet build_ext --inplace
 	@mkdir -p $(@D) && touch $@
 setup demo test test-slow run-train run-score run-try run-export bench bench-score quality: $(KERNELS)
+
+flags: $(READY) ## Write the reference of all flags, docs/flags.md, from the code
+	@$(PY) -m twinbeam.reference > docs/flags.md
 
 clean: ## Remove caches, builds and the demo's data (not .venv)
 	@rm -rf build dist model/kernels/*.so *.egg-info demo-data .pytest_cache .mypy_cache .ruff_cache .hypothesis

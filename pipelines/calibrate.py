@@ -210,7 +210,7 @@ def add_flags(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--output", required=True, metavar="DIR", help="the new bundle")
     parser.add_argument("--method", choices=("platt", "isotonic"), default="platt")
     for side in PairColumns().sides:
-        parser.add_argument(f"--{side}_column", default=side)
+        parser.add_argument(f"--{side}_column", default=side, help="a sentence")
     parser.add_argument("--label_column", default="label", help="the true label")
     parser.add_argument("--similarity_column", default="similarity", help="similarity")
     parser.add_argument("--overwrite", action="store_true", help="replace a bundle in --output")

@@ -151,7 +151,9 @@ def text_table(args: argparse.Namespace) -> TextTable:
 
 def add_flags(parser: argparse.ArgumentParser) -> None:
     """Adds the flags of conversion."""
-    parser.add_argument("--input", nargs="+", action="extend", required=True, metavar="GLOB")
+    parser.add_argument(
+        "--input", nargs="+", action="extend", required=True, metavar="GLOB", help="text files"
+    )
     parser.add_argument("--output", required=True, metavar="FILE", help="the Parquet file to write")
     parser.add_argument(
         "--format", choices=("csv", "tsv", "jsonl"), help="(default: by its ending)"

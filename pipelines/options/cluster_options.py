@@ -78,7 +78,7 @@ class ClusterOptions:
 
 def flags() -> argparse.ArgumentParser:
     """All flags that are ours."""
-    parser = command_line.parser("cluster", DESCRIPTION, EXAMPLE)
+    parser = command_line.parser("cluster", DESCRIPTION, EXAMPLE, takes_beam_flags=True)
     _add_input_flags(parser)
     _add_cluster_flags(parser)
     dataflow.add_flags(parser)

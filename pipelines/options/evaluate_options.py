@@ -99,7 +99,10 @@ def add_flags(parser: argparse.ArgumentParser) -> None:
         "--threshold", type=float, help="label 1 from this similarity on, not as scoring said"
     )
     reading.add_argument(
-        "--shard_rows", type=command_line.positive, default=command_line.DEFAULT_SHARD_ROWS
+        "--shard_rows",
+        type=command_line.positive,
+        default=command_line.DEFAULT_SHARD_ROWS,
+        help="rows of a shard, the unit of work",
     )
     meaning = parser.add_argument_group(
         "meaning", "what is not given, the bundle of the scores says"
@@ -107,7 +110,13 @@ def add_flags(parser: argparse.ArgumentParser) -> None:
     meaning.add_argument("--model", metavar="BUNDLE", help="the bundle that scored")
     meaning.add_argument("--task", choices=("binary", "regression", "classes"))
     meaning.add_argument("--classes", nargs="+", help="class names, the similar one last")
-    meaning.add_argument("--label_range", nargs=2, type=float, metavar=("MIN", "MAX"))
+    meaning.add_argument(
+        "--label_range",
+        nargs=2,
+        type=float,
+        metavar=("MIN", "MAX"),
+        help="of labels that are numbers",
+    )
     more = parser.add_argument_group("what to tell")
     more.add_argument("--output", required=True, metavar="DIR", help="folder to write to")
     more.add_argument(

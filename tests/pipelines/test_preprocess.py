@@ -278,7 +278,7 @@ def test_overwriting_leaves_nothing_of_the_older_examples(made, tmp_path):
 
 def test_no_row_left_is_an_error_of_the_input(tmp_path, capsys):
     recipe = write_recipe(tmp_path, RAW)
-    pattern = write_input(tmp_path / "pairs", [("a", "b", 5)] * 90)
+    pattern = write_input(tmp_path / "pairs", [("a", " ", 1)] * 90)
     flags = ["--input", pattern, "--recipe", recipe, "--output", str(tmp_path / "out")]
     assert run_main(lambda: preprocess.run(flags)) == 2
     assert "no pair is left to train on" in capsys.readouterr().err.splitlines()[-1]

@@ -29,7 +29,7 @@ def shard_of(folder: Path, labels: list):
     [
         (["same", "other"], TWO, "none of the first 2 .* is one of 0, 1: 'same', 'other'; map them "
          "with twinbeam convert --label_map, such as other=0 same=1"),
-        ([2, 3, 4, 5, None], TWO, "first 4 labels in column 'label' .*: '2', '3', '4', …; name the"),
+        ([2, 3, 4, 5, None], TWO, "first 4 labels .*: '2', '3', '4', …; name the"),
         (["x" * 99], TWO, "'x{24}'; map them"),
         ([7.5], LabelRule(None, 0, 5), "is a number from 0 to 5: '7.5'; name the label's column"),
     ],
