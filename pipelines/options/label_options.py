@@ -114,7 +114,10 @@ def add_flags(parser: argparse.ArgumentParser) -> None:
         help="labels saved before, Parquet or CSV; their pairs are left out",
     )  # fmt: skip
     reading.add_argument(
-        "--shard_rows", type=command_line.positive, default=command_line.DEFAULT_SHARD_ROWS
+        "--shard_rows",
+        type=command_line.positive,
+        default=command_line.DEFAULT_SHARD_ROWS,
+        help="rows of a shard, the unit of work",
     )
     choice = parser.add_argument_group("choice")
     choice.add_argument("--output", required=True, metavar="DIR", help="folder to write to")
