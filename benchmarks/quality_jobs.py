@@ -66,11 +66,11 @@ UNIVERSAL_LCQMC: dict[str, Any] = {
 
 JOBS = (
     # To reach: the package's own forward pass, less 0.001.
-    Job("universal-cosine", None, {"lcqmc_dev": 0.9, "bq_dev": 0.7}, metric="roc_auc"),
+    Job("universal-cosine", None, {"lcqmc_dev": 0.8554, "bq_dev": 0.7619}, metric="roc_auc"),
     Job(
         "universal-cosine",
         None,
-        {"stsb_en_dev": 0.8},
+        {"stsb_en_dev": 0.8284},
         metric="spearman",
         label="relatedness",
     ),
