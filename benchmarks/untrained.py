@@ -17,7 +17,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-ROWS = 4_000
+ROWS = 2_000
 BATCH = 200
 SIMILAR_FROM = 3.0  # of a relatedness from 0 to 5
 
