@@ -19,17 +19,19 @@ import numpy as np
 
 from pipelines.options import command_line
 from pipelines.options.scored_inputs import bundle_recipe, check_columns, is_folder, score_patterns
+from pipelines.running import same_run
 from transforms.accounts.output_folder import read_manifest
 from transforms.drift import SIMILARITY, similarity_counts
 from transforms.errors import UserError
 from transforms.evaluation import binary_metrics
 from transforms.evaluation.histograms import ScoreHistogram
 from transforms.evaluation.scored_rows import ScoredColumns
-from transforms.input.shards import plan
+from transforms.input.shards import Plan, Shard, plan
 from transforms.pairs import PairColumns
 from transforms.storage import files
 
 SHOWN = ("log_loss", "brier", "calibration_error", "roc_auc")
+MANIFEST = "manifest.json"
 EXAMPLE = "twinbeam calibrate --model bundle --input scores --output bundle-calibrated"
 
 
@@ -64,7 +66,24 @@ def calibrate(options: CalibrateRun) -> dict[str, Any]:
 
     manifest = verify(options.model)
     check(options, manifest)
-    histogram = read_histogram(options)
+    planned = plan_scores(options)
+    made_from = same_run.made_from(
+        {
+            "model": manifest["fingerprint"],
+            "method": options.method,
+            "label_column": options.columns.pairs.label,
+            "similarity_column": options.columns.similarity,
+        },
+        {shard.source: shard.fingerprint for shard in planned.shards},
+    )
+    there = files.join(options.output, MANIFEST)
+    before: dict[str, Any] = files.read_json(there) if files.exists(there) else {}
+    done = before.get(same_run.MADE_FROM)
+    if same_run.is_done(options.output, done, made_from, overwrite=options.overwrite):
+        verify(options.output)
+        return before
+    check_free(options)
+    histogram = read_histogram(options, planned.shards)
     calibration = fit(histogram, options.method)
     threshold = float(np.float32(calibration(np.array([manifest["threshold"]]))[0]))
     measured = {
@@ -78,7 +97,8 @@ def calibrate(options: CalibrateRun) -> dict[str, Any]:
     small = histogram.occupied()
     rows = small.counts.sum(axis=(0, 1))
     after = similarity_counts(calibration(small.similarity / rows), (0.0, 1.0), rows)
-    new = write_bundle(options, manifest, calibration, threshold, fitted, after)
+    about = manifest | {same_run.MADE_FROM: made_from}
+    new = write_bundle(options, about, calibration, threshold, fitted, after)
     for name in SHOWN:
         print(f"{name:20}{measured['before'][name]:8.4f} → {measured['after'][name]:.4f}")
     print(f"threshold {manifest['threshold']:.4f} → {threshold:.4f}; bundle: {options.output}")
@@ -96,10 +116,6 @@ def check(options: CalibrateRun, manifest: dict[str, Any]) -> None:
     if "calibration" in manifest:
         raise UserError(f"--model {options.model} is calibrated already; give the one it came from")
     names = files.list_folder(options.output)
-    if names and not options.overwrite:
-        raise UserError(
-            f"{options.output} is not empty; choose another folder, or give --overwrite"
-        )
     if names and "saved_model/saved_model.pb" not in names:
         raise UserError(
             f"{options.output} holds {names[0]!r} and is no bundle; choose another folder"
@@ -112,14 +128,24 @@ def check(options: CalibrateRun, manifest: dict[str, Any]) -> None:
             )
 
 
-def read_histogram(options: CalibrateRun) -> ScoreHistogram:
-    """The labelled scores, counted.
+def check_free(options: CalibrateRun) -> None:
+    """Checks that nothing is replaced without leave.
+
+    Raises:
+        UserError: there is a bundle.
+    """
+    if files.list_folder(options.output) and not options.overwrite:
+        raise UserError(
+            f"{options.output} is not empty; choose another folder, or give --overwrite"
+        )
+
+
+def plan_scores(options: CalibrateRun) -> Plan:
+    """The labelled scores in shards.
 
     Raises:
         UserError: a file lacks a column.
     """
-    from transforms.evaluation.evaluate_shards import ALL, EvaluationSettings, evaluate_shard
-
     planned = plan(
         score_patterns(options.inputs),
         options.columns.pairs,
@@ -127,9 +153,16 @@ def read_histogram(options: CalibrateRun) -> ScoreHistogram:
         on_bad_file=None,
     )
     check_columns(planned.schemas, options.columns)
+    return planned
+
+
+def read_histogram(options: CalibrateRun, shards: Sequence[Shard]) -> ScoreHistogram:
+    """The labelled scores, counted."""
+    from transforms.evaluation.evaluate_shards import ALL, EvaluationSettings, evaluate_shard
+
     settings = EvaluationSettings(options.columns, worst=0)
     total = ScoreHistogram.empty()
-    for shard in planned.shards:
+    for shard in shards:
         counted = evaluate_shard(shard, settings).tallies.get(ALL)
         total = total + counted if isinstance(counted, ScoreHistogram) else total
     return total

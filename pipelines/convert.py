@@ -10,12 +10,13 @@ import argparse
 import sys
 from collections.abc import Iterator, Sequence
 from contextlib import closing
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from typing import Any
 
 import pyarrow as pa
 
 from pipelines.options import command_line
+from pipelines.running import same_run
 from transforms.errors import UserError
 from transforms.input.footers import TEXT_ENDINGS
 from transforms.input.input_files import find
@@ -25,10 +26,11 @@ from transforms.tables.encodings import known_encoding
 from transforms.tables.messages import format_bad, format_doubts, why_not
 from transforms.tables.options import TextTable, typed_delimiter
 from transforms.tables.pair_columns import PairColumnFinder, PairNames
-from transforms.tables.pair_file import GrowingParquet, Rejects
+from transforms.tables.pair_file import GrowingParquet, Rejects, read_about
 from transforms.tables.reading import read_text_table
 
 REJECTS = ".rejects.jsonl"
+COUNTS = "counts"
 EXAMPLE = "twinbeam convert --input pairs.tsv --output pairs.parquet"
 
 
@@ -54,6 +56,16 @@ class ConvertRun:
     max_suspect_fraction: float = 0.05
     overwrite: bool = False
 
+    def decisive(self) -> dict[str, Any]:
+        """The options that decide what is written, by the names of their flags."""
+        return {
+            "sentence1_column": self.names.sentence1,
+            "sentence2_column": self.names.sentence2,
+            "label_column": self.names.label,
+            "label_map": [f"{key}={value}" for key, value in self.names.label_map.items()],
+            **asdict(self.table),
+        }
+
 
 def run(argv: Sequence[str] | None = None) -> dict[str, Any]:
     """Converts, and returns the counts."""
@@ -76,6 +88,13 @@ def convert(options: ConvertRun) -> dict[str, Any]:
             "pairs.parquet"
         )
     found = find(options.inputs)
+    made_from = same_run.made_from(
+        options.decisive(), {file.name: files.sha256_of(file.path) for file in found}
+    )
+    before = read_about(options.output) if files.exists(options.output) else {}
+    done = before.get(same_run.MADE_FROM)
+    if same_run.is_done(options.output, done, made_from, overwrite=options.overwrite):
+        return dict(before[COUNTS])
     if files.exists(options.output) and not options.overwrite:
         raise UserError(f"{options.output} is there already; give another, or --overwrite")
     rejects = Rejects(options.output + REJECTS)
@@ -87,16 +106,20 @@ def convert(options: ConvertRun) -> dict[str, Any]:
         problem = why_not(
             accounts, rejects, options.max_reject_fraction, options.max_suspect_fraction
         )
+        counts = {
+            "rows": output.rows,
+            "rejected": rejects.lines,
+            "suspect": sum(doubt.lines for each in accounts for doubt in each.doubts.values()),
+        }
         if problem is None:
-            output.finish()
+            output.finish({same_run.MADE_FROM: made_from, COUNTS: counts})
         rejects.finish()
         if problem is not None:
             raise problem
     print(f"{output.rows:,} pairs in {options.output}{format_bad(rejects)}")
     for line in format_doubts(accounts):
         print(line)
-    suspect = sum(doubt.lines for account in accounts for doubt in account.doubts.values())
-    return {"rows": output.rows, "rejected": rejects.lines, "suspect": suspect}
+    return counts
 
 
 def read_pairs(

@@ -10,7 +10,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -26,6 +26,7 @@ from pipelines.options.evaluate_options import EvaluateOptions, parse
 from pipelines.options.scored_inputs import check_columns, lineage, score_patterns, score_range
 from pipelines.report.page import REPORT, write_report
 from pipelines.report.png_plots import PLOTS
+from pipelines.running import same_run
 from pipelines.running.run_graph import running
 from transforms.accounts.shard_account import SUCCESS
 from transforms.errors import UserError
@@ -59,7 +60,7 @@ def evaluate(options: EvaluateOptions) -> dict[str, Any]:
     started = time.time()
     beam_options = beam_interface.beam_options(options.beam_flags)
     dataflow.configure(beam_options, step="evaluate", paths=options.paths())
-    check_output(options.output, overwrite=options.overwrite)
+    names = check_ours(options.output)
     planned = plan(
         score_patterns(options.inputs),
         options.columns.pairs,
@@ -73,6 +74,15 @@ def evaluate(options: EvaluateOptions) -> dict[str, Any]:
         train_shards = plan_shards(
             options.train_inputs, options.train_columns, shard_rows=options.shard_rows
         )
+    made_from = same_run.made_from(
+        options.decisive(),
+        {shard.source: shard.fingerprint for shard in [*shards, *train_shards]},
+    )
+    before = files.read_json(files.join(options.output, METRICS)) if SUCCESS in names else {}
+    done = before.get(same_run.MADE_FROM)
+    if same_run.is_done(options.output, done, made_from, overwrite=options.overwrite):
+        return print_result(options.output)
+    check_output(options.output, overwrite=options.overwrite)
     print(f"{sum(shard.rows for shard in shards):,} scored pairs to judge", flush=True)
     identity = [options.identity(), *(shard.fingerprint for shard in [*shards, *train_shards])]
     if jobs.adopt(beam_options, step="evaluate", output=options.output, identity=identity):
@@ -81,7 +91,7 @@ def evaluate(options: EvaluateOptions) -> dict[str, Any]:
         options.columns, score_range(planned.schemas, options.columns), options.worst
     )
     write = WriteEvaluation(
-        options, started, lineage(options.inputs, options.bundle, options.examples)
+        options, started, lineage(options.inputs, options.bundle, options.examples), made_from
     )
     run_pipeline(options, shards, train_shards, settings, write, beam_options)
     return {} if dataflow.only_staged(beam_options) else print_result(options.output)
@@ -124,6 +134,7 @@ class WriteEvaluation:
     options: EvaluateOptions
     started: float
     lineage: dict[str, Any]
+    made_from: dict[str, Any] = field(default_factory=dict)
 
     def __call__(self, evaluation: EvaluationCounts) -> None:
         """Takes the counts of all rows."""
@@ -139,6 +150,7 @@ class WriteEvaluation:
         found |= results(evaluation, columns.classes, resamples=self.options.resamples)
         found |= {
             "lineage": self.lineage,
+            same_run.MADE_FROM: self.made_from,
             "versions": {name: version(name) for name in PACKAGES},
             "started": self.started,
             "seconds": round(time.time() - self.started, 3),
@@ -158,11 +170,11 @@ class WriteEvaluation:
         return files.exists(done) and files.read_json(path).get("started") == self.started
 
 
-def check_output(output: str, *, overwrite: bool) -> None:
-    """Checks that the folder may be written: nothing there, or a report that may be replaced.
+def check_ours(output: str) -> list[str]:
+    """Checks that the folder holds a report or nothing; returns the names of what it holds.
 
     Raises:
-        UserError: it holds something else, or a report and no leave to replace it.
+        UserError: it holds something else.
     """
     names = files.list_folder(output)
     foreign = [name for name in names if name not in (METRICS, REPORT, SUCCESS, *PLOTS)]
@@ -170,7 +182,16 @@ def check_output(output: str, *, overwrite: bool) -> None:
         raise UserError(
             f"{output} holds {foreign[0]!r}, which no evaluation wrote; choose a new folder"
         )
-    if names and not overwrite:
+    return names
+
+
+def check_output(output: str, *, overwrite: bool) -> None:
+    """Checks that the folder may be written: nothing there, or a report that may be replaced.
+
+    Raises:
+        UserError: it holds something else, or a report and no leave to replace it.
+    """
+    if check_ours(output) and not overwrite:
         raise UserError(
             f"{output} holds a report already; choose another folder, or give --overwrite"
         )

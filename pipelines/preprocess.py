@@ -24,6 +24,7 @@ from pipelines.dataflow import estimate, jobs
 from pipelines.dataflow import settings as dataflow
 from pipelines.options import beam_interface, command_line
 from pipelines.options.preprocess_options import PreprocessOptions, parse
+from pipelines.running import same_run
 from pipelines.running.progress import show_steps
 from pipelines.running.run_graph import running
 from pipelines.running.transform_graph import given_vocabulary, text_features
@@ -65,7 +66,7 @@ def preprocess(options: PreprocessOptions) -> dict[str, Any]:
         accelerator=options.accelerator,
     )
     vocabulary = given_vocabulary(options.recipe)
-    folder.check_free(options.output, overwrite=options.overwrite)
+    names = folder.check_ours(options.output)
     planned = plan(
         options.inputs,
         options.columns,
@@ -82,15 +83,23 @@ def preprocess(options: PreprocessOptions) -> dict[str, Any]:
         return asdict(
             estimate.print_estimate(options.estimating, "preprocess", shards, beam_options)
         )
-    rows = sum(shard.rows for shard in shards)
-    for doubt in doubts(options.recipe):
-        print(f"recipe {options.recipe.name}: {doubt}", flush=True)
-    print(f"{rows:,} pairs in {len(shards)} shards to preprocess", flush=True)
     wanted = {
         "train_shards": options.train_shards,
         "eval_shards": options.eval_shards,
         **options.to_json(),
     }
+    made_from = same_run.made_from(
+        {**wanted, "recipe": options.recipe.to_yaml()},
+        {shard.source: shard.fingerprint for shard in shards},
+    )
+    before = folder.read_manifest(options.output).get(same_run.MADE_FROM) if names else None
+    if same_run.is_done(options.output, before, made_from, overwrite=options.overwrite):
+        return print_result(options.output)
+    folder.check_free(options.output, overwrite=options.overwrite)
+    rows = sum(shard.rows for shard in shards)
+    for doubt in doubts(options.recipe):
+        print(f"recipe {options.recipe.name}: {doubt}", flush=True)
+    print(f"{rows:,} pairs in {len(shards)} shards to preprocess", flush=True)
     identity = [options.recipe.to_yaml(), wanted, *(shard.fingerprint for shard in shards)]
     if jobs.adopt(beam_options, step="preprocess", output=options.output, identity=identity):
         return print_result(options.output)
@@ -110,6 +119,7 @@ def preprocess(options: PreprocessOptions) -> dict[str, Any]:
                 "recipe": options.recipe.name,
                 **({"vocabulary_size": vocabulary.size} if vocabulary.size else {}),
                 "options": options.to_json(),
+                same_run.MADE_FROM: made_from,
                 "files_rejected": [asdict(file) for file in planned.rejected],
                 "versions": {name: version(name) for name in PACKAGES},
             },

@@ -16,6 +16,7 @@ from typing import Any
 
 from model.bundle.export import half_written
 from model.recipe.reading import describe_recipes, load_recipe, read_recipe, with_training
+from model.recipe.recipe import Recipe
 from model.training.train import TrainOptions, train_recipe
 from model.training.untrained import check_untrained, export_untrained, run_of
 from pipelines.options import command_line
@@ -60,7 +61,7 @@ def train(options: TrainOptions) -> dict[str, Any]:
             threshold_rule=options.threshold_rule,
         )
         if exists:
-            return finished(options, run_fingerprint(recipe, examples))
+            return finished(options, recipe, run_fingerprint(recipe, examples))
         metrics, is_chief = train_recipe(options, examples, recipe, started)
     if is_chief:
         print_result(options, metrics)
@@ -93,7 +94,7 @@ def use_untrained(options: TrainOptions) -> dict[str, Any]:
     recipe = load_recipe(str(options.recipe))
     check_untrained(recipe)
     if bundle_exists(options) and not options.overwrite:
-        return finished(options, run_of(recipe))
+        return finished(options, recipe, run_of(recipe))
     from pipelines.running.transform_graph import given_vocabulary, write_graph
 
     vocabulary = given_vocabulary(recipe)
@@ -131,25 +132,18 @@ def check_output(options: TrainOptions) -> bool:
     """Refuses to write over anything but a bundle, and over that without leave.
 
     Returns:
-        Whether a bundle is there that a run with checkpoints may have written.
+        Whether a bundle is there that this very run may have written.
     """
     if options.checkpoints and half_written(files.list_folder(options.output)):
         return False
-    exists = bundle_exists(options)
-    if exists and not options.overwrite and not options.checkpoints:
-        raise UserError(not_empty(options))
-    return exists and not options.overwrite
+    return bundle_exists(options) and not options.overwrite
 
 
-def not_empty(options: TrainOptions) -> str:
-    """What is said of a bundle that must not be replaced."""
-    return f"{options.output} is not empty; choose another folder, or give --overwrite"
-
-
-def finished(options: TrainOptions, run: str) -> dict[str, Any]:
+def finished(options: TrainOptions, recipe: Recipe, run: str) -> dict[str, Any]:
     """The metrics of the bundle that this very run has written before it was started again.
 
-    Machines that are lost just after the bundle appeared start all workers once more.
+    Machines that are lost just after the bundle appeared start all workers once more, and a person
+    may type the same command again.
 
     Raises:
         UserError: another run has written it, or it is not whole.
@@ -157,11 +151,29 @@ def finished(options: TrainOptions, run: str) -> dict[str, Any]:
     from model.bundle import loading
 
     loading.verify(options.output)
-    metrics = files.read_json(files.join(options.output, loading.METRICS))
-    if metrics.get("run") != run:
-        raise UserError(not_empty(options))
-    print(f"nothing to do: this run's bundle is in {options.output}")
+    metrics: dict[str, Any] = files.read_json(files.join(options.output, loading.METRICS))
+    path = files.join(options.output, loading.RECIPE)
+    before = read_recipe(files.read_bytes(path), where=path)
+    different = differences(before.model_dump(), recipe.model_dump())
+    rule = options.threshold_rule or recipe.training.threshold_rule
+    if metrics.get("threshold_rule", rule) != rule:
+        different.append(f"threshold_rule {metrics['threshold_rule']}, now {rule}")
+    if different or metrics.get("run") != run:
+        raise UserError(
+            f"{options.output} holds the bundle of another run "
+            f"({', '.join(different[:6]) or 'other examples'}); choose another folder, or give "
+            "--overwrite"
+        )
+    print(f"{options.output} is complete already: same examples, recipe and options")
     return metrics
+
+
+def differences(before: Any, now: Any, name: str = "") -> list[str]:
+    """What differs in two recipes, each as `epochs 3, now 5`."""
+    if isinstance(before, dict) and isinstance(now, dict):
+        names = [key for key in before if key in now]
+        return [line for key in names for line in differences(before[key], now[key], key)]
+    return [] if before == now else [f"{name} {before}, now {now}"]
 
 
 def print_result(options: TrainOptions, metrics: dict[str, Any]) -> None:

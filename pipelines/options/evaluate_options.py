@@ -43,6 +43,26 @@ class EvaluateOptions:
         """The options that decide what the report says."""
         return {key: one for key, one in asdict(self).items() if key != "beam_flags"}
 
+    def decisive(self) -> dict[str, Any]:
+        """The same by the names of flags, without what the inputs or the output say."""
+        columns = self.columns
+        return {
+            "sentence_columns": [*columns.pairs.sides],
+            "label_column": columns.pairs.label,
+            "similarity_column": columns.similarity,
+            "similarity_label_column": columns.predicted,
+            "task": columns.task,
+            "classes": columns.labels.classes and list(columns.labels.classes),
+            "label_range": [columns.labels.minimum, columns.labels.maximum],
+            "threshold": columns.threshold,
+            "slice_column": list(columns.slices),
+            "model": self.bundle,
+            "examples": self.examples,
+            "train_label_column": self.train_columns.label if self.train_inputs else None,
+            "worst": self.worst,
+            "resamples": self.resamples,
+        }
+
 
 def flags() -> argparse.ArgumentParser:
     """All flags that are ours."""

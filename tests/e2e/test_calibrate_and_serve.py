@@ -78,8 +78,20 @@ def test_calibration_refuses_what_does_not_go_together(
 
     with pytest.raises(UserError, match="calibrated already"):
         calibrate.run([*argv, fresh])
-    with pytest.raises(UserError, match="not empty"):
-        calibrate.run(["--input", scores, "--output", fresh, "--model", tiny.bundle])
+    with pytest.raises(UserError, match="--method platt, now isotonic.*--overwrite"):
+        calibrate.run(
+            ["--input", scores, "--output", fresh, "--model", tiny.bundle, "--method", "isotonic"]
+        )
+
+
+def test_the_same_calibration_again_does_nothing(
+    tiny: SimpleNamespace, scores: str, fresh: str, capsys: pytest.CaptureFixture[str]
+):
+    before = {path: path.stat().st_mtime_ns for path in Path(fresh).rglob("*")}
+    again = calibrate.run(["--input", scores, "--output", fresh, "--model", tiny.bundle])
+    assert "is complete already" in capsys.readouterr().out
+    assert again == json.loads(Path(fresh, "manifest.json").read_text())
+    assert {path: path.stat().st_mtime_ns for path in Path(fresh).rglob("*")} == before
 
 
 def test_an_evaluation_takes_its_meaning_from_the_bundle(

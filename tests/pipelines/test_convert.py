@@ -36,6 +36,27 @@ def test_csv_with_header_and_quotes(tmp_path: Path):
     ]
 
 
+def test_the_same_command_again_does_nothing_and_another_says_what_differs(tmp_path, capsys):
+    source, output = tmp_path / "pairs.csv", tmp_path / "pairs.parquet"
+    source.write_text("sentence1,sentence2,label\na,b,1\nc\nd,e,0\n")
+    argv = ["--input", str(source), "--output", str(output), "--max_reject_fraction", "0.5"]
+    first = convert.run(argv)
+    written = output.stat().st_mtime_ns
+    assert convert.run(argv) == first == {"rows": 2, "rejected": 1, "suspect": 0}
+    assert "is complete already" in capsys.readouterr().out
+    with pytest.raises(UserError, match=r"--label_column label, now none.*--overwrite"):
+        convert.run([*argv, "--no_label"])
+    assert output.stat().st_mtime_ns == written
+    source.write_text("sentence1,sentence2,label\na,b,1\nc\nd,E,0\n")
+    with pytest.raises(UserError, match="the inputs have changed"):
+        convert.run(argv)
+    convert.run([*argv, "--overwrite"])
+    assert pq.read_table(output)["sentence2"].to_pylist() == ["b", "E"]
+    pq.write_table(pq.read_table(output).replace_schema_metadata(None), output)
+    with pytest.raises(UserError, match="is there already"):  # another's file
+        convert.run(argv)
+
+
 def test_columns_by_number_without_header_or_quotes(tmp_path: Path):
     rows = converted(
         tmp_path, "pairs.tsv", 'x\the said "hi\ty\n', "--no_header", "--no_quotes",

@@ -106,10 +106,19 @@ def test_nothing_is_written_over(told: dict, folder: Path, tmp_path: Path):
     (tmp_path / "letters").mkdir()
     (tmp_path / "letters/dear.txt").touch()
 
-    with pytest.raises(UserError, match=r"holds a report already.*--overwrite"):
-        evaluate.run([*argv, str(folder / "report")])
+    with pytest.raises(UserError, match=r"--resamples 30, now 200.*--overwrite"):
+        evaluate.run([*argv, str(folder / "report"), "--resamples", "200"])
     with pytest.raises(UserError, match=r"dear\.txt"):
         evaluate.run([*argv, str(tmp_path / "letters"), "--overwrite"])
+
+
+def test_the_same_command_again_does_nothing(told: dict, folder: Path, capsys):
+    page = (folder / "report/report.html").stat().st_mtime_ns
+    argv = ["--input", str(folder / "scores"), "--output", str(folder / "report")]
+    argv += ["--slice_column", "channel", "--train_input", str(folder / "train.parquet")]
+    assert evaluate.run([*argv, "--resamples", "30"]) == told
+    assert "is complete already: same inputs and options" in capsys.readouterr().out
+    assert (folder / "report/report.html").stat().st_mtime_ns == page
 
 
 def test_redact_shows_no_sentence_and_threshold_judges_anew(folder: Path, tmp_path: Path, told):

@@ -146,6 +146,18 @@ def test_the_folder_holds_what_training_needs(made):
     }
 
 
+def test_the_same_command_again_does_nothing_and_another_says_what_differs(made, capsys):
+    folder, pattern, recipe, manifest = made
+    before = {path: path.stat().st_mtime_ns for path in (folder / "examples").rglob("*")}
+    assert run(pattern, recipe, folder / "examples", "--max_reject_fraction=0.2") == manifest
+    assert "is complete already: same inputs and options" in capsys.readouterr().out
+    with pytest.raises(UserError, match="--max_sentence_chars 10000, now 99.*--overwrite"):
+        run(pattern, recipe, folder / "examples", "--max_sentence_chars=99")
+    with pytest.raises(UserError, match="the inputs have changed"):
+        run(pattern.replace("*", "0"), recipe, folder / "examples")
+    assert {path: path.stat().st_mtime_ns for path in (folder / "examples").rglob("*")} == before
+
+
 def test_every_row_is_accounted_for(made):
     folder, _, _, manifest = made
     assert manifest == json.loads((folder / "examples/manifest.json").read_text())

@@ -119,7 +119,11 @@ def test_an_output_that_is_there_is_left_alone(examples, exported, tmp_path, mai
     there.mkdir()
     (there / "manifest.json").write_text("{}")
     code, _, errors = main("--examples", examples, "--output", there)
-    assert code == 2 and "is not empty" in errors and errors.count("\n") == 1
+    assert (
+        code == 2
+        and "manifest.json is not the manifest of a bundle" in errors
+        and errors.count("\n") == 1
+    )
     assert not exported
     (there / "manifest.json").rename(there / "photo.jpg")
     code, _, errors = main("--examples", examples, "--output", there, "--overwrite")

@@ -7,26 +7,41 @@ import json
 import pytest
 
 from model.bundle import loading
+from model.recipe import load_recipe
+from model.recipe.reading import with_training
 from model.training.train import TrainOptions
 from pipelines.train import check_output, finished
 from transforms.errors import UserError
 
+RECIPE = with_training(load_recipe("char-bilstm-manhattan"), epochs=3, seed=None, batch_size=None)
+
 
 @pytest.fixture
-def asked(tmp_path, monkeypatch):
-    """A run whose bundle lies there whole; `verify` has tests of its own."""
+def options(tmp_path, monkeypatch):
+    """A run whose bundle is there; `verify` has tests of its own."""
     monkeypatch.setattr(loading, "verify", lambda folder: {})
     (tmp_path / "manifest.json").write_text("{}")
-    (tmp_path / "metrics.json").write_text(json.dumps({"run": "abc", "epochs": 3}))
-    return TrainOptions(examples="e", output=str(tmp_path), checkpoints="c")
+    (tmp_path / "metrics.json").write_text(
+        json.dumps({"run": "abc", "threshold_rule": RECIPE.training.threshold_rule})
+    )
+    (tmp_path / "recipe.yaml").write_text(RECIPE.to_yaml())
+    return TrainOptions(examples="e", output=str(tmp_path))
 
 
-def test_its_own_bundle_is_left_as_it_is_and_its_metrics_are_given(asked, capsys):
-    assert check_output(asked)
-    assert finished(asked, "abc") == {"run": "abc", "epochs": 3}
-    assert "nothing to do: this run's bundle is in" in capsys.readouterr().out
+def test_its_own_bundle_is_left_as_it_is_and_its_metrics_are_given(options, capsys):
+    assert check_output(options)
+    assert finished(options, RECIPE, "abc")["run"] == "abc"
+    assert "is complete already: same examples, recipe and options" in capsys.readouterr().out
 
 
-def test_another_runs_bundle_is_refused(asked):
-    with pytest.raises(UserError, match="is not empty"):
-        finished(asked, "another recipe, seed or examples")
+def test_another_runs_bundle_is_refused_with_what_differs(options):
+    with pytest.raises(UserError, match=r"\(other examples\)"):
+        finished(options, RECIPE, "of other examples")
+    more = with_training(RECIPE, epochs=5, seed=7, batch_size=None)
+    with pytest.raises(UserError, match="epochs 3, now 5.*--overwrite"):
+        finished(options, more, "another run")
+    with pytest.raises(UserError, match=rf"seed {RECIPE.training.seed}, now 7"):
+        finished(options, more, "another run")
+    asked = TrainOptions(examples="e", output=options.output, threshold_rule="precision>=0.9")
+    with pytest.raises(UserError, match="now precision>=0.9"):
+        finished(asked, RECIPE, "abc")

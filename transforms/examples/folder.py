@@ -22,11 +22,11 @@ _OURS = (MANIFEST, SUCCESS, RECIPE, REJECTS_FOLDER, "rejects", *GRAPH_FOLDERS)
 _RESERVED_IDS = 2  # padding and out-of-vocabulary
 
 
-def check_free(output: str, *, overwrite: bool) -> None:
-    """Checks that the folder may be written: nothing there, or examples that may be replaced.
+def check_ours(output: str) -> list[str]:
+    """Checks that the folder holds examples or nothing; returns the names of what it holds.
 
     Raises:
-        UserError: it holds something else, or examples and no leave to replace them.
+        UserError: it holds something else.
     """
     names = files.list_folder(output)
     foreign = [name for name in names if not _is_ours(name)]
@@ -35,10 +35,27 @@ def check_free(output: str, *, overwrite: bool) -> None:
             f"{output} holds {foreign[0]!r}, which preprocessing did not write; "
             "choose a new folder with --output"
         )
-    if names and not overwrite:
+    return names
+
+
+def check_free(output: str, *, overwrite: bool) -> None:
+    """Checks that the folder may be written: nothing there, or examples that may be replaced.
+
+    Raises:
+        UserError: it holds something else, or examples and no leave to replace them.
+    """
+    if check_ours(output) and not overwrite:
         raise UserError(
             f"{output} holds examples already; choose another folder, or give --overwrite"
         )
+
+
+def read_manifest(output: str) -> dict[str, Any]:
+    """The manifest of finished examples; empty where they are not finished."""
+    manifest = files.join(output, MANIFEST)
+    finished = files.exists(files.join(output, SUCCESS)) and files.exists(manifest)
+    content: dict[str, Any] = files.read_json(manifest) if finished else {}
+    return content
 
 
 def _is_ours(name: str) -> bool:

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import suppress
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from types import TracebackType
+from typing import Any
 
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -16,6 +17,18 @@ from transforms.storage import files
 from transforms.tables.accounts import BadLine, Doubts
 
 COMPRESSION = "zstd"
+ABOUT = "twinbeam"  # a key in the file's own metadata
+
+
+def read_about(path: str) -> dict[str, Any]:
+    """What a Parquet file of ours keeps of how it was made; empty for one of another origin."""
+    try:
+        with files.open_input(path) as file:
+            kept = (pq.read_metadata(file).metadata or {}).get(ABOUT.encode(), b"{}")
+        about: dict[str, Any] = json.loads(kept)
+        return about
+    except (pa.ArrowInvalid, OSError, ValueError):
+        return {}
 
 
 class GrowingParquet:
@@ -48,15 +61,17 @@ class GrowingParquet:
         self._parts[-1].writer.write_batch(widened(batch, self.schema))
         self.rows += batch.num_rows
 
-    def finish(self) -> None:
-        """Gives the complete file its final name."""
-        self._parts[-1].close()
+    def finish(self, about: Mapping[str, Any] | None = None) -> None:
+        """Gives the complete file its final name; `about` is kept in it, for `read_about`."""
         if len(self._parts) > 1:
+            self._parts[-1].close()
             complete = _Part.create(self._folder or ".", self._name, self.schema)
             self._parts.append(complete)
             for batch in self._written():
                 complete.writer.write_batch(widened(batch, complete.schema))
-            complete.close()
+        if about is not None:
+            self._parts[-1].writer.add_key_value_metadata({ABOUT: json.dumps(about)})
+        self._parts[-1].close()
         files.reveal(self._parts[-1].hidden, self._path)
 
     def _written(self) -> Iterator[pa.RecordBatch]:

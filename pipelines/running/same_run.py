@@ -1,0 +1,74 @@
+"""The same command again: it does nothing where all is done, and says what differs where it is not.
+
+What a run was made from (its options, and a fingerprint of each input) is kept with what it made,
+under `made_from`; a later run is compared with that.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Mapping
+from typing import Any
+
+from transforms.errors import UserError
+
+MADE_FROM = "made_from"
+INPUTS = "inputs"
+_SHOWN = 24  # characters of an option's value in a line
+
+
+def made_from(options: Mapping[str, Any], inputs: Mapping[str, str]) -> dict[str, Any]:
+    """What is kept: plain JSON, whatever the number of inputs.
+
+    Args:
+        options: those that decide what is made, by the names of their flags.
+        inputs: each input and its fingerprint.
+    """
+    together = hashlib.sha256(json.dumps(sorted(inputs.items())).encode()).hexdigest()[:32]
+    kept: dict[str, Any] = json.loads(json.dumps({**options, INPUTS: together}, default=str))
+    return kept
+
+
+def is_done(output: str, before: Any, now: Mapping[str, Any], *, overwrite: bool) -> bool:
+    """Whether what is to be made is there already; says so.
+
+    Args:
+        output: what a person calls it.
+        before: what the thing that is there was made from; None where nothing is known of it.
+        now: what it would be made from.
+        overwrite: it is to be made again whatever it is.
+
+    Raises:
+        UserError: it was made from something else; names what differs.
+    """
+    if overwrite or not isinstance(before, dict):
+        return False
+    if before == now:
+        print(f"{output} is complete already: same inputs and options", flush=True)
+        return True
+    differing = ", ".join(
+        _difference(name, before, now)
+        for name in sorted({*before, *now})
+        if before.get(name) != now.get(name)
+    )
+    raise UserError(
+        f"{output} was made with other options or inputs ({differing}); choose another --output, "
+        "or give --overwrite to make it again"
+    )
+
+
+def _difference(name: str, before: Mapping[str, Any], now: Mapping[str, Any]) -> str:
+    old, new = (_short(each.get(name)) for each in (before, now))
+    if name == INPUTS or old is None or new is None:
+        return "the inputs have changed" if name == INPUTS else f"--{name}"
+    return f"--{name} {old}, now {new}"
+
+
+def _short(value: Any) -> str | None:
+    """A value as it is typed; None where that says nothing in a line."""
+    if isinstance(value, list) and not any(isinstance(each, list | dict) for each in value):
+        value = " ".join(map(str, value))
+    if value is None or isinstance(value, dict | list):
+        return "none" if value is None else None
+    return str(value) if len(str(value)) <= _SHOWN else None
