@@ -166,7 +166,7 @@ def test_nothing_is_written_over(tmp_path: Path):
     converted(tmp_path, "pairs.csv", text)
 
     with pytest.raises(UserError, match="--overwrite"):
-        converted(tmp_path, "pairs.csv", text)
+        converted(tmp_path, "pairs.csv", text, "--no_label")
     assert converted(tmp_path, "pairs.csv", text, "--overwrite") == [("a", "b", "1")]
 
 
