@@ -89,11 +89,11 @@ class TestBundle:
         before = (folder / "bundle" / "manifest.json").read_bytes()
         train.run([*FOLDERS, str(folder / "bundle")])
 
-        assert "nothing to do" in capsys.readouterr().out
+        assert "is complete already" in capsys.readouterr().out
         assert (folder / "bundle" / "manifest.json").read_bytes() == before
 
     def test_another_recipe_needs_overwrite(self, folder: Path):
-        with pytest.raises(UserError, match="is not empty; .* --overwrite"):
+        with pytest.raises(UserError, match="holds the bundle of another run.*--overwrite"):
             train.run(["--recipe", "bert-mean-cosine", "--output", str(folder / "bundle")])
 
     def test_a_few_labels_make_probabilities_and_a_threshold(self, folder: Path, tmp_path: Path):

@@ -265,8 +265,8 @@ def test_worker_processes_give_the_same_bytes(made, tmp_path):
 
 def test_a_second_run_needs_leave_to_overwrite(made, tmp_path):
     folder, pattern, recipe, _ = made
-    with pytest.raises(UserError, match="--overwrite"):
-        run(pattern, recipe, folder / "examples")
+    with pytest.raises(UserError, match="--eval_shards 1, now 2.*--overwrite"):
+        run(pattern, recipe, folder / "examples", "--eval_shards=2")
     (tmp_path / "letters").mkdir()
     (tmp_path / "letters/home.txt").write_text("dear all")
     with pytest.raises(UserError, match=r"home\.txt"):
