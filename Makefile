@@ -42,6 +42,7 @@ NEEDS_cluster := INPUT OUTPUT
 NEEDS_evaluate := INPUT OUTPUT
 NEEDS_convert := INPUT OUTPUT
 NEEDS_label := INPUT OUTPUT
+NEEDS_doubts := INPUT OUTPUT
 NEEDS_inspect := INPUT
 NEEDS_try := MODEL
 NEEDS_calibrate := INPUT MODEL OUTPUT
@@ -54,6 +55,7 @@ EXAMPLE_find := INPUT='data/questions/*.parquet' MODEL=out/bundle OUTPUT=out/pai
 EXAMPLE_cluster := INPUT=out/pairs OUTPUT=out/clusters
 EXAMPLE_evaluate := INPUT=out/scores OUTPUT=out/report
 EXAMPLE_convert := INPUT='data/*.tsv' OUTPUT=data/pairs.parquet
+EXAMPLE_doubts := INPUT='data/labelled/*.parquet' OUTPUT=out/doubts
 EXAMPLE_label := INPUT=out/scores OUTPUT=out/to-label ARGS='--pairs 500'
 EXAMPLE_inspect := INPUT=out/scores
 EXAMPLE_try := MODEL=out/bundle
@@ -81,7 +83,7 @@ ON_FLINK = $(call flag,--flink_job_server_jar,$(FLINK_JOB_SERVER)) \
 RUN_ON = $(call flag,--runner,$(RUNNER)) $(if $(filter FlinkRunner,$(RUNNER)),$(ON_FLINK))
 
 .PHONY: help flags setup demo test test-slow lint format run-preprocess run-train run-train-vertex \
-	run-score run-find run-cluster run-evaluate run-calibrate run-export run-label run-convert run-inspect run-try bench bench-score quality lock lock-check \
+	run-score run-find run-cluster run-evaluate run-calibrate run-export run-label run-doubts run-convert run-inspect run-try bench bench-score quality lock lock-check \
 	audit docs clean flink-up flink-down flink-lock test-flink \
 	airflow-up airflow-down airflow-lock test-airflow \
 	test-cloud image template
@@ -134,6 +136,9 @@ run-evaluate: $(READY) ## Labelled scores to metrics and a report: INPUT= OUTPUT
 
 run-label: $(READY) ## Choose the pairs that people should label, and a page for it: INPUT= OUTPUT= [RUNNER= ARGS=]
 	@$(PY) -m twinbeam label $(INPUTS) $(OUT) $(RUN_ON) $(ARGS)
+
+run-doubts: $(READY) ## Rank labelled pairs by how likely their label is wrong: INPUT= OUTPUT= [ARGS=]
+	@$(PY) -m twinbeam doubts $(INPUTS) $(OUT) $(ARGS)
 
 run-convert: $(READY) ## CSV, TSV or JSON Lines to Parquet: INPUT= OUTPUT= [ARGS=]
 	@$(PY) -m twinbeam convert $(INPUTS) $(OUT) $(ARGS)

@@ -55,6 +55,7 @@ COMMANDS = {
     "find": _with_options(PAIRS, "find", "sentences + bundle → all pairs that are similar"),
     "cluster": _with_options(PAIRS, "cluster", "similar pairs → groups with ids that stay"),
     "label": _with_options(MODEL, "label", "scored pairs → a page to label the best of them on"),
+    "doubts": _with_options(MODEL, "doubts", "labelled pairs → the labels most likely wrong"),
     "preprocess": _with_options(MODEL, "preprocess", "labelled pairs + recipe → examples"),
     "train": _with_options(MODEL, "train", "examples → bundle"),
     "vertex": _command(MODEL, "vertex", "the same on Vertex AI, with GPUs"),

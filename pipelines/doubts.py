@@ -1,0 +1,234 @@
+"""Ranks labelled pairs by how likely their label is wrong: on a page, and as Parquet.
+
+twinbeam doubts --input 'labelled/*.parquet' --id_column id --output doubts
+"""
+
+from __future__ import annotations
+
+import sys
+import tempfile
+from collections.abc import Sequence
+from html import escape
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.parquet as pq
+
+from pipelines.options import command_line
+from pipelines.options.doubts_options import DoubtsOptions, parse
+from transforms.accounts.shard_account import SUCCESS, run_key
+from transforms.columns import plain
+from transforms.errors import UserError
+from transforms.input.read_shards import read_shard
+from transforms.input.shards import Shard, plan_shards
+from transforms.labelling.doubts import LabelledPairs, doubt_labels, triangles
+from transforms.labels import LabelRule, parse_labels
+from transforms.pairs import sentences, split_rows
+from transforms.storage import files
+from transforms.storage.publishing import publish_folder
+
+DOUBTS, TRIANGLES, PAGE, SUMMARY = (
+    "doubts.parquet",
+    "triangles.parquet",
+    "doubts.html",
+    "doubts.json",
+)
+_OURS = {DOUBTS, TRIANGLES, PAGE, SUMMARY, SUCCESS}
+_RULE = LabelRule(("0", "1"))
+_SHARD_ROWS = 131_072
+_NO_LIMIT = 1 << 31
+_STYLE = (
+    "body{font:1rem/1.5 system-ui,sans-serif;max-width:70rem;margin:2rem auto;padding:0 1rem}"
+    "table{border-collapse:collapse;width:100%}th,td{border-bottom:1px solid #ccc;padding:.4rem;"
+    "text-align:left;vertical-align:top;overflow-wrap:anywhere}"
+)
+
+
+def run(argv: Sequence[str] | None = None) -> dict[str, Any]:
+    """Ranks, and returns the summary."""
+    return find_doubts(parse(sys.argv[1:] if argv is None else argv))
+
+
+def find_doubts(options: DoubtsOptions) -> dict[str, Any]:
+    """Reads all labelled pairs into memory, ranks them, and writes the result.
+
+    Returns:
+        The content of doubts.json: counts.
+
+    Raises:
+        UserError: the input, the output folder or a flag cannot be used.
+    """
+    try:
+        import sklearn  # noqa: F401
+    except ImportError:
+        raise UserError("doubts needs scikit-learn: pip install 'twinbeam[train]'") from None
+    shards = plan_shards(options.inputs, options.columns, shard_rows=_SHARD_ROWS)
+    key = run_key(fingerprints=[shard.fingerprint for shard in shards], **options.identity())
+    if _is_there(options, key):
+        print(f"{options.output} is complete already: same inputs and options")
+        return print_summary(options.output)
+    table, skipped = read_labelled(shards, options)
+    pairs = LabelledPairs.of(
+        table["sentence1"].tolist(),
+        table["sentence2"].tolist(),
+        table["label"].to_numpy(np.int64),
+        table["similarity"].to_numpy() if options.similarity else None,
+    )
+    if len(np.unique(pairs.label)) < 2:
+        raise UserError("all labels are the same, so none can be doubted; check --label_column")
+    found = pd.concat([table, doubt_labels(pairs, seed=options.seed)], axis=1)
+    ranked = found.sort_values(["doubt", "contradictions"], ascending=False, kind="stable")
+    impossible = triangles(pairs)
+    summary = {
+        "key": key,
+        "rows": len(table),
+        "rows_skipped": skipped,
+        "doubt_over_half": int((found["doubt"] > 0.5).sum()),
+        "in_contradictions": int((found["contradictions"] > 0).sum()),
+        "labelled_apart": int(found["labelled_apart"].sum()),
+    }
+    write_doubts(options, ranked, triangle_table(found, impossible), summary)
+    return print_summary(options.output)
+
+
+def read_labelled(
+    shards: Sequence[Shard], options: DoubtsOptions
+) -> tuple[pd.DataFrame, dict[str, int]]:
+    """All usable rows: `row` (the id as text), sentences, `label`, `similarity`; others, counted.
+
+    Raises:
+        UserError: a column is not there, or nothing can be used.
+    """
+    extra = [name for name in (options.id_column, options.similarity) if name]
+    parts: list[pd.DataFrame] = []
+    rows: dict[str, int] = {}
+    skipped = 0
+    for shard in shards:
+        wanted = [*options.columns.sides, str(options.columns.label), *extra]
+        try:
+            for batch in read_shard(shard, columns=list(dict.fromkeys(wanted))):
+                start = rows.get(shard.source, 0)
+                rows[shard.source] = start + batch.num_rows
+                names = pa.array([f"{shard.source}:{start + n}" for n in range(batch.num_rows)])
+                named = batch.append_column("\0row", names)
+                good, bad = split_rows(named, options.columns, max_chars=_NO_LIMIT, labels=_RULE)
+                skipped += bad.num_rows
+                parts.append(_frame(good, options))
+        except KeyError as error:
+            raise UserError(f"{shard.source}: no column {error}; see --help") from None
+    table = pd.concat(parts, ignore_index=True) if parts else pd.DataFrame()
+    if not len(table):
+        raise UserError(f"no row can be used ({skipped} skipped); check --label_column")
+    return table, {"unusable": skipped} if skipped else {}
+
+
+def _frame(good: pa.RecordBatch, options: DoubtsOptions) -> pd.DataFrame:
+    sides = [sentences(good, name).to_pylist() for name in options.columns.sides]
+    named = good.column(options.id_column or "\0row")
+    columns = {
+        "row": plain(named).cast(pa.string()).to_pylist(),
+        "sentence1": sides[0],
+        "sentence2": sides[1],
+        "label": parse_labels(good.column(options.columns.label), _RULE).to_numpy(
+            zero_copy_only=False
+        ),
+    }
+    if options.similarity:
+        numbers = plain(good.column(options.similarity)).cast(pa.float64(), safe=False)
+        columns["similarity"] = pc.fill_null(numbers, np.nan).to_numpy(zero_copy_only=False)
+    return pd.DataFrame(columns)
+
+
+def triangle_table(found: pd.DataFrame, rows: np.ndarray) -> pa.Table:
+    """Each contradiction by the ids of its rows: two that say same, one that says not."""
+    ids = found["row"].to_numpy()
+    names = ("same", "also_same", "but_not_same")
+    return pa.table({name: pa.array(ids[rows[:, k]], pa.string()) for k, name in enumerate(names)})
+
+
+def write_doubts(
+    options: DoubtsOptions, ranked: pd.DataFrame, impossible: pa.Table, summary: dict[str, Any]
+) -> None:
+    """Writes the folder whole."""
+    ranked = ranked.astype({"label": "int64"}).reset_index(drop=True)
+    with tempfile.TemporaryDirectory(prefix="twinbeam-doubts-") as temporary:
+        local = Path(temporary) / "doubts"
+        local.mkdir()
+        table = pa.Table.from_pandas(ranked, preserve_index=False)
+        pq.write_table(table.replace_schema_metadata(None), local / DOUBTS, compression="zstd")
+        pq.write_table(impossible, local / TRIANGLES, compression="zstd")
+        (local / PAGE).write_text(render_page(ranked.head(options.show), summary), encoding="utf-8")
+        files.write_json(str(local / SUMMARY), summary)
+        (local / SUCCESS).touch()
+        publish_folder(str(local), options.output, last=[SUCCESS], overwrite=options.overwrite)
+
+
+def render_page(ranked: pd.DataFrame, summary: dict[str, Any]) -> str:
+    """The most doubtful labels as one HTML file."""
+    heads = (
+        "row",
+        "first sentence",
+        "second sentence",
+        "label",
+        "doubt",
+        "contradictions",
+        "apart",
+    )
+    names = ("row", "sentence1", "sentence2", "label", "doubt", "contradictions", "labelled_apart")
+    rows = [
+        "<tr>" + "".join(f"<td>{escape(_shown(value))}</td>" for value in values) + "</tr>"
+        for values in zip(*(ranked[name].tolist() for name in names), strict=True)
+    ]
+    return (
+        '<!doctype html><html lang="en"><meta charset="utf-8"><title>Doubtful labels</title>'
+        f"<style>{_STYLE}</style><h1>Doubtful labels</h1><p>{escape(format_summary(summary))}</p>"
+        f"<table><tr>{''.join(f'<th>{head}</th>' for head in heads)}</tr>{''.join(rows)}</table>"
+        "</html>"
+    )
+
+
+def _shown(value: Any) -> str:
+    if isinstance(value, bool):
+        return "yes" if value else ""
+    return f"{value:.3f}" if isinstance(value, float) else str(value)
+
+
+def format_summary(summary: dict[str, Any]) -> str:
+    """The counts as a sentence."""
+    return (
+        f"{summary['rows']:,} labels: {summary['doubt_over_half']:,} more likely wrong than right, "
+        f"{summary['in_contradictions']:,} in a contradiction, {summary['labelled_apart']:,} of "
+        "equal sentences labelled apart"
+    )
+
+
+def print_summary(output: str) -> dict[str, Any]:
+    """Says what was found and where it lies; returns the content of doubts.json."""
+    summary: dict[str, Any] = files.read_json(files.join(output, SUMMARY))
+    print(format_summary(summary))
+    print(f"page: {output}/{PAGE}   ranked: {output}/{DOUBTS}   triangles: {output}/{TRIANGLES}")
+    return summary
+
+
+def _is_there(options: DoubtsOptions, key: str) -> bool:
+    names = files.list_folder(options.output)
+    foreign = sorted(set(names) - _OURS)
+    if foreign:
+        raise UserError(f"{options.output} holds {foreign[0]!r}, which is not ours; give another")
+    done = SUCCESS in names and files.read_json(files.join(options.output, SUMMARY))["key"] == key
+    if names and not done and not options.overwrite:
+        raise UserError(f"{options.output} holds another result; give another, or --overwrite")
+    return done
+
+
+def main() -> int:
+    """The command line."""
+    return command_line.run_main(run)
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())

@@ -1,0 +1,97 @@
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pyarrow.parquet as pq
+import pytest
+
+from pipelines import doubts
+from transforms.errors import UserError
+from transforms.labelling.doubts import LabelledPairs, doubt_labels, triangles
+
+
+def groups(seed: int = 3, rows: int = 1_200) -> tuple[pd.DataFrame, np.ndarray]:
+    """Pairs of 30 meanings with 8 wordings each, labelled by meaning, 5 % of the labels flipped."""
+    random = np.random.default_rng(seed)
+    topic = random.integers(0, 30, rows)
+    other = np.where(random.random(rows) < 0.5, topic, random.integers(0, 30, rows))
+    word = random.integers(0, 8, (2, rows))
+    label = (topic == other).astype(np.int64)
+    flipped = random.random(rows) < 0.05
+    sides = [
+        [
+            f"about subject {chr(97 + t)}{t * 37 % 11} in wording {w}"
+            for t, w in zip(of, ws, strict=True)
+        ]
+        for of, ws in ((topic, word[0]), (other, word[1]))
+    ]
+    table = pd.DataFrame({"sentence1": sides[0], "sentence2": sides[1], "label": label ^ flipped})
+    return table.assign(id=[f"r{n}" for n in range(rows)]), flipped
+
+
+def of(*rows: tuple[str, str, int]) -> LabelledPairs:
+    one, other, label = zip(*rows, strict=True)
+    return LabelledPairs.of(list(one), list(other), np.array(label))
+
+
+def test_flipped_labels_come_first():
+    table, flipped = groups()
+    pairs = LabelledPairs.of(
+        table.sentence1.tolist(), table.sentence2.tolist(), table.label.to_numpy()
+    )
+    found = doubt_labels(pairs)
+    first = np.argsort(-found["doubt"].to_numpy(), kind="stable")[: flipped.sum()]
+
+    assert flipped[first].mean() > 0.6  # by chance: 0.05
+    assert found.equals(doubt_labels(pairs))
+
+
+def test_triangles_by_hand():
+    pairs = of(("a", "b", 1), ("c", "b", 1), ("c", "a", 0), ("d", "a", 0), ("e", "e", 1))
+
+    assert triangles(pairs).tolist() == [[1, 0, 2]]
+    found = doubt_labels(pairs)
+    # b speaks against c ≁ a; c against a ~ b, and a against c ~ b; nothing speaks against d ≁ a
+    assert found["contradictions"].tolist() == [1, 1, 1, 0, 0]
+    assert len(triangles(pairs, most=0)) <= 1
+
+
+def test_equal_sentences_labelled_apart():
+    pairs = of(("a", "b", 1), ("b", "a", 0), ("c", "c", 0), ("c", "d", 1), ("d", "d", 1))
+
+    assert doubt_labels(pairs)["labelled_apart"].tolist() == [True, True, True, False, False]
+
+
+def test_the_command(tmp_path: Path, capsys):
+    table, flipped = groups()
+    table.loc[5, "sentence1"] = "<b>bold</b>"
+    table.loc[7, "label"] = 9
+    table.to_parquet(tmp_path / "in.parquet")
+    flags = ["--input", str(tmp_path / "in.parquet"), "--output", str(tmp_path / "out")]
+    found = doubts.run([*flags, "--id_column", "id", "--show", "1200"])
+    ranked = pq.read_table(tmp_path / "out/doubts.parquet").to_pandas()
+    page = (tmp_path / "out/doubts.html").read_text()
+
+    assert found["rows"] == 1_199 and found["rows_skipped"] == {"unusable": 1}
+    assert ranked["doubt"].is_monotonic_decreasing
+    assert set(ranked["row"]) == set(table["id"]) - {"r7"}
+    assert set(ranked["row"][:20]) & {f"r{n}" for n in np.flatnonzero(flipped)}
+    assert "&lt;b&gt;bold" in page and "<b>" not in page
+    ids = pq.read_table(tmp_path / "out/triangles.parquet").to_pandas()
+    assert set(ids["but_not_same"]) <= set(table["id"][table["label"] == 0])
+    doubts.run([*flags, "--id_column", "id", "--show", "1200"])
+    assert "complete already" in capsys.readouterr().out
+    with pytest.raises(UserError, match="holds another result"):
+        doubts.run(flags)
+    doubts.run([*flags, "--overwrite"])
+    rows = pq.read_table(tmp_path / "out/doubts.parquet")["row"].to_pylist()
+    assert sorted(rows, key=lambda row: int(row.rpartition(":")[2]))[1].endswith("in.parquet:1")
+
+
+def test_one_label_alone_cannot_be_doubted(tmp_path: Path):
+    table, _ = groups(rows=20)
+    table.assign(label=1).to_parquet(tmp_path / "in.parquet")
+    with pytest.raises(UserError, match="all labels are the same"):
+        doubts.run(["--input", str(tmp_path / "in.parquet"), "--output", str(tmp_path / "out")])
