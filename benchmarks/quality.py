@@ -73,9 +73,10 @@ def measure(job: Job, scores: pd.DataFrame, metric: str | None = None) -> float:
     from scipy import stats
     from sklearn.metrics import roc_auc_score
 
-    metric, labels, similarity = metric or job.metric, scores[job.label], scores["similarity"]
+    metric, labels = metric or job.metric, scores[job.label]
     if metric == "accuracy":
         return float(np.mean(scores["similarity_label"].astype(str) == labels.astype(str)))
+    similarity = scores["similarity"]
     if metric == "roc_auc":
         return float(roc_auc_score(labels.astype(int), similarity))
     correlation = {"pearson": stats.pearsonr, "spearman": stats.spearmanr}[metric]
