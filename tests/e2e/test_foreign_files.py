@@ -23,12 +23,12 @@ import pyarrow.dataset as ds
 import pyarrow.parquet as pq
 import pytest
 
-from pipelines import evaluate, score
+from pipelines import convert, evaluate, score
 from pipelines.options import command_line
 from tests.scored_pairs import scored_table
 from tests.scoring_kit import EqualBundle, pairs, write
 
-COMMANDS = {"score": score.run, "evaluate": evaluate.run}
+COMMANDS = {"convert": convert.run, "score": score.run, "evaluate": evaluate.run}
 SPARK_SCHEMA = b"org.apache.spark.sql.parquet.row.metadata"
 
 
@@ -432,6 +432,29 @@ SCORE_FOLDER = SCORE.replace("/in/*.parquet", "/in")
 EVALUATE_FOLDER = EVALUATE.replace("/in/*.parquet", "/in")
 SLICE = EVALUATE + " --slice_column s"
 
+CONVERT = "convert --output {}/out.parquet --input {}/"
+
+
+def text_file(name: str, text: str, encoding: str = "utf-8") -> Callable[[Path], object]:
+    return lambda folder: (folder / name).write_bytes(text.encode(encoding))
+
+
+def converts(*rows: tuple) -> Callable[[Path, str], None]:
+    def check(folder: Path, _: str) -> None:
+        found = duckdb.sql(f"select * from read_parquet('{folder}/out.parquet')").fetchall()
+        assert found == list(rows)
+
+    return check
+
+
+def printed(*parts: str) -> Callable[[Path, str], None]:
+    def check(folder: Path, printed: str) -> None:
+        assert all(part in printed for part in parts), printed
+        assert "Traceback" not in printed and not (folder / "out.parquet").exists()
+
+    return check
+
+
 CASES: dict[str, Case] = {
     "INT96 outside the years of nanoseconds": Case(one_file(pairs(4, t=times()), **INT96), SCORE, out_is_in_microseconds),
     "INT96 inside the years of nanoseconds": Case(one_file(pairs(3, t=times("ns", [0, 10**18, None])), **INT96), SCORE, out_is_in_microseconds),
@@ -487,6 +510,25 @@ CASES: dict[str, Case] = {
     "a hidden file by its name": Case(hidden_alone, SCORE.replace("*.parquet", ".a.parquet"), reads(1, "a-00000-of-00001.parquet")),
     "links to a folder, and in a circle": Case(linked_twice, SCORE_FOLDER + " --input {}/data/a.parquet", reads(3, "a-00000-of-00001.parquet")),
     "slices by a duration": Case(sliced(pa.duration("s"), timedelta(1)), SLICE, refuses("'s' is duration[s]", "--slice_column"), 2),
+    # --- text files ---
+    "JSON Lines: text stays text": Case(text_file("p.jsonl", '{"sentence1": "2024-01-01", "sentence2": "x", "label": 1.0, "n": 12345678901234567890}\n'), CONVERT + "p.jsonl", converts(("2024-01-01", "x", "1.0", "12345678901234567890"))),
+    "JSON Lines: a key seen late": Case(text_file("p.jsonl", '{"sentence1": "a", "sentence2": "b"}\n' * 20_001 + '{"sentence1": "a", "sentence2": "b", "label": 1, "note": "N"}\n'), CONVERT + "p.jsonl", converts(*[("a", "b", None, None)] * 20_001, ("a", "b", "1", "N"))),
+    "a stray quote in CSV": Case(text_file("p.csv", 'sentence1,sentence2,label\n' + "a,b,1\n" * 40 + '"a,b,1\n' + "c,d,0\n" * 40 + '"a,b,1\n'), CONVERT + "p.csv", converts(*[("a", "b", "1")] * 40, *[("c", "d", "0")] * 40)),
+    "a stray quote in TSV": Case(text_file("p.tsv", 'sentence1\tsentence2\tlabel\n"a\tb\t1\nc\td\t0\n'), CONVERT + "p.tsv", converts(('"a', "b", "1"), ("c", "d", "0"))),
+    "UTF-16 of Excel": Case(text_file("p.txt", "sentence1\tsentence2\tlabel\n你好\t您好\t1\n", "utf-16"), CONVERT + "p.txt", converts(("你好", "您好", "1"))),
+    "GB18030 in the header": Case(text_file("p.csv", "编号,问题1,问题2\n1,你好,您好\n", "gb18030"), CONVERT + "p.csv", printed("most likely gb18030; give --encoding gb18030"), 2),
+    "GB18030 in the rows": Case(text_file("p.tsv", "sentence1\tsentence2\tlabel\n你好\t您好\t1\n", "gb18030"), CONVERT + "p.tsv", printed("not UTF-8 (1, the first at", "p.tsv:2", "give --encoding gb18030"), 2),
+    "GB18030 that was named": Case(text_file("p.csv", "sentence1,sentence2,label\n你好,您好,1\n", "gb18030"), CONVERT + "p.csv --encoding gb18030", converts(("你好", "您好", "1"))),
+    "a ragged line that is not UTF-8": Case(text_file("p.tsv", "sentence1\tsentence2\tlabel\n" + "a\tb\t1\n" * 60 + "é\tb\n", "latin-1"), CONVERT + "p.tsv", converts(*[("a", "b", "1")] * 60)),
+    "a JSON array": Case(text_file("p.json", '[{"sentence1": "a", "sentence2": "b", "label": 1},\n {"sentence1": "c", "sentence2": "d", "label": 0}]'), CONVERT + "p.json", converts(("a", "b", "1"), ("c", "d", "0"))),
+    "tabs in a .csv": Case(text_file("p.csv", "sentence1\tsentence2\tlabel\na\tb\t1\n"), CONVERT + "p.csv", printed(r"separated by '\t': give --delimiter '\t'"), 2),
+    "a delimiter as it is typed": Case(text_file("p.csv", "sentence1\tsentence2\tlabel\na\tb\t1\n"), CONVERT + r"p.csv --delimiter '\t'", converts(("a", "b", "1"))),
+    "a delimiter of several characters": Case(text_file("p.txt", "sentence1 ||| sentence2 ||| label\na|b ||| c ||| 1\n"), CONVERT + "p.txt --delimiter ' ||| '", converts(("a|b", "c", "1"))),
+    "Excel's sep=": Case(text_file("p.csv", "sep=;\r\nsentence1;sentence2;label\r\na;b;1\r\n"), CONVERT + "p.csv", converts(("a", "b", "1"))),
+    "Spark's backslashes": Case(text_file("p.csv", 'sentence1,sentence2,label\n"he said \\"hi\\" now",b,1\n'), CONVERT + "p.csv", printed("a quote behind a backslash", "--escape '\\'"), 1),
+    "Spark's backslashes, named": Case(text_file("p.csv", 'sentence1,sentence2,label\n"he said \\"hi\\" now",b,1\n'), CONVERT + "p.csv --escape '\\'", converts(('he said "hi" now', "b", "1"))),
+    "a header with no rows": Case(text_file("p.csv", "sentence1,sentence2,label\n"), CONVERT + "p.csv", printed("has a header and no rows"), 2),
+    "a zip called .csv": Case(text_file("p.csv", "PK\x03\x04\x14\x00\x00\x00"), CONVERT + "p.csv", printed("is a zip archive; unpack it"), 2),
 }  # fmt: skip
 
 
