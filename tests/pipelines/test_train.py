@@ -148,7 +148,7 @@ def test_unusable_examples_are_reported_in_one_line(examples, exported, tmp_path
 
 
 def test_recipes_are_listed_with_a_line_each(main):
-    code, out, _ = main("--list-recipes")
+    code, out, _ = main("--list_recipes")
     assert code == 0
     assert any(line.startswith("char-bilstm-manhattan ") for line in out.splitlines())
 
