@@ -8,6 +8,7 @@ afterwards. DuckDB reads the files that were written, so that Arrow is not its o
 from __future__ import annotations
 
 import json
+import os
 import shlex
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -544,3 +545,35 @@ def test_a_foreign_file(tmp_path, capsys, monkeypatch, name):
     assert code == case.code, err
     assert (code == 0) == (not err.startswith("twinbeam: "))
     case.check(tmp_path, out + err)
+
+
+# --- the files themselves, where they are ----------------------------------------------------------
+
+FILES = os.environ.get("TWINBEAM_CASES")  # a folder of files that other engines wrote
+NUMBERED = "evaluate --input {cases}/09-regression-range-nested/e_st%d.parquet --output {out} --task regression --label_range 0 5"
+SLICED = "evaluate --input {cases}/11-slice-by-nested/scored.parquet --output {out} --slice_column "
+GIVEN: dict[str, tuple[str, int, str]] = {
+    "01": ("score --input {cases}/01-spark-row-metadata/pairs.parquet --output {out}", 0, "40 scored"),
+    "02": ("score --input {cases}/02-int96-out-of-ns/int96.parquet --output {out}", 0, "rows in"),
+    "09": (NUMBERED % 3, 0, "spearman                0.0986"),
+    "09 flat": (NUMBERED % 0, 0, "spearman                0.0986"),
+    "10": ("evaluate --input {cases}/10-string-view-evaluate/e_svs.parquet --output {out}", 0, "60 rows judged"),
+    **{f"11 {name}": (SLICED + name, 2, f"column {name!r} is ") for name in ("arr", "tr", "m", "u", "iv")},
+    "12": ("score --input {cases}/12-logical-types-lost/duck.parquet --output {out}", 0, "note: iv INTERVAL"),
+    "17": ("score --input {cases}/17-hive-partitions/spark_in --output {out}", 0, "40 scored"),
+    "18": ("score --input {cases}/18-dataset-folder-named-parquet/dirp/*.parquet --output {out}", 0, "60 scored"),
+}  # fmt: skip
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(not FILES, reason="TWINBEAM_CASES names no folder")
+@pytest.mark.parametrize("name", GIVEN)
+def test_a_file_that_was_given(tmp_path, capsys, monkeypatch, name):
+    monkeypatch.setattr(score, "BundleScorer", EqualBundle)
+    monkeypatch.setattr(evaluate, "write_report", lambda *_, **__: None)
+    line, code, part = GIVEN[name]
+    command, *argv = shlex.split(line.format(cases=FILES, out=tmp_path / "out"))
+    argv += ["--model", "bundle"] if command == "score" else []
+    assert command_line.run_main(lambda: COMMANDS[command](argv)) == code
+    printed = "".join(capsys.readouterr())
+    assert part in printed
