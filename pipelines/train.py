@@ -80,7 +80,7 @@ def bundle_fingerprint(folder: str) -> str:
     if not files.exists(path):
         raise UserError(
             f"--init_from {folder} is no bundle: it has no {loading.MANIFEST}; "
-            "expected the --output of python -m pipelines.train"
+            "expected the --output of twinbeam train"
         )
     return str(files.read_json(path).get("fingerprint"))
 

@@ -51,7 +51,7 @@ def verify(folder: str, *, name: str | None = None) -> dict[str, Any]:
     if not files.exists(path):
         raise UserError(
             f"--model {name} is no bundle: it has no {MANIFEST}; "
-            "expected the --output of python -m pipelines.train"
+            "expected the --output of twinbeam train"
         )
     manifest = files.read_json(path)
     sums = manifest.get("files") if isinstance(manifest, dict) else None

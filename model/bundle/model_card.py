@@ -20,13 +20,13 @@ _MEASURED = """## Measured on the eval part
 {numbers}
 The eval part comes from the same source as the training part and may share sentences with it.
 Text of another kind, or another language, will be scored worse: measure it with
-`python -m pipelines.evaluate` before you rely on it.
+`twinbeam evaluate` before you rely on it.
 """
 _UNTRAINED = """## Before you rely on it
 
 Nothing was trained or measured on pairs of yours, and the threshold comes from others. Score a few
-hundred pairs that you have labelled, look at `python -m pipelines.evaluate`, and let
-`python -m pipelines.calibrate` set the threshold and make probabilities of the similarities.
+hundred pairs that you have labelled, look at `twinbeam evaluate`, and let
+`twinbeam calibrate` set the threshold and make probabilities of the similarities.
 """
 
 
@@ -64,7 +64,7 @@ Source of the model: {recipe.source}
 {measured}
 ## Use
 
-`python -m pipelines.score --input 'pairs/*.parquet' --model BUNDLE --output scores`
+`twinbeam score --input 'pairs/*.parquet' --model BUNDLE --output scores`
 
 Or from TensorFlow alone: the signatures of `saved_model/` take strings (`score`, `encode`) or
 vectors (`compare`). tensorflow-text must be imported first.

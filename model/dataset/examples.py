@@ -81,7 +81,7 @@ def open_examples(folder: str) -> Examples:
     if not files.exists(files.join(folder, SUCCESS)):
         raise UserError(
             f"--examples {folder} is not a finished examples folder (it has no {SUCCESS}); "
-            "expected the --output of python -m pipelines.preprocess"
+            "expected the --output of twinbeam preprocess"
         )
     manifest = files.read_json(files.join(folder, MANIFEST))
     there = set(files.list_folder(folder))
