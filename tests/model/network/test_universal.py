@@ -141,7 +141,7 @@ def test_training_changes_the_rows_in_use_and_no_others(small):
         with tf.GradientTape() as tape:
             loss = tf.reduce_sum(encoder(IDS, training=True)[:, :7])
         gradients = tape.gradient(loss, encoder.trainable_variables)
-        optimizer.apply(map(tf.convert_to_tensor, gradients), encoder.trainable_variables)
+        optimizer.apply([tf.convert_to_tensor(g) for g in gradients], encoder.trainable_variables)
     rows_after = np.asarray(encoder.get_layer("table")(everything))[:, 0]
 
     changed = np.flatnonzero((rows_before != rows_after).any(axis=1)) + 1
