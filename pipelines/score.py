@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import sys
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from importlib.metadata import version
 from typing import Any
@@ -29,16 +29,23 @@ from pipelines.running.progress import show_progress
 from pipelines.running.run_graph import running
 from transforms import drift
 from transforms.accounts import blocks, output_folder, shard_account
-from transforms.errors import UserError
+from transforms.accounts.list_shards import ListShards
+from transforms.accounts.output_folder import claim_output
+from transforms.errors import RunError, UserError
 from transforms.input.shards import Plan, Shard, plan
 from transforms.pairs import REJECT_FIELDS
 from transforms.scoring.embedding_store import EmbeddingStore
 from transforms.scoring.encode_once import EncodeOnce, partition_count
-from transforms.scoring.score_shards import Scorer, ScoreSettings, ScoreShards
+from transforms.scoring.score_shards import ScoreShards
 from transforms.storage import files
-from transforms.storage.lock import lock
+from transforms.versions import twinbeam_version
 
 PACKAGES = ("apache-beam", "pyarrow", "tensorflow", "keras")
+
+
+def versions() -> dict[str, str]:
+    """Versions of all that decides the bytes of the output."""
+    return {"twinbeam": twinbeam_version(), **{name: version(name) for name in PACKAGES}}
 
 
 def run(argv: Sequence[str] | None = None) -> dict[str, Any]:
@@ -54,10 +61,79 @@ def score(options: ScoreOptions) -> dict[str, Any]:
         RunError: the run failed; what it finished is kept for the next one.
     """
     started = time.time()
+    beam_options = configured(options)
+    plan = plan_scores(options)
+    shards = plan.input.shards
+    if options.estimating.wanted:
+        return asdict(estimate.print_estimate(options.estimating, "score", shards, beam_options))
+    check_output(options, plan.input.schemas, plan.scorer.fields(plan.bundle))
+    if jobs.adopt(beam_options, step="score", output=options.output, identity=plan.identity()):
+        return print_result(options.output, plan.key)
+    with claim_output(
+        options.output, shards, plan.key,
+        overwrite=options.overwrite, rejected=plan.input.rejected,
+    ) as work:  # fmt: skip
+        if work.committed:
+            return judge_again(options)
+        print_plan(work, plan.input)
+        with show_progress(options.output, work):
+            run_pipeline(plan, work, beam_options, started=started)
+    return {} if dataflow.only_staged(beam_options) else print_result(options.output, plan.key)
+
+
+def configured(options: ScoreOptions) -> PipelineOptions:
+    """Beam's options, with what a job on Dataflow needs."""
     beam_options = beam_interface.beam_options(options.beam_flags)
     dataflow.configure(
         beam_options, step="score", paths=options.paths(), accelerator=options.accelerator
     )
+    return beam_options
+
+
+@dataclass(frozen=True)
+class ScorePlan:
+    """All that is known before a folder is claimed.
+
+    Attributes:
+        options: what the run was asked for.
+        scorer: the bundle and how to score with it.
+        bundle: its manifest.
+        input: shards, schemas, and files left out.
+        encode_once: how sentences are encoded for the whole input; None for shard by shard.
+        key: see `run_key`.
+    """
+
+    options: ScoreOptions
+    scorer: BundleScorer
+    bundle: dict[str, Any]
+    input: Plan
+    encode_once: EncodePlan | None
+    key: str
+
+    def identity(self) -> list[str]:
+        """All that decides what is written."""
+        return [self.key, *(shard.fingerprint for shard in self.input.shards)]
+
+    def header(self) -> dict[str, Any]:
+        """What the manifest says besides the accounts."""
+        return {
+            "bundle": {
+                "path": self.options.model,
+                "fingerprint": self.bundle["fingerprint"],
+            },
+            "options": self.options.identity(),
+            "run_key": self.key,
+            "files_rejected": [asdict(file) for file in self.input.rejected],
+            "versions": versions(),
+        }
+
+
+def plan_scores(options: ScoreOptions) -> ScorePlan:
+    """Checks the bundle, finds the input and cuts it into shards.
+
+    Raises:
+        UserError: one of them cannot be used.
+    """
     scorer = BundleScorer(options.model, options.scoring)
     with phase("checking the bundle"):
         bundle = scorer.verify()
@@ -71,88 +147,41 @@ def score(options: ScoreOptions) -> dict[str, Any]:
         int96=options.int96,
         partition_columns=options.partition_columns,
     )
-    shards = planned.shards
-    if options.estimating.wanted:
-        return asdict(estimate.print_estimate(options.estimating, "score", shards, beam_options))
-    check_output(options, planned.schemas, scorer.fields(bundle))
-    encode_once = plan_encoding(options, bundle, shards)
-    key = shard_account.run_key(bundle=bundle["fingerprint"], **options.identity())
-    identity = [key, *(shard.fingerprint for shard in shards)]
-    if jobs.adopt(beam_options, step="score", output=options.output, identity=identity):
-        return print_result(options.output)
-    busy = (
-        f"{options.output} is being written by another run; wait for it, or choose another folder"
+    key = shard_account.run_key(
+        bundle=bundle["fingerprint"], versions=versions(), **options.identity()
     )
-    with lock(files.join(options.output, output_folder.LOCK), busy=busy):
-        work = output_folder.open_output(
-            options.output, shards, key, overwrite=options.overwrite, rejected=planned.rejected
-        )
-        if work.committed:
-            print(f"{options.output} is complete already: same inputs, bundle and options")
-            return output_folder.read_manifest(options.output)
-        print_plan(work, planned)
-        name = output_folder.begin(options.output, shards, key)
-        settings = ScoreSettings(
-            options.output,
-            key,
-            options.columns,
-            options.max_chars,
-            truncate=options.on_long_sentence == "truncate",
-            redact=options.redact,
-            compression=options.compression,
-        )
-        header = {
-            "bundle": {"path": options.model, "fingerprint": bundle["fingerprint"]},
-            "options": options.identity(),
-            "files_rejected": [asdict(file) for file in planned.rejected],
-            "versions": {name: version(name) for name in PACKAGES},
-        }
-        parted = blocks.Blocks.of(options.output, [shard.name for shard in shards])
-        commit = Commit(
-            options.output,
-            len(shards),
-            tuple(shard.name for shard in shards) if parted.inline else (),
-            header,
-            options.max_reject_fraction,
-            started,
-            trained=trained_profile(options.model),
-            max_drift=options.max_drift,
-            run=name,
-        )
-        with show_progress(options.output, work):
-            run_pipeline(
-                work,
-                scorer.load,
-                settings,
-                commit,
-                beam_options,
-                parted=parted,
-                encode_once=encode_once,
-            )
-    return {} if dataflow.only_staged(beam_options) else print_result(options.output)
+    return ScorePlan(
+        options, scorer, bundle, planned, plan_encoding(options, bundle, planned.shards), key
+    )
+
+
+def judge_again(options: ScoreOptions) -> dict[str, Any]:
+    """Meets a complete folder again: the limits may be stricter than when it was committed.
+
+    Raises:
+        RunError: it exceeds them.
+    """
+    manifest = output_folder.read_manifest(options.output)
+    options.gates.judge(manifest, options.output)
+    print(f"{options.output} is complete already: same inputs, bundle and options")
+    return manifest
 
 
 def run_pipeline(
-    work: output_folder.Work,
-    load_scorer: Callable[[], Scorer],
-    settings: ScoreSettings,
-    commit: Commit,
-    beam_options: PipelineOptions,
-    *,
-    parted: blocks.Blocks,
-    encode_once: EncodePlan | None = None,
+    plan: ScorePlan, work: output_folder.Work, beam_options: PipelineOptions, *, started: float
 ) -> None:
     """The graph: shards → scored files → accounts → blocks of accounts → the commit.
 
     With a plan to encode once, the vectors of all distinct sentences are made before.
     """
-    shared = Shared()
+    shared, load_scorer = Shared(), plan.scorer.load
+    settings = plan.options.settings(work.claim, plan.key)
+    names = [shard.name for shard in plan.input.shards]
+    in_blocks = blocks.Blocks.of(work.claim, names)
     with running(beam_options) as pipeline:
-        planned = pipeline | "Plan" >> blocks.ListShards(settings.output, "new", work.todo)
-        done = pipeline | "Plan done before" >> blocks.ListShards(
-            settings.output, "done", work.done
-        )
-        if encode_once is None:
+        planned = pipeline | "Plan" >> ListShards(work.claim.scratch, "new", work.todo)
+        done = pipeline | "Plan done before" >> ListShards(work.claim.scratch, "done", work.done)
+        if plan.encode_once is None:
             given = planned | "Bring no vectors" >> beam.Map(lambda shard: (shard, ()))
             counts = pipeline | "Count none" >> beam.Create([])
         else:
@@ -162,18 +191,27 @@ def run_pipeline(
                 columns=settings.columns,
                 max_chars=settings.max_chars,
                 truncate=settings.truncate,
-                partitions=encode_once.partitions,
-                store=encode_once.store,
+                partitions=plan.encode_once.partitions,
+                store=plan.encode_once.store,
             )
             given, counts = encoded["shards"], encoded["counts"]
         accounts = given | "Score shards" >> ScoreShards(load_scorer, settings, shared=shared)
         parts = (
             (
                 accounts | "New" >> beam.Map(lambda account: (True, account)),
-                done | "Read accounts" >> beam.Map(blocks.read_done, settings.output),
+                done | "Read accounts" >> beam.Map(blocks.read_done, work.claim.folder),
             )
             | "All accounts" >> beam.Flatten()
-            | "Add up accounts" >> blocks.AddUpAccounts(parted)
+            | "Add up accounts" >> blocks.AddUpAccounts(in_blocks)
+        )
+        commit = Commit(
+            work.claim,
+            len(names),
+            tuple(names) if in_blocks.inline else (),
+            plan.header(),
+            plan.options.gates,
+            started,
+            trained=trained_profile(plan.options.model),
         )
         (
             pipeline
@@ -247,7 +285,7 @@ def check_output(
     """Checks that nothing the run writes clashes with what it reads.
 
     Raises:
-        UserError: names the clash and the flag that mends it.
+        UserError: names the clash and the flag that fixes it.
     """
     flags = {
         options.scoring.similarity_column: "--similarity_column",
@@ -261,10 +299,10 @@ def check_output(
         names = set(schema.names)
         for new in (*added, *REJECT_FIELDS):
             if new.name in names:
-                mend = flags.get(new.name)
+                fix = flags.get(new.name)
                 raise UserError(
                     f"{source} has a column {new.name!r} already; "
-                    + (f"choose another name with {mend}" if mend else "rename it first")
+                    + (f"choose another name with {fix}" if fix else "rename it first")
                 )
 
 
@@ -277,9 +315,15 @@ def print_plan(work: output_folder.Work, planned: Plan) -> None:
     print(f"{rows:,} rows in {len(work.todo)} shards to score{kept}", flush=True)
 
 
-def print_result(output: str) -> dict[str, Any]:
-    """Says what was done and where it lies; returns the manifest."""
+def print_result(output: str, key: str) -> dict[str, Any]:
+    """Says what was done and where it lies; returns the manifest.
+
+    Raises:
+        RunError: what lies there is not what this run was to make.
+    """
     manifest = output_folder.read_manifest(output)
+    if manifest.get("run_key") != key:
+        raise RunError(f"{output} holds scores of another run; choose another folder")
     reasons = ", ".join(f"{n:,} {reason}" for reason, n in manifest["rejected_by_reason"].items())
     print(
         f"{manifest['rows_in']:,} rows in = {manifest['rows_scored']:,} scored + "

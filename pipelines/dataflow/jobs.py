@@ -14,6 +14,9 @@ from apache_beam.options.pipeline_options import GoogleCloudOptions, PipelineOpt
 from pipelines.dataflow.settings import is_used, only_staged
 from transforms.errors import RunError, UserError
 
+# What a job is known by: its name may be anybody's (Airflow always gives one).
+OUTPUT_LABEL, RUN_LABEL = "twinbeam-output", "twinbeam-run"
+
 
 def name_job(options: PipelineOptions, *, step: str, output: str, identity: Any) -> str:
     """Names the job after what it does: the same command gives the same name, anywhere, any day.
@@ -52,18 +55,35 @@ def adopt(options: PipelineOptions, *, step: str, output: str, identity: Any) ->
     if not is_used(options) or only_staged(options):
         return False
     name = name_job(options, step=step, output=output, identity=identity)
-    same_output = name.rpartition("-")[0]
+    labels = {OUTPUT_LABEL: _short(output), RUN_LABEL: _short([step, output, identity])}
+    _set_labels(options, labels)
     for job in _active_jobs(options):
-        if job.name == name:
-            print(f"The job {name} runs already; waiting for it instead of starting another")
+        if job.labels.get(RUN_LABEL) == labels[RUN_LABEL]:
+            print(f"The job {job.name} runs already; waiting for it instead of starting another")
             follow(_result(options, job), options)
             return True
-        if name.startswith("twinbeam-") and job.name.rpartition("-")[0] == same_output:
+        if job.labels.get(OUTPUT_LABEL) == labels[OUTPUT_LABEL]:
             raise UserError(
                 f"{output} is being written by the job {job.name} ({job.id}), with other inputs "
                 "or options; wait for it, cancel it, or choose another folder"
             )
+        if job.name == name:
+            raise UserError(
+                f"a job {name} ({job.id}) runs already, and it writes to another folder or has "
+                "other inputs or options; give another --job_name"
+            )
     return False
+
+
+def _set_labels(options: PipelineOptions, labels: dict[str, str]) -> None:
+    cloud = options.view_as(GoogleCloudOptions)
+    others = [one for one in cloud.labels or [] if one.partition("=")[0] not in labels]
+    cloud.labels = [*others, *(f"{key}={value}" for key, value in labels.items())]
+
+
+def _run_label(options: PipelineOptions) -> str | None:
+    given = (one.partition("=") for one in options.view_as(GoogleCloudOptions).labels or [])
+    return next((value for key, _, value in given if key == RUN_LABEL), None)
 
 
 def _client(options: PipelineOptions) -> Any:
@@ -112,9 +132,10 @@ def submit(pipeline: beam.Pipeline, options: PipelineOptions) -> None:
     except DataflowJobAlreadyExistsError:  # somebody submitted it a moment ago
         name = options.view_as(GoogleCloudOptions).job_name
         job = next((job for job in _active_jobs(options) if job.name == name), None)
-        if job is None:
+        if job is None or job.labels.get(RUN_LABEL) != _run_label(options):
             raise RunError(
-                f"the job {name} was started elsewhere and has ended; run again"
+                f"a job {name} was started elsewhere, and has ended or does something else; run "
+                "again, or give another --job_name"
             ) from None
         print(f"The job {name} was submitted elsewhere just now; waiting for it")
         result = _result(options, job)

@@ -11,7 +11,10 @@ from model.scoring.scorer_options import ScorerOptions
 from pipelines.options import command_line
 from pipelines.options.pair_options import PairOptions, asked_alike, flags_around
 from transforms import drift
+from transforms.accounts.claims import Claim
+from transforms.accounts.commit import Gates
 from transforms.errors import UserError
+from transforms.scoring.score_shards import ScoreSettings
 
 DESCRIPTION = (
     "Scores Parquet of sentence pairs with a bundle: the same rows, a similarity and a label."
@@ -36,6 +39,23 @@ class ScoreOptions(PairOptions):
     def paths(self) -> list[str]:
         """Every path that workers use."""
         return [*self.inputs, self.model, self.output, *filter(None, [self.embedding_store])]
+
+    @property
+    def gates(self) -> Gates:
+        """What the run may not exceed."""
+        return Gates(self.max_reject_fraction, self.max_drift)
+
+    def settings(self, claim: Claim, run_key: str) -> ScoreSettings:
+        """What workers need of these options to score a shard."""
+        return ScoreSettings(
+            claim,
+            run_key,
+            self.columns,
+            self.max_chars,
+            truncate=self.on_long_sentence == "truncate",
+            redact=self.redact,
+            compression=self.compression,
+        )
 
     def identity(self) -> dict[str, Any]:
         """The options that decide the bytes of the output."""

@@ -10,7 +10,7 @@ from typing import Any
 from pipelines.report.drift_page import drift_page
 from transforms import drift
 from transforms.accounts import blocks, commit, output_folder
-from transforms.errors import RunError
+from transforms.accounts.claims import Claim
 from transforms.storage import files
 
 
@@ -19,26 +19,22 @@ class Commit:
     """Commits the run in a worker, so it happens even where the launcher has gone.
 
     Attributes:
-        output: the output folder.
+        claim: the run's claim to the output folder.
         shards: how many shards the plan has.
         names: their names, where the manifest itself lists the files.
         header: what the manifest says besides the accounts.
-        max_reject_fraction: of rows; with more the run fails.
+        gates: beyond them the run fails.
         started: when the run began.
-        trained: what drift is told against.
-        max_drift: with more the run fails.
-        run: the name that `ledger.begin` gave.
+        trained: what drift is measured against.
     """
 
-    output: str
+    claim: Claim
     shards: int
     names: tuple[str, ...]
     header: dict[str, Any]
-    max_reject_fraction: float
+    gates: commit.Gates
     started: float
     trained: drift.Profile = field(default_factory=dict)
-    max_drift: float | None = None
-    run: str | None = None
 
     def __call__(self, _: None, parts: Any, encoded: Any) -> dict[str, Any]:
         """Commits the accounts of earlier runs and of this one.
@@ -51,9 +47,10 @@ class Commit:
         whole = blocks.merge(parts)
         missing = 0 if self.names else self.shards - whole.shards
         commit.check_complete(self.names, whole.names, missing)
-        drifted = self._drift(whole.profile)
+        drifted = drift.drift(self.trained, whole.profile)
+        page = self._page(whole.profile, drifted) if drifted else None
         return commit.publish(
-            self.output,
+            self.claim,
             whole.summary,
             header={
                 **self.header,
@@ -63,31 +60,19 @@ class Commit:
                 **_times(whole, self.started),
             },
             more_counts=list(encoded),
-            max_reject_fraction=self.max_reject_fraction,
-            run=self.run,
+            gates=self.gates,
+            pages={output_folder.DRIFT_PAGE: page} if page else {},
         )
 
-    def _drift(self, scored: drift.Profile) -> dict[str, float]:
-        found = drift.drift(self.trained, scored)
-        if found:
-            page = drift_page(self.trained, scored, found, self._about(scored))
-            files.write_bytes(files.join(self.output, output_folder.DRIFT_PAGE), page.encode())
-        if self.max_drift is not None and found.get("drift", 0.0) > self.max_drift:
-            raise RunError(
-                f"{drift.format_drift(found)}, more than --max_drift {self.max_drift} allows; not "
-                f"committed, see {output_folder.DRIFT_PAGE}: train on pairs like these, or raise "
-                "--max_drift and run again"
-            )
-        return found
-
-    def _about(self, scored: drift.Profile) -> dict[str, str]:
+    def _page(self, scored: drift.Profile, drifted: dict[str, float]) -> bytes:
         bundle = self.header.get("bundle", {})
         pairs = sum(scored.get(drift.SIMILARITY, ()))
-        return {
+        about = {
             "date": f"{datetime.fromtimestamp(self.started, UTC):%Y-%m-%d %H:%M} UTC",
-            "scores": f"{self.output}, {pairs:,} pairs",
+            "scores": f"{self.claim.folder}, {pairs:,} pairs",
             "bundle": f"{bundle.get('path', '')} {str(bundle.get('fingerprint', ''))[:12]}".strip(),
         }
+        return drift_page(self.trained, scored, drifted, about).encode()
 
 
 def trained_profile(bundle: str) -> drift.Profile:

@@ -18,6 +18,7 @@ from tests.cloud.fakes import FakeCloud
 from tests.scoring_kit import EqualBundle, EqualScorer, exit_code, pairs, run_score, write
 from transforms.accounts import commit as commits
 from transforms.accounts import shard_account
+from transforms.accounts.claims import Claim
 from transforms.accounts.shard_writer import ShardWriter
 from transforms.errors import RunError, UserError
 from transforms.storage import files, gcs
@@ -151,7 +152,7 @@ def test_a_half_written_shard_is_seen_under_no_name(
     table = pairs(40_000)
     with (
         pytest.raises(KeyError),
-        ShardWriter(bucket, "a.parquet", table.schema, "in/a", "none") as writer,
+        ShardWriter(Claim(bucket), "a.parquet", table.schema, "in/a", compression="none") as writer,
     ):
         for batch in table.to_batches(max_chunksize=4000):
             writer.write(batch)
@@ -233,56 +234,12 @@ def accounts_in(cloud: FakeCloud, output: str) -> dict[str, shard_account.ShardA
 def test_a_step_that_a_runner_does_twice_commits_once(cloud: FakeCloud, uploaded: str):
     manifest = score_in(uploaded)
     accounts = accounts_in(cloud, f"{uploaded}/out")
-    how = {"expected": list(accounts), "header": {"seconds": 1e9}, "max_reject_fraction": 1.0}
+    how = {"expected": list(accounts), "header": {"seconds": 1e9}, "gates": commits.Gates(1.0)}
 
-    again = commits.commit(f"{uploaded}/out", accounts.values(), **how, run=manifest["run"])
-    assert again == manifest
+    same, another = (Claim(f"{uploaded}/out", run) for run in (manifest["run"], "another"))
+    assert commits.commit(same, accounts.values(), **how) == manifest
     with pytest.raises(RunError, match="taken over"):
-        commits.commit(f"{uploaded}/out", accounts.values(), **how, run="another")
-
-
-def test_of_two_runs_that_pass_every_check_at_once_one_commits(
-    cloud: FakeCloud, uploaded: str, monkeypatch: pytest.MonkeyPatch
-):
-    """Each believes that the folder is its own: the store itself decides."""
-    score_in(uploaded)
-    output = f"{uploaded}/out"
-    accounts = accounts_in(cloud, output)
-    files.delete([f"{output}/{name}" for name in (shard_account.MANIFEST, shard_account.SUCCESS)])
-    cloud.storage.calls.clear()
-    monkeypatch.setattr(
-        "transforms.accounts.commit._begun", lambda _: threading.current_thread().name
-    )
-    create, start = files.create_bytes, threading.Barrier(2)
-
-    def together(path: str, content: bytes) -> None:
-        if path.endswith(shard_account.MANIFEST):
-            start.wait(60)
-        create(path, content)
-
-    monkeypatch.setattr(files, "create_bytes", together)
-    ends: dict[str, object] = {}
-
-    def commit() -> None:
-        run = threading.current_thread().name
-        how = {"expected": list(accounts), "header": {}, "max_reject_fraction": 1.0, "run": run}
-        try:
-            ends[run] = commits.commit(output, accounts.values(), **how)
-        except RunError as error:
-            ends[run] = str(error)
-
-    threads = [threading.Thread(target=commit, name=name) for name in ("one", "other")]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join()
-
-    (winner,) = [run for run, end in ends.items() if not isinstance(end, str)]
-    (refused,) = [end for end in ends.values() if isinstance(end, str)]
-    assert "another run has committed" in refused
-    assert json.loads(cloud.read(f"{output}/_manifest.json")) == ends[winner]
-    made = [call for name in ("_manifest.json", "_SUCCESS") for call in cloud.calls("POST", name)]
-    assert len(made) == 3 and all(call.query["ifGenerationMatch"] == "0" for call in made)
+        commits.commit(another, accounts.values(), **how)
 
 
 def test_a_folder_is_published_whole_and_once(cloud: FakeCloud, bucket: str, tmp_path: Path):
@@ -391,3 +348,20 @@ def test_with_a_fifth_of_all_calls_failing_the_run_ends_with_the_same_bytes(
     calls = [call for call in cloud.storage.calls]
     assert sum(faults.values()) > 0.1 * len(calls) and len(faults) >= 6, faults
     assert parquet_in(cloud, f"{uploaded}/out") == parquet_on_disk(local / "out")
+
+
+def test_a_corrected_file_of_equal_size_and_footer_is_another_one(
+    cloud: FakeCloud, bucket: str, tmp_path: Path
+):
+    from transforms.input.shards import plan_shards
+    from transforms.pairs import PairColumns
+
+    path, found = tmp_path / "in.parquet", []
+    for labels in ([0, 1, 1, 0], [1, 0, 0, 1], [0, 1, 1, 0]):
+        write(path, pairs(4, label=pa.array(labels)), use_dictionary=False)
+        cloud.write(f"{bucket}/in.parquet", path.read_bytes())
+        (shard,) = plan_shards([f"{bucket}/in.parquet"], PairColumns(), shard_rows=9)
+        found.append(shard.fingerprint)
+
+    assert found[0] != found[1]
+    assert found[0] == found[2]  # the same content again is the same file

@@ -56,7 +56,7 @@ def flags(cloud: FakeCloud, bucket: str, *more: str) -> list[str]:
 
 def submit(cloud: FakeCloud, bucket: str, *more: str) -> dict:
     """Submits; the fake service does no work, so that there is no manifest at its end."""
-    with pytest.raises(UserError, match=r"has no manifest\.json"):
+    with pytest.raises(UserError, match=r"has no _manifest\.json"):
         score.run(flags(cloud, bucket, *more))
     return cloud.dataflow.jobs[-1].request
 
@@ -147,7 +147,7 @@ def test_the_id_is_reported_before_the_job_has_ended(cloud: FakeCloud, inputs: s
 def test_a_second_submission_adopts_the_job_that_runs(cloud: FakeCloud, inputs: str, capsys):
     job = submit(cloud, inputs)
     cloud.dataflow.jobs[0].states = [PENDING, RUNNING, RUNNING, DONE]
-    with pytest.raises(UserError, match=r"has no manifest\.json"):  # waited for, then looked
+    with pytest.raises(UserError, match=r"has no _manifest\.json"):  # waited for, then looked
         score.run(flags(cloud, inputs))
 
     assert len(cloud.dataflow.jobs) == 1
@@ -157,6 +157,25 @@ def test_a_second_submission_adopts_the_job_that_runs(cloud: FakeCloud, inputs: 
     cloud.dataflow.jobs[0].states = [RUNNING]
     with pytest.raises(UserError, match="is being written by the job twinbeam-score"):
         score.run(flags(cloud, inputs, "--threshold=0.3"))
+    assert len(cloud.dataflow.jobs) == 1
+
+
+@pytest.mark.slow
+def test_a_job_of_the_same_name_that_does_something_else_is_not_taken_for_ours(
+    cloud: FakeCloud, inputs: str
+):
+    """Airflow always gives a name, so a name says nothing of output, options or step."""
+    named = [*flags(cloud, inputs), "--job_name=nightly"]
+    submit(cloud, inputs, "--job_name=nightly")
+    cloud.dataflow.jobs[0].states = [RUNNING] * 9 + [DONE]
+    other = [one.replace(f"{inputs}/out", f"{inputs}/elsewhere") for one in named]
+    for argv, told in (
+        (other, "a job nightly .* runs already, and it writes to another folder"),
+        ([*named, "--threshold=0.3"], "is being written by the job nightly"),
+    ):
+        with pytest.raises(UserError, match=told):
+            score.run(argv)
+
     assert len(cloud.dataflow.jobs) == 1
 
 
@@ -181,7 +200,7 @@ def test_a_command_that_is_killed_leaves_its_job_to_the_next(cloud: FakeCloud, i
     command.wait()
 
     cloud.dataflow.jobs[0].states = [RUNNING, RUNNING, RUNNING, DONE]
-    with pytest.raises(UserError, match=r"has no manifest\.json"):
+    with pytest.raises(UserError, match=r"has no _manifest\.json"):
         score.run(flags(cloud, inputs))
     assert len(cloud.dataflow.jobs) == 1 and "runs already" in capsys.readouterr().out
 
@@ -195,7 +214,7 @@ def test_a_job_submitted_elsewhere_at_the_same_moment_is_adopted(
     asked = jobs._active_jobs
     answers = iter([lambda _: [], asked])  # at the first look it is not there yet
     monkeypatch.setattr(jobs, "_active_jobs", lambda options: next(answers)(options))
-    with pytest.raises(UserError, match=r"has no manifest\.json"):
+    with pytest.raises(UserError, match=r"has no _manifest\.json"):
         score.run(flags(cloud, inputs))
 
     assert len(cloud.dataflow.jobs) == 1

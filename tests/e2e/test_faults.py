@@ -253,7 +253,13 @@ def test_input_that_changes_between_planning_and_reading(
 ):
     source = write(tmp_path / "in.parquet", pairs(300), write_page_checksum=True)
     begin = output_folder.begin
-    monkeypatch.setattr(output_folder, "begin", lambda *given: (begin(*given), happens(source)))
+
+    def begin_then(*given, **how):
+        work = begin(*given, **how)
+        happens(source)
+        return work
+
+    monkeypatch.setattr(output_folder, "begin", begin_then)
     assert exit_code(source, tmp_path / "out") == 1
     line = capsys.readouterr().err
     assert line.startswith(f"twinbeam: {source}") and message in line and line.count("\n") == 1

@@ -16,14 +16,15 @@ from typing import Any
 
 import apache_beam as beam
 
-from transforms.accounts.output_folder import LISTS, read_todo, write_todo
+from transforms.accounts.claims import Claim
+from transforms.accounts.list_shards import INLINE_SHARDS
+from transforms.accounts.output_folder import LISTS
 from transforms.accounts.shard_account import ShardAccount, read_account, summarise
 from transforms.drift import Profile, add_up
 from transforms.input.shards import Shard
 from transforms.storage import files
 
 BLOCK_SHARDS = 1_000
-INLINE_SHARDS = 10_000
 
 
 @dataclass(frozen=True)
@@ -58,20 +59,20 @@ class Blocks:
     """How the shards of a plan are parted into blocks: by name, in order.
 
     Attributes:
-        output: the output folder.
+        claim: the run's claim to the output folder.
         bounds: the first name of each block.
         inline: whether the manifest itself lists the files.
     """
 
-    output: str
+    claim: Claim
     bounds: tuple[str, ...]
     inline: bool
 
     @staticmethod
-    def of(output: str, names: Iterable[str]) -> Blocks:
+    def of(claim: Claim, names: Iterable[str]) -> Blocks:
         """The blocks of a plan with these shards."""
         ordered = sorted(names)
-        return Blocks(output, tuple(ordered[::BLOCK_SHARDS]), len(ordered) <= INLINE_SHARDS)
+        return Blocks(claim, tuple(ordered[::BLOCK_SHARDS]), len(ordered) <= INLINE_SHARDS)
 
     def place(self, name: str) -> int:
         """The block of a shard."""
@@ -106,7 +107,7 @@ class Blocks:
 
     def _list(self, place: int, written: list[dict[str, Any]]) -> str:
         name = f"{LISTS}{place:05d}.json"
-        files.write_json(files.join(self.output, *name.split("/")), written)
+        self.claim.write(name, files.as_json(written))
         return name
 
 
@@ -145,31 +146,6 @@ def _merged(blocks: Sequence[Block]) -> dict[str, Any]:
 def read_done(shard: Shard, output: str) -> tuple[bool, ShardAccount]:
     """The account of a shard that an earlier run finished."""
     return False, read_account(output, shard.name)
-
-
-class ListShards(beam.PTransform):
-    """Nothing → shards, spread over the workers.
-
-    The graph holds few shards itself: services refuse one of tens of megabytes (Dataflow from
-    10 MB on), and a shard takes some 300 bytes of it.
-    """
-
-    def __init__(self, output: str, label: str, shards: Sequence[Shard]):
-        super().__init__()
-        self._given = output, label, shards
-
-    def expand(self, begin: beam.pvalue.PBegin) -> beam.PCollection:
-        output, label, shards = self._given
-        if len(shards) <= INLINE_SHARDS:
-            listed = begin | "List shards" >> beam.Create(list(shards))
-        else:
-            listed = (
-                begin
-                | "List parts" >> beam.Create(write_todo(output, label, shards))
-                | "Spread parts" >> beam.Reshuffle()
-                | "Read parts" >> beam.FlatMap(read_todo)
-            )
-        return listed | "Spread shards" >> beam.Reshuffle()
 
 
 class AddUpAccounts(beam.PTransform):

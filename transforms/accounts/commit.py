@@ -3,22 +3,18 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Collection, Iterable, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from types import MappingProxyType
 from typing import Any
 
-from transforms.accounts.output_folder import (
-    LISTS,
-    PLAN,
-    delete_names,
-    manifest_files,
-    read_manifest,
-    read_object,
-)
+from transforms import drift
+from transforms.accounts.claims import SHARDS_FOLDER, Claim
+from transforms.accounts.output_folder import DRIFT_PAGE, LISTS, manifest_files, read_manifest
 from transforms.accounts.shard_account import (
     MANIFEST,
     REJECTED,
     REJECTS_FOLDER,
-    SHARDS_FOLDER,
     SUCCESS,
     ShardAccount,
     is_scores,
@@ -31,14 +27,13 @@ REFUSED = "refused.json"
 
 
 def commit(
-    output: str,
+    claim: Claim,
     accounts: Iterable[ShardAccount],
     *,
     expected: Sequence[str],
     header: dict[str, Any],
-    max_reject_fraction: float,
+    gates: Gates,
     more_counts: Sequence[dict[str, int]] = (),
-    run: str | None = None,
 ) -> dict[str, Any]:
     """Writes the manifest and `_SUCCESS`, once every shard is there and the accounts add up.
 
@@ -46,13 +41,12 @@ def commit(
     the same run may, again, as runners do a step twice.
 
     Args:
-        output: the output folder.
+        claim: the run's claim to the output folder.
         accounts: of all shards, finished now or earlier.
         expected: names of all shards in the plan.
         header: what the manifest says besides the accounts (bundle, options, versions, seconds).
-        max_reject_fraction: above it the run fails with its accounts written but not committed.
+        gates: beyond them the run fails with its accounts written but not committed.
         more_counts: counts that belong to no shard alone, added to the shards' own.
-        run: the name that `begin` gave.
 
     Returns:
         The manifest.
@@ -63,12 +57,11 @@ def commit(
     by_name = {account.shard["name"]: account.check() for account in accounts}
     check_complete(expected, by_name)
     return publish(
-        output,
+        claim,
         summarise([by_name[name] for name in sorted(expected)]),
         header=header,
-        max_reject_fraction=max_reject_fraction,
+        gates=gates,
         more_counts=more_counts,
-        run=run,
     )
 
 
@@ -89,86 +82,114 @@ def check_complete(expected: Collection[str], found: Collection[str], shards: in
         raise RunError(f"{len(missing) or shards} shards have no account{among}; run again")
 
 
+@dataclass(frozen=True)
+class Gates:
+    """What a run may not exceed; a run that does is not committed.
+
+    Attributes:
+        max_reject_fraction: of the rows.
+        max_drift: from the training data; None allows any.
+    """
+
+    max_reject_fraction: float
+    max_drift: float | None = None
+
+    def judge(self, manifest: Mapping[str, Any], output: str) -> None:
+        """Judges what a manifest says, before the commit or when a folder is met again.
+
+        Raises:
+            RunError: too many rows were rejected, or too much has drifted.
+        """
+        rows, rejected = manifest["rows_in"], manifest["rows_rejected"]
+        if rejected > self.max_reject_fraction * rows:
+            raise RunError(
+                f"{rejected} of {rows} rows were rejected "
+                f"({_format_reasons(manifest['rejected_by_reason'])}), more than "
+                f"--max_reject_fraction {self.max_reject_fraction} allows; not committed: see "
+                f"{output}/{REJECTS_FOLDER}/, fix the input or raise the fraction and run again"
+            )
+        found = manifest.get("drift") or {}
+        if self.max_drift is not None and found.get("drift", 0.0) > self.max_drift:
+            raise RunError(
+                f"{drift.format_drift(found)}, more than --max_drift {self.max_drift} allows; not "
+                f"committed, see {output}/{DRIFT_PAGE}: train on pairs like these, or raise "
+                "--max_drift and run again"
+            )
+
+
 def publish(
-    output: str,
+    claim: Claim,
     summary: dict[str, Any],
     *,
     header: dict[str, Any],
-    max_reject_fraction: float,
+    gates: Gates,
     more_counts: Sequence[dict[str, int]] = (),
-    run: str | None = None,
+    pages: Mapping[str, bytes] = MappingProxyType({}),
 ) -> dict[str, Any]:
     """Writes the manifest and `_SUCCESS` of a run whose accounts are all there.
 
     Args:
-        output: the output folder.
+        claim: the run's claim to the output folder.
         summary: of all accounts (see `summarise`).
         header: see `commit`.
-        max_reject_fraction: see `commit`.
+        gates: see `commit`.
         more_counts: see `commit`.
-        run: see `commit`.
+        pages: small files to lie beside the scores, by name.
 
     Raises:
         RunError: too many rows were rejected, or another run has taken over.
     """
-    if run is not None and _begun(output) != run:
-        raise RunError(f"{output} was taken over by another run, which began later; not committed")
+    output = claim.folder
+    claim.check(closed=True)
     counts: Counter[str] = Counter()
     for more in more_counts:
         counts.update(more)
     manifest = summary | {name: summary.get(name, 0) + counts[name] for name in counts} | header
-    manifest |= {"run": run} if run else {}
-    allowed = max_reject_fraction * manifest["rows_in"]
-    if manifest["rows_rejected"] > allowed:
-        files.write_json(files.join(output, SHARDS_FOLDER, REFUSED), manifest)
-        raise RunError(
-            f"{manifest['rows_rejected']} of {manifest['rows_in']} rows were rejected "
-            f"({_format_reasons(manifest['rejected_by_reason'])}), more than --max_reject_fraction "
-            f"{max_reject_fraction} allows; not committed: see {output}/{REJECTS_FOLDER}/, mend "
-            "the input or raise the fraction and run again"
-        )
-    _tidy(output, manifest)
-    manifest = _create_manifest(output, manifest)
-    files.create_bytes(files.join(output, SUCCESS), b"")
-    return manifest
-
-
-def _begun(output: str) -> str | None:
-    path = files.join(output, SHARDS_FOLDER, PLAN)
-    return read_object(path).get("run") if files.exists(path) else None
-
-
-def _create_manifest(output: str, manifest: dict[str, Any]) -> dict[str, Any]:
-    """Creates it, or finds the one that this run created before.
-
-    Raises:
-        RunError: there is another run's.
-    """
+    manifest |= {"run": claim.run} if claim.run else {}
     try:
-        files.create_bytes(files.join(output, MANIFEST), files.as_json(manifest))
+        gates.judge(manifest, output)
+    except RunError:
+        claim.write(f"{SHARDS_FOLDER}/{REFUSED}", files.as_json(manifest))
+        for name, page in pages.items():
+            claim.write(name, page)
+        raise
+    claim.close()
+    _tidy(claim, manifest)
+    marks = {MANIFEST: files.as_json(manifest), SUCCESS: b""}
+    try:
+        claim.publish({**pages, **marks}, new=frozenset(marks))
         return manifest
     except FileExistsError:
-        there = read_manifest(output)
-        if "run" in manifest and there.get("run") == manifest["run"]:
-            return there
-        raise RunError(f"another run has committed {output} meanwhile; not committed") from None
+        return _committed_before(claim)
 
 
-def _tidy(output: str, manifest: dict[str, Any]) -> None:
+def _committed_before(claim: Claim) -> dict[str, Any]:
+    """The manifest that an attempt of this run has written before.
+
+    Raises:
+        RunError: it is another run's.
+    """
+    there = read_manifest(claim.folder)
+    if claim.run is None or there.get("run") != claim.run:
+        raise RunError(f"another run has committed {claim.folder} meanwhile; not committed")
+    claim.publish({SUCCESS: b""}, new=frozenset([SUCCESS]))
+    return there
+
+
+def _tidy(claim: Claim, manifest: dict[str, Any]) -> None:
     """Deletes what died attempts left: hidden files, and outputs no account speaks of."""
+    output, seen = claim.folder, files.versions(claim.folder)
     written = {file["name"] for file in manifest_files(output, manifest)}
     lists = set(manifest.get("files_listed", ()))
-    names = files.list_folder(output)
-    stale = [
-        name
-        for name in names
+    stale = {
+        name: version
+        for name, version in seen.items()
         if name.startswith((f".{MANIFEST}.", f".{SUCCESS}.", f"{SHARDS_FOLDER}/."))
         or (_is_output(name) and name not in written)
         or (name.startswith(LISTS) and name not in lists)
         or name == f"{SHARDS_FOLDER}/{REFUSED}"
-    ]
-    delete_names(output, stale)
-    files.delete_folder(files.join(output, files.TEMPORARY_FOLDER))
+    }
+    claim.delete(stale)
 
 
 def _is_output(name: str) -> bool:

@@ -2,23 +2,26 @@
 
 from __future__ import annotations
 
-import uuid
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import asdict, dataclass, replace
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass, field, replace
 from typing import Any
 
+from transforms.accounts.claims import CLAIM, Claim, is_closing_mark, is_replacing_mark, take
 from transforms.accounts.shard_account import (
     MANIFEST,
     SHARDS_FOLDER,
     SUCCESS,
     ShardAccount,
+    account_name,
     read_account,
     rejects_name,
 )
 from transforms.errors import UserError
 from transforms.input.shards import RejectedFile, Shard
 from transforms.storage import files
+from transforms.storage.lock import lock
 
 DRIFT_PAGE = "_drift.html"
 CLUSTERS_PAGE = "_clusters.html"
@@ -26,10 +29,6 @@ CLUSTERS_PAGE = "_clusters.html"
 PLAN = "plan.json"
 
 LISTS = f"{SHARDS_FOLDER}/files-"
-
-TODO = f"{SHARDS_FOLDER}/todo-"
-
-PART_SHARDS = 1_000
 
 LOCK = "_LOCK"
 
@@ -72,11 +71,37 @@ def read_object(path: str) -> dict[str, Any]:
 
 @dataclass(frozen=True)
 class Work:
-    """What an output folder leaves to do: shards to score, shards done, and whether it is whole."""
+    """What an output folder leaves to do.
+
+    Attributes:
+        todo: shards to score.
+        done: shards that an earlier run of the same kind finished.
+        committed: whether nothing is left to do, and the folder says so.
+        claim: the run's claim to the folder; it has none before `begin`.
+        replaces: whether another run's scores are to be deleted first.
+        contents: what the folder held when it was looked at.
+    """
 
     todo: tuple[Shard, ...]
     done: tuple[Shard, ...]
     committed: bool
+    claim: Claim = field(default=Claim(""), compare=False)
+    replaces: bool = False
+    contents: _Contents | None = field(default=None, repr=False, compare=False)
+
+
+@dataclass(frozen=True)
+class _Contents:
+    """What a folder holds: its files' versions, accounts, and outputs without an account."""
+
+    versions: dict[str, str]
+    accounts: dict[str, ShardAccount]
+    leftovers: set[str]
+
+    @property
+    def names(self) -> set[str]:
+        """Of all files."""
+        return set(self.versions)
 
 
 def open_output(
@@ -87,114 +112,159 @@ def open_output(
     overwrite: bool,
     rejected: Sequence[RejectedFile] = (),
 ) -> Work:
-    """Compares a plan with what the output folder holds.
+    """Compares a plan with what the output folder holds, and changes nothing.
 
     Args:
         output: the output folder; it need not exist.
         shards: the plan.
         key: the run's key (see `run_key`).
-        overwrite: delete what an earlier, different run left.
+        overwrite: what an earlier, different run left may be replaced.
         rejected: input files that are left out; the manifest has to name the same ones.
 
     Raises:
         UserError: the folder holds something that this run would not have made.
     """
-    names = [name for name in files.list_folder(output) if name != LOCK]
-    accounts = _accounts(output, names)
-    leftovers = _leftovers(output, accounts, names)
-    foreign = sorted(set(names) - _ours(accounts, names) - leftovers)
+    found = _look(output)
+    if _check_same(found, shards, key, output, overwrite=overwrite):
+        work = _remaining(shards, found)
+        marked = {SUCCESS, MANIFEST} <= found.names and not found.leftovers
+        whole = marked and not work.todo and _names_rejected(output, rejected)
+        return replace(work, committed=whole)
+    return Work(tuple(shards), (), committed=False, replaces=True, contents=found)
+
+
+def begin(
+    output: str,
+    shards: Sequence[Shard],
+    key: str,
+    *,
+    overwrite: bool = False,
+    seen: Work | None = None,
+) -> Work:
+    """Takes the folder over, and notes what the run is about to write there.
+
+    A run that began before will neither commit nor write anything more (see `claims`). Readers must
+    not take an older commit for this one, so its marks go first. Of another run's scores the marks
+    go, then the files, then the accounts: killed anywhere between, the same command resumes, since
+    what is left is known by its account or by the plan, which is replaced last.
+
+    Args:
+        output: see `open_output`, as are the others.
+        shards: the plan.
+        key: the run's key.
+        overwrite: whether another run's scores may be replaced.
+        seen: what `open_output` found; accounts that are as they were are not read again.
+
+    Returns:
+        What is to be done, with the claim to write by.
+    """
+    seen = seen or open_output(output, shards, key, overwrite=overwrite)
+    replacing = seen.replaces
+    claim = take(output, replacing=replacing)
+    found = _look(output, seen.contents)
+    same = _check_same(found, shards, key, output, overwrite=overwrite)
+    marked = claim.replacing_mark in found.versions
+    if marked != replacing or not (same or replacing):  # another run has been here meanwhile
+        return begin(output, shards, key, overwrite=overwrite)
+    for names in _stale(found, everything=replacing):
+        claim.delete({name: found.versions[name] for name in names if name != claim.replacing_mark})
+    work = Work(tuple(shards), (), committed=False) if replacing else _remaining(shards, found)
+    if replacing:
+        claim.delete({claim.replacing_mark: found.versions[claim.replacing_mark]})
+    plan = {"run_key": key, "shards": [shard.name for shard in shards]}
+    claim.write(f"{SHARDS_FOLDER}/{PLAN}", files.as_json(plan))
+    return replace(work, claim=claim)
+
+
+@contextmanager
+def claim_output(
+    output: str,
+    shards: Sequence[Shard],
+    key: str,
+    *,
+    overwrite: bool = False,
+    rejected: Sequence[RejectedFile] = (),
+) -> Iterator[Work]:
+    """Claims an output folder for a run, and yields what there is to do in it.
+
+    Nothing is claimed where nothing is to be done (`committed`). On this machine a lock keeps a
+    second launcher away; the claim keeps away what a launcher has left behind, and other machines.
+
+    Raises:
+        UserError: another run is at work there, or the folder holds what this one does not make.
+    """
+    busy = f"{output} is being written by another run; wait for it, or choose another folder"
+    with lock(files.join(output, LOCK), busy=busy):
+        work = open_output(output, shards, key, overwrite=overwrite, rejected=rejected)
+        yield work if work.committed else begin(output, shards, key, overwrite=overwrite, seen=work)
+
+
+def _look(output: str, known: _Contents | None = None) -> _Contents:
+    versions = {name: mark for name, mark in files.versions(output).items() if name != LOCK}
+    accounts = _accounts(output, versions, known or _Contents({}, {}, set()))
+    leftovers = _leftovers(output, accounts, list(versions))
+    foreign = sorted(set(versions) - _ours(accounts, list(versions)) - leftovers)
     if foreign:
         raise UserError(
             f"{output} holds {foreign[0]!r}, which no scoring run wrote; choose an empty folder"
         )
-    trouble = _earlier(names) or _difference(accounts, shards, key)
+    return _Contents(versions, accounts, leftovers)
+
+
+def _check_same(
+    found: _Contents, shards: Sequence[Shard], key: str, output: str, *, overwrite: bool
+) -> bool:
+    """Whether what is there is of the same run; it may be another's only to be overwritten."""
+    trouble = _earlier(found.names) or _difference(found.accounts, shards, key)
     if trouble and not overwrite:
         raise UserError(
             f"{output} holds scores of another run ({trouble}); "
             "choose another folder, or give --overwrite to score everything again"
         )
-    if overwrite:
-        delete_names(output, names)
-        return Work(tuple(shards), (), committed=False)
-    stale = bool(leftovers) or not _names_rejected(output, names, rejected)
-    return _remaining(shards, accounts, set(names), stale, output)
+    return trouble is None and not any(map(is_replacing_mark, found.names))
 
 
-def _names_rejected(output: str, names: Sequence[str], rejected: Sequence[RejectedFile]) -> bool:
-    if MANIFEST not in names:
-        return True
+def _stale(found: _Contents, *, everything: bool) -> Iterator[list[str]]:
+    """Names to delete, in steps that follow one another."""
+    marks = (SUCCESS, MANIFEST, EARLIER_MANIFEST)
+    yield from ([name] for name in marks if name in found.names)
+    beside = {name for name in found.names if not name.startswith(f"{SHARDS_FOLDER}/")}
+    rest = found.names - beside - {f"{SHARDS_FOLDER}/{name}" for name in (PLAN, CLAIM)}
+    if everything:
+        yield sorted(beside - {*marks})
+        yield sorted(rest)
+    else:
+        yield sorted(found.leftovers)
+        yield sorted(name for name in rest if is_closing_mark(name))
+
+
+def _names_rejected(output: str, rejected: Sequence[RejectedFile]) -> bool:
     return read_manifest(output).get("files_rejected", []) == [asdict(file) for file in rejected]
 
 
-def _remaining(
-    shards: Sequence[Shard],
-    accounts: dict[str, ShardAccount],
-    names: set[str],
-    untidy: bool,
-    output: str,
-) -> Work:
+def _remaining(shards: Sequence[Shard], found: _Contents) -> Work:
     def finished(shard: Shard) -> bool:
-        account = accounts.get(shard.name)
-        return account is not None and all(file.name in names for file in account.files)
+        account = found.accounts.get(shard.name)
+        return account is not None and all(file.name in found.versions for file in account.files)
 
     done = tuple(shard for shard in shards if finished(shard))
     todo = tuple(shard for shard in shards if not finished(shard))
-    committed = not todo and not untidy and {SUCCESS, MANIFEST} <= names
-    if not committed:  # readers must not take an older commit for this one
-        delete_names(output, sorted(names & {SUCCESS, MANIFEST}))
-    return Work(todo, done, committed)
+    return Work(todo, done, committed=False, contents=found)
 
 
-def begin(output: str, shards: Sequence[Shard], key: str) -> str:
-    """Notes what a run is about to write, so that its leftovers are known for its own.
-
-    A run that begins takes the folder over: one that began before it will not commit.
-
-    Returns:
-        The run's name, to commit with.
-    """
-    run = uuid.uuid4().hex
-    files.write_json(
-        files.join(output, SHARDS_FOLDER, PLAN),
-        {"run_key": key, "run": run, "shards": [shard.name for shard in shards]},
-    )
-    return run
-
-
-def write_todo(output: str, label: str, shards: Sequence[Shard]) -> list[str]:
-    """Writes shards to files, for a graph that would be too large with all of them in it.
-
-    Returns:
-        Paths for `read_todo`.
-    """
-    parts = [shards[first : first + PART_SHARDS] for first in range(0, len(shards), PART_SHARDS)]
-    names = [f"{TODO}{label}-{place:05d}.json" for place in range(len(parts))]
-    paths = [files.join(output, *name.split("/")) for name in names]
-    with ThreadPoolExecutor(max_workers=16) as pool:
-        content = [[shard.to_json() for shard in part] for part in parts]
-        list(pool.map(files.write_json, paths, content))
-    return paths
-
-
-def read_todo(path: str) -> list[Shard]:
-    """The shards of a file that `write_todo` wrote."""
-    return [Shard(**shard) for shard in files.read_json(path)]
-
-
-def delete_names(output: str, names: Sequence[str]) -> None:
-    """Deletes files by their names below the output folder."""
-    files.delete([files.join(output, *name.split("/")) for name in names])
-
-
-def _accounts(output: str, names: Sequence[str]) -> dict[str, ShardAccount]:
+def _accounts(output: str, versions: dict[str, str], known: _Contents) -> dict[str, ShardAccount]:
+    """The accounts that are there; those that are known, and have not changed, are not read."""
     suffix = ".parquet.json"
     shards = [
         name.removeprefix(SHARDS_FOLDER + "/").removesuffix(".json")
-        for name in names
+        for name in versions
         if name.startswith(SHARDS_FOLDER + "/") and name.endswith(suffix)
     ]
 
     def look(name: str) -> ShardAccount:  # without what only the sums need: there may be very many
+        place = account_name(name)
+        if name in known.accounts and known.versions[place] == versions[place]:
+            return known.accounts[name]
         return replace(read_account(output, name), profile={}, counts={}, rejected_by_reason={})
 
     with ThreadPoolExecutor(max_workers=64) as pool:
@@ -225,7 +295,7 @@ def _leftovers(output: str, accounts: dict[str, ShardAccount], names: Sequence[s
     return (written & set(names)) - listed
 
 
-def _earlier(names: Sequence[str]) -> str | None:
+def _earlier(names: Collection[str]) -> str | None:
     found = {name.split("/")[0] for name in names} & {EARLIER_MANIFEST, EARLIER_REJECTS}
     return f"of an earlier version, with {min(found)} among the scores" if found else None
 

@@ -15,13 +15,13 @@ from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
+from transforms.accounts.claims import SHARDS_FOLDER, Claim
 from transforms.errors import RunError, UserError
 from transforms.input.shards import Shard
 from transforms.storage import files
 
 MANIFEST = "_manifest.json"
 SUCCESS = "_SUCCESS"
-SHARDS_FOLDER = "_shards"
 REJECTS_FOLDER = "_rejects"
 REJECTED = ".rejected"
 
@@ -96,9 +96,14 @@ def run_key(**identity: Any) -> str:
     return hashlib.sha256(json.dumps(identity, sort_keys=True).encode()).hexdigest()[:32]
 
 
-def write_account(output: str, account: ShardAccount) -> None:
-    """Commits a shard: from here on it is not done again."""
-    files.write_json(_account_path(output, account.shard["name"]), asdict(account.check()))
+def write_account(claim: Claim, account: ShardAccount) -> None:
+    """Commits a shard: from here on it is not done again.
+
+    Raises:
+        RunError: the account does not add up, or the folder is no longer this run's.
+    """
+    name = account_name(account.shard["name"])
+    claim.write(name, files.as_json(asdict(account.check())))
 
 
 def read_account(output: str, name: str) -> ShardAccount:
@@ -127,8 +132,13 @@ def find_account(output: str, shard: Shard, key: str) -> ShardAccount | None:
     return account if same and all(there) else None
 
 
+def account_name(shard_name: str) -> str:
+    """Where a shard's account is, below the output folder."""
+    return f"{SHARDS_FOLDER}/{shard_name}.json"
+
+
 def _account_path(output: str, shard_name: str) -> str:
-    return files.join(output, SHARDS_FOLDER, shard_name + ".json")
+    return files.join(output, *account_name(shard_name).split("/"))
 
 
 def summarise(accounts: Sequence[ShardAccount]) -> dict[str, Any]:

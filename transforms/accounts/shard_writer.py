@@ -8,6 +8,7 @@ from types import TracebackType
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from transforms.accounts.claims import Claim
 from transforms.accounts.shard_account import WrittenFile
 from transforms.storage import files
 
@@ -21,11 +22,11 @@ class ShardWriter:
 
     def __init__(
         self,
-        folder: str,
+        claim: Claim,
         name: str,
         schema: pa.Schema,
         source: str,
-        compression: str,
+        compression: str = "zstd",
         times_in_utc: bool = False,
     ):
         """Takes where to write, what, how, and from which input file it comes.
@@ -34,7 +35,7 @@ class ShardWriter:
         """
         self.schema = schema
         self.rows = 0
-        self._folder = folder
+        self._claim = claim
         self._name = name
         self._source = source
         self._compression = compression
@@ -55,13 +56,13 @@ class ShardWriter:
         """Closes the file and gives it its final name."""
         opened = self._open()
         opened.close()
-        files.reveal(opened.hidden, files.join(self._folder, *self._name.split("/")))
+        self._claim.reveal(opened.hidden, self._name)
         self._opened = None
         return WrittenFile(self._name, self.rows, opened.file.sha256, self._source)
 
     def _open(self) -> _Opened:
         if self._opened is None:
-            hidden, file = files.create_hidden(self._folder, self._name)
+            hidden, file = files.create_hidden(self._claim.folder, self._name)
             sink = pa.PythonFile(file, mode="w")
             writer = pq.ParquetWriter(
                 sink,

@@ -10,6 +10,7 @@ import numpy as np
 import pyarrow as pa
 from apache_beam.metrics import Metrics
 
+from transforms.accounts.claims import Claim
 from transforms.accounts.shard_account import rejects_name
 from transforms.accounts.shard_writer import ShardWriter
 from transforms.examples.counts import COUNTS, count_read
@@ -96,7 +97,7 @@ class ReadPairs(beam.DoFn):
         schema = rejected_schema(shard_schema(shard))
         target = rejects_name(shard.name)
         in_utc = keeps_times_in_utc(shard)
-        with ShardWriter(self.folder, target, schema, shard.source, "zstd", in_utc) as rejects:
+        with ShardWriter(Claim(self.folder), target, schema, shard.source, "zstd", in_utc) as rejects:
             for parts, rejected in read_pairs(shard, self.how.with_held_out(held_out)):
                 for part, rows in parts.items():
                     if rows.num_rows:

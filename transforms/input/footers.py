@@ -9,7 +9,7 @@ from dataclasses import dataclass
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from transforms.errors import UserError
+from transforms.errors import RunError, UserError
 from transforms.input.parquet_columns import Int96Unit, open_parquet, rewritten_columns
 from transforms.storage import files
 
@@ -41,10 +41,12 @@ def read_footer(path: str, int96: Int96Unit = "us") -> Footer:
 
     Raises:
         UserError: the file cannot be read as Parquet; says why.
+        RunError: the store does not answer.
     """
     try:
-        with files.open_input(path) as file:
-            mark = fingerprint(path, file)
+        file, version = files.open_version(path)
+        with file:
+            mark = fingerprint(path, file, version)
             parquet = open_parquet(file, int96=int96)
             # Not by the columns' metadata: to look at an encrypted one ends the process.
             length = int.from_bytes(file.read_at(4, file.size() - 8), "little")
@@ -58,6 +60,8 @@ def read_footer(path: str, int96: Int96Unit = "us") -> Footer:
     except FileNotFoundError:
         raise UserError(f"{path} is not there") from None
     except (OSError, pa.ArrowException, ValueError) as error:
+        if files.is_outage(error):  # the file may be a good one
+            raise RunError(f"{path} cannot be read now: {files.reason(error)}; run again") from None
         if path.lower().removesuffix(".gz").endswith(TEXT_ENDINGS):
             raise UserError(
                 f"{path} is text, expected Parquet; make some of it first: "
@@ -76,8 +80,11 @@ def _footer(mark: str, parquet: pq.ParquetFile) -> Footer:
     return Footer(mark, schema, rows, tuple(rewritten_columns(parquet)))
 
 
-def fingerprint(path: str, file: pa.NativeFile) -> str:
-    """A hash of an open file's size and footer, to notice when it changes.
+def fingerprint(path: str, file: pa.NativeFile, version: str) -> str:
+    """A hash of an open file's version, size and footer, to notice when it changes.
+
+    A corrected label or a sentence of equal length changes neither size nor footer; the version,
+    which `files.open_version` gives, is what the store knows of the content.
 
     Raises:
         UserError: it does not end like a Parquet file.
@@ -93,4 +100,5 @@ def fingerprint(path: str, file: pa.NativeFile) -> str:
             "it is of another kind, or was cut"
         )
     footer = file.read_at(length, size - 8 - length)
-    return hashlib.sha256(size.to_bytes(8, "little") + footer).hexdigest()[:32]
+    known = f"{size} {version} ".encode()
+    return hashlib.sha256(known + footer).hexdigest()[:32]

@@ -75,8 +75,9 @@ def _reading(shard: Shard) -> Iterator[pq.ParquetFile]:
     """The shard's file, if it still is the one that was planned with."""
     groups = f"row groups {shard.first_row_group} to {shard.end_row_group - 1}"
     try:
-        with files.open_input(shard.source) as file:
-            if not _is_same(shard, file):
+        file, version = files.open_version(shard.source)
+        with file:
+            if not _is_same(shard, file, version):
                 raise RunError(f"{shard.source} changed after the run had looked at it; run again")
             yield open_parquet(file, int96=shard.int96, page_checksum_verification=True)
     except FileNotFoundError:
@@ -87,15 +88,19 @@ def _reading(shard: Shard) -> Iterator[pq.ParquetFile]:
             "write the file without that column, or leave it out"
         ) from None
     except (OSError, pa.ArrowException) as error:
+        if files.is_outage(error):  # the file may be a good one
+            raise RunError(
+                f"{shard.source} cannot be read now: {files.reason(error)}; run again"
+            ) from None
         raise RunError(
             f"{shard.source}: {groups} cannot be read ({files.reason(error)}); the file is "
             "damaged: repair it or leave it out"
         ) from None
 
 
-def _is_same(shard: Shard, file: pa.NativeFile) -> bool:
+def _is_same(shard: Shard, file: pa.NativeFile, version: str) -> bool:
     try:
-        return fingerprint(shard.source, file) == shard.fingerprint
+        return fingerprint(shard.source, file, version) == shard.fingerprint
     except UserError:  # it has no footer any more
         return False
 

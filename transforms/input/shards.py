@@ -33,7 +33,7 @@ class Shard:
 
     Attributes:
         source: path of the input file.
-        fingerprint: of the file's size and footer, to notice when it changes.
+        fingerprint: of the file's version, size and footer, to notice when it changes.
         name: the file name of what is written for this shard.
         first_row_group: the first row group.
         end_row_group: one past the last row group.

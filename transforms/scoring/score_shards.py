@@ -18,6 +18,7 @@ import pyarrow as pa
 from apache_beam.metrics import Metrics
 from apache_beam.utils.shared import Shared
 
+from transforms.accounts.claims import Claim
 from transforms.accounts.shard_account import (
     ShardAccount,
     find_account,
@@ -71,7 +72,7 @@ class ScoreSettings:
     """What decides a shard's output besides its rows and the scorer.
 
     Attributes:
-        output: the output folder.
+        claim: the run's claim to the output folder.
         run_key: see `transforms.accounts.shard_account.run_key`.
         columns: names of the sentence columns.
         max_chars: characters of the longest sentence that is scored whole.
@@ -81,7 +82,7 @@ class ScoreSettings:
         compression: codec of the files written.
     """
 
-    output: str
+    claim: Claim
     run_key: str
     columns: PairColumns = field(default_factory=PairColumns)
     max_chars: int = 10_000
@@ -105,7 +106,7 @@ def score_shard(shard: Shard, scorer: Scorer, settings: ScoreSettings) -> ShardA
     rows_in = 0
     with ExitStack() as stack:
         scores, rejects = (
-            stack.enter_context(ShardWriter(settings.output, name, kind, shard.source, *how))
+            stack.enter_context(ShardWriter(settings.claim, name, kind, shard.source, *how))
             for name, kind in (
                 (shard.name, scored_schema(schema, scorer)),
                 (rejects_name(shard.name), rejected_schema(schema)),
@@ -125,6 +126,9 @@ def score_shard(shard: Shard, scorer: Scorer, settings: ScoreSettings) -> ShardA
                 rejects.write(part)
                 reasons.update(part.column("reject_reason").to_pylist())
             counts.update(outcome.counts)
+        done = find_account(settings.claim.folder, shard, settings.run_key)
+        if done:  # another attempt was faster; its files stay
+            return done
         written = [scores.finish(), *([rejects.finish()] if rejects.rows else [])]
     account = ShardAccount(
         shard=shard.to_json(),
@@ -139,7 +143,7 @@ def score_shard(shard: Shard, scorer: Scorer, settings: ScoreSettings) -> ShardA
         finished=time.time(),
         profile=add_up(profiles),
     )
-    write_account(settings.output, account)
+    write_account(settings.claim, account)
     return account
 
 
@@ -245,7 +249,7 @@ class _ScoreShard(beam.DoFn):
     def process(self, work: tuple[Shard, Sequence[Vectors]]) -> Iterator[ShardAccount]:
         shard, vectors = work
         scorer = self._scorer.with_vectors(vectors) if vectors else self._scorer
-        done = find_account(self._settings.output, shard, self._settings.run_key)
+        done = find_account(self._settings.claim.folder, shard, self._settings.run_key)
         account = done or score_shard(shard, scorer, self._settings)
         counts = {
             "rows_in": account.rows_in,

@@ -2,8 +2,7 @@
 
 What lies in a bucket goes through `gcs`, what lies on this machine through Python's own calls (to
 Beam's FileSystems a local name with `[`, `*` or `?` in it is a pattern), other stores through
-Beam's. A file is written beside its final name and renamed, so a
-half-written one is never seen.
+Beam's. A file is written beside its final name and renamed, so a half-written one is never seen.
 """
 
 from __future__ import annotations
@@ -15,21 +14,22 @@ import json
 import os
 import tempfile
 import uuid
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import closing, contextmanager
+from contextlib import closing, contextmanager, suppress
 from pathlib import Path
 from typing import Any, BinaryIO, cast
 
 import pyarrow as pa
 
 from transforms.errors import RunError, UserError
-from transforms.storage import gcs
+from transforms.storage import gcs, local
 from transforms.storage.beam_stores import CompressionTypes, FileSystems
+from transforms.storage.local import TAKEN
 
 TEMPORARY_FOLDER = "_tmp"
 _PIECE = 8 << 20
-_AT_ONCE = 8
+_AT_ONCE = 16
 
 
 def is_local(path: str) -> bool:
@@ -57,11 +57,18 @@ def reason(error: BaseException) -> str:
     return reason.strip().partition("\n")[0].rstrip(". ")
 
 
+def is_outage(error: BaseException) -> bool:
+    """Whether the system or a bucket failed, and not what was read: only then it has a number."""
+    return isinstance(error, OSError) and error.errno is not None
+
+
 @contextmanager
 def _writing(path: str) -> Iterator[None]:
     try:
         yield
     except OSError as error:
+        if isinstance(error, FileExistsError) and error.strerror == TAKEN:
+            raise  # of a file that must be new: who asks for that answers it
         raise RunError(f"{path} cannot be written: {reason(error)}") from None
 
 
@@ -76,8 +83,7 @@ def list_folder(folder: str) -> list[str]:
     """Names of all files below the folder, relative to it, sorted; empty where there is none."""
     prefix = folder.rstrip("/") + "/"
     if is_local(folder):
-        root = Path(folder)
-        return sorted(str(path.relative_to(root)) for path in root.rglob("*") if not path.is_dir())
+        return local.list_folder(folder)
     if gcs.is_object(folder):
         paths = [path for path, _ in gcs.list_objects(prefix)]
     else:
@@ -85,13 +91,59 @@ def list_folder(folder: str) -> list[str]:
     return sorted(path.removeprefix(prefix) for path in paths)
 
 
+def versions(folder: str) -> dict[str, str]:
+    """What tells each file below a folder from one written since under its name, by name."""
+    if gcs.is_object(folder):
+        return {name: str(number) for name, number in gcs.generations(folder).items()}
+    if is_local(folder):
+        found = ((name, local.version(join(folder, name))) for name in list_folder(folder))
+        return {name: version for name, version in found if version}
+    return dict.fromkeys(list_folder(folder), "")
+
+
+def delete_versions(folder: str, seen: Mapping[str, str]) -> None:
+    """Deletes files below a folder, but those that were written since they were seen.
+
+    Args:
+        folder: where they are.
+        seen: names, and the versions that `versions` told of them.
+    """
+
+    def delete_one(name: str) -> None:
+        path = join(folder, *name.split("/"))
+        if gcs.is_object(path):
+            gcs.delete(path, generation=int(seen[name]))
+        elif is_local(path):
+            with _writing(path):
+                local.delete_version(path, seen[name], aside)
+        else:
+            delete([path])
+
+    aside = join(folder, TEMPORARY_FOLDER)
+    for_each(delete_one, list(seen))
+    delete_empty(aside)
+
+
 def open_input(path: str) -> pa.NativeFile:
     """A seekable file for reading; on object storage it reads by range."""
+    return open_version(path)[0]
+
+
+def open_version(path: str) -> tuple[pa.NativeFile, str]:
+    """Like `open_input`, with what tells this content from another under the same name.
+
+    On this machine that is the size and the time of the last change, in a bucket the size and the
+    store's own CRC32C, elsewhere nothing.
+    """
     if is_local(path):
-        return pa.OSFile(path)
+        file = pa.OSFile(path)
+        at = os.fstat(file.fileno())
+        return file, f"{at.st_size}-{at.st_mtime_ns}"
     if gcs.is_object(path):
-        return pa.PythonFile(gcs.open_reader(path))
-    return pa.PythonFile(FileSystems.open(path, compression_type=CompressionTypes.UNCOMPRESSED))
+        reader, version = gcs.open_reader(path)
+        return pa.PythonFile(reader), version
+    opened = FileSystems.open(path, compression_type=CompressionTypes.UNCOMPRESSED)
+    return pa.PythonFile(opened), ""
 
 
 def read_bytes(path: str) -> bytes:
@@ -168,14 +220,30 @@ def create_hidden(folder: str, name: str) -> tuple[str, HashingFile]:
     return path, HashingFile(_create(path), join(folder, *name.split("/")))
 
 
-def reveal(hidden: str, path: str) -> None:
-    """Gives a finished hidden file its final name, in place of any file that had it."""
+def reveal(hidden: str, path: str, *, new: bool = False) -> None:
+    """Gives a finished hidden file its final name, in place of any file that had it.
+
+    The hidden file has to be there still: who deletes it keeps it from being revealed (see
+    `transforms.accounts.claims`).
+
+    Args:
+        hidden: where it was written.
+        path: the final name.
+        new: nothing may be there, but the very same content.
+
+    Raises:
+        FileExistsError: with `new`, something else is there.
+    """
     with _writing(path):
         if is_local(path):
-            Path(path).parent.mkdir(parents=True, exist_ok=True)
-            Path(hidden).replace(path)
+            local.reveal(hidden, path, new)
         elif gcs.is_object(path):
-            gcs.copy(hidden, path)
+            try:
+                gcs.copy(hidden, path, new=True)
+            except FileExistsError:
+                if new:
+                    raise
+                gcs.copy(hidden, path)
             gcs.delete(hidden)
         else:
             FileSystems.rename([hidden], [path])
@@ -206,15 +274,11 @@ def create_bytes(path: str, content: bytes) -> None:
     """
     if not gcs.is_object(path):
         if exists(path) and read_bytes(path) != content:
-            raise FileExistsError(errno.EEXIST, gcs.TAKEN, path)
+            raise FileExistsError(errno.EEXIST, TAKEN, path)
         write_bytes(path, content)
         return
-    try:
+    with _writing(path):
         gcs.create(path, content)
-    except FileExistsError:
-        raise
-    except OSError as error:
-        raise RunError(f"{path} cannot be written: {reason(error)}") from None
 
 
 def write_json(path: str, content: Any) -> None:
@@ -242,10 +306,14 @@ def _open(path: str) -> BinaryIO:
 
 
 def delete(paths: Sequence[str]) -> None:
-    """Deletes files; those that are not there are no error."""
+    """Deletes files, or local folders; those that are not there are no error."""
     for_each(gcs.delete, [path for path in paths if gcs.is_object(path)])
-    there = [path for path in paths if not gcs.is_object(path) and exists(path)]
-    if there:
+    for path in paths:
+        if is_local(path):
+            with _writing(path):
+                local.delete(path)
+    others = [path for path in paths if not is_local(path) and not gcs.is_object(path)]
+    if there := [path for path in others if exists(path)]:
         FileSystems.delete(there)
 
 
@@ -256,6 +324,13 @@ def delete_folder(folder: str) -> None:
         delete([path for path, _ in below])
     else:
         delete([folder])
+
+
+def delete_empty(folder: str) -> None:
+    """Deletes a local folder that holds nothing; buckets have no folders."""
+    if is_local(folder):
+        with suppress(OSError):
+            os.rmdir(folder)
 
 
 def for_each(do: Callable[[str], Any], names: Sequence[str]) -> None:

@@ -15,9 +15,10 @@ import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from functools import lru_cache
-from typing import TYPE_CHECKING, Any, BinaryIO
+from typing import TYPE_CHECKING, Any, BinaryIO, NamedTuple
 
 from transforms.errors import UserError
+from transforms.storage.local import TAKEN
 
 if TYPE_CHECKING:
     from google.cloud.storage import Blob, Client
@@ -29,7 +30,6 @@ NO_CREDENTIALS = (
     "no Google Cloud credentials were found, which gs:// and Dataflow need; run "
     "'gcloud auth application-default login', or set GOOGLE_APPLICATION_CREDENTIALS to a key file"
 )
-TAKEN = "was written by another run meanwhile"
 _CHUNK = 8 << 20  # of an upload; a failed one is sent again from its last whole chunk
 _READ_AHEAD = 1 << 18
 _CONNECTIONS = 32
@@ -153,28 +153,48 @@ def _line(error: Exception) -> str:
     return str(text).strip().partition("\n")[0][:300]
 
 
+class Listed(NamedTuple):
+    """What a listing says of an object; `generation` is another one whenever it is written."""
+
+    path: str
+    size: int
+    crc32c: str
+    generation: int
+
+
 def list_objects(prefix: str, *, folders: bool = False) -> list[tuple[str, int]]:
     """Paths and sizes of all objects whose path begins so, sorted.
 
     TensorFlow and consoles write empty objects `NAME/` for folders; they are left out, but with
     `folders`.
     """
-    listed = _listed(prefix)
-    return [(path, size) for path, size, _ in listed if folders or not path.endswith("/")]
+    return [(one.path, one.size) for one in _listed(prefix) if folders or one.path[-1] != "/"]
 
 
 def sums(folder: str) -> dict[str, str]:
     """The CRC32C that the store keeps of every object below a folder, by name below it."""
+    return {name: one.crc32c for name, one in _below(folder).items()}
+
+
+def generations(folder: str) -> dict[str, int]:
+    """The generation of every object below a folder, by name below it."""
+    return {name: one.generation for name, one in _below(folder).items()}
+
+
+def _below(folder: str) -> dict[str, Listed]:
     prefix = folder.rstrip("/") + "/"
     listed = _listed(prefix)
-    return {path.removeprefix(prefix): crc for path, _, crc in listed if not path.endswith("/")}
+    return {one.path.removeprefix(prefix): one for one in listed if one.path[-1] != "/"}
 
 
-def _listed(prefix: str) -> list[tuple[str, int, str]]:
+def _listed(prefix: str) -> list[Listed]:
     bucket, _, name = prefix.removeprefix(SCHEME).partition("/")
     with _errors_named(prefix):
         blobs = list(_client().list_blobs(bucket, prefix=name))
-    return sorted((f"{SCHEME}{bucket}/{blob.name}", int(blob.size), blob.crc32c) for blob in blobs)
+    return sorted(
+        Listed(f"{SCHEME}{bucket}/{blob.name}", int(blob.size), blob.crc32c, int(blob.generation))
+        for blob in blobs
+    )
 
 
 def sum_of(content: bytes) -> str:
@@ -205,6 +225,11 @@ class ObjectReader(io.RawIOBase):
         with _errors_named(path):
             self._blob.reload()
         self._size, self._generation = int(self._blob.size), self._blob.generation
+
+    @property
+    def version(self) -> str:
+        """What tells this content from another: its CRC32C, which the store keeps."""
+        return f"{self._size}-{self._blob.crc32c}"
 
     def readable(self) -> bool:
         """It is."""
@@ -247,9 +272,10 @@ class ObjectReader(io.RawIOBase):
         return content
 
 
-def open_reader(path: str) -> BinaryIO:
-    """A seekable file that fetches what is read, and a little ahead."""
-    return io.BufferedReader(ObjectReader(path), _READ_AHEAD)
+def open_reader(path: str) -> tuple[BinaryIO, str]:
+    """A seekable file that fetches what is read, and a little ahead; and its version."""
+    reader = ObjectReader(path)
+    return io.BufferedReader(reader, _READ_AHEAD), reader.version
 
 
 class ObjectWriter:
@@ -353,10 +379,16 @@ def _check_same(path: str, crc32c: str) -> None:
         raise FileExistsError(errno.EEXIST, TAKEN, path)
 
 
-def delete(path: str) -> None:
-    """Deletes an object; one that is not there is no error."""
+def delete(path: str, *, generation: int | None = None) -> None:
+    """Deletes an object; one that is not there is no error, nor one that is of another generation.
+
+    Args:
+        path: of the object.
+        generation: only this one is deleted; an object written since stays.
+    """
+    condition = {} if generation is None else {"if_generation_match": generation}
     try:
         with _errors_named(path):
-            _blob(path).delete(retry=_retry())
-    except FileNotFoundError:
+            _blob(path).delete(retry=_retry(), **condition)
+    except (FileNotFoundError, FileExistsError):  # the latter: a precondition that does not hold
         pass

@@ -25,12 +25,16 @@ def lock(path: str, *, busy: str) -> Iterator[None]:
     if not is_local(path):
         yield
         return
-    descriptor = _take(path, busy)
+    held = _take(path, busy)
     try:
         yield
     finally:
-        Path(path).unlink(missing_ok=True)
-        os.close(descriptor)
+        _release(path, held)
+
+
+def _release(path: str, held: int) -> None:
+    Path(path).unlink(missing_ok=True)
+    os.close(held)
 
 
 def _take(path: str, busy: str) -> int:

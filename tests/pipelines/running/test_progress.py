@@ -9,6 +9,7 @@ from rich.console import Console
 
 from pipelines.running import progress
 from transforms.accounts import shard_account
+from transforms.accounts.claims import Claim
 
 
 class Looks:
@@ -34,7 +35,7 @@ def leave_account(output, name: str, scored: int, rejected: int, **counts: int) 
         rejected_by_reason={"sentence_null": rejected},
         counts=counts,
     )
-    shard_account.write_account(str(output), account)
+    shard_account.write_account(Claim(str(output)), account)
 
 
 @pytest.fixture

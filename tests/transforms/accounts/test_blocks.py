@@ -9,7 +9,8 @@ import pytest
 
 from pipelines import score
 from tests.scoring_kit import EqualBundle, EqualScorer, pairs, run_score, write
-from transforms.accounts import blocks, commit, output_folder, shard_account
+from transforms.accounts import blocks, commit, list_shards, output_folder, shard_account
+from transforms.accounts.claims import Claim
 from transforms.drift import add_up
 from transforms.errors import RunError
 from transforms.pairs import PairColumns
@@ -41,7 +42,7 @@ def test_blocks_come_to_the_whole(
     monkeypatch.setattr(blocks, "BLOCK_SHARDS", 10)
     monkeypatch.setattr(blocks, "INLINE_SHARDS", 100 if inline else 10)
     accounts = [account(name, rows=number + 1) for number, name in enumerate(NAMES)]
-    parted = blocks.Blocks.of(str(tmp_path), NAMES)
+    parted = blocks.Blocks.of(Claim(str(tmp_path)), NAMES)
     places: dict[int, list] = {}
     for number, each in enumerate(random.Random(1).sample(accounts, len(accounts))):
         new = number % 2 == 0
@@ -75,8 +76,9 @@ def test_a_plan_of_many_shards(
     flags = ("--shard_rows", "10")
     plain = run_score(tmp_path / "in.parquet", tmp_path / "plain", *flags)
     monkeypatch.setattr(blocks, "INLINE_SHARDS", 3)
+    monkeypatch.setattr(list_shards, "INLINE_SHARDS", 3)
     monkeypatch.setattr(blocks, "BLOCK_SHARDS", 2)
-    monkeypatch.setattr(output_folder, "PART_SHARDS", 2)
+    monkeypatch.setattr(list_shards, "PART_SHARDS", 2)
     output = tmp_path / "many"
     manifest = run_score(tmp_path / "in.parquet", output, *flags)
     assert manifest["files_listed"] == [f"_shards/files-{n:05d}.json" for n in (1, 2, 3, 4)]
@@ -104,20 +106,12 @@ def test_a_job_that_starts_anew_keeps_finished_shards(
     first = run_score(tmp_path / "in.parquet", tmp_path / "out", "--shard_rows", "10")
     (tmp_path / "out/_SUCCESS").unlink()
     shards = score.plan([str(tmp_path / "in.parquet")], PairColumns(), shard_rows=10).shards
-    key = next(
-        iter(output_folder._accounts(str(tmp_path / "out"), names(tmp_path / "out")).values())
-    )
-    found = [
-        shard_account.find_account(str(tmp_path / "out"), shard, key.run_key) for shard in shards
-    ]
+    key = shard_account.read_account(str(tmp_path / "out"), shards[0].name).run_key
+    found = [shard_account.find_account(str(tmp_path / "out"), shard, key) for shard in shards]
     assert [each.files[0].name for each in found if each] == [f["name"] for f in first["files"]]
     assert shard_account.find_account(str(tmp_path / "out"), shards[0], "another") is None
     (tmp_path / "out" / first["files"][1]["name"]).unlink()
-    assert shard_account.find_account(str(tmp_path / "out"), shards[1], key.run_key) is None
-
-
-def names(folder: Path) -> list[str]:
-    return [str(path.relative_to(folder)) for path in folder.rglob("*") if path.is_file()]
+    assert shard_account.find_account(str(tmp_path / "out"), shards[1], key) is None
 
 
 class NoScorer:
@@ -134,7 +128,7 @@ def test_shards_with_an_account_are_not_scored(tmp_path: Path) -> None:
 
     path = str(write(tmp_path / "in.parquet", pairs(20), row_group_size=10))
     shards = plan_shards([path], PairColumns(), shard_rows=10)
-    settings = ScoreSettings(str(tmp_path / "out"), "key")
+    settings = ScoreSettings(Claim(str(tmp_path / "out")), "key")
 
     def run(load) -> None:
         with beam.Pipeline("FnApiRunner") as pipeline:

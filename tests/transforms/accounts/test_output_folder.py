@@ -10,6 +10,7 @@ import pytest
 
 from transforms.accounts import commit as commits
 from transforms.accounts import output_folder, shard_account
+from transforms.accounts.claims import Claim
 from transforms.errors import RunError, UserError
 from transforms.input.shards import RejectedFile, Shard
 
@@ -35,7 +36,7 @@ def finish(
         {"sentences": 4},
         (written,),
     )
-    shard_account.write_account(str(output), account)
+    shard_account.write_account(Claim(str(output)), account)
     return account
 
 
@@ -44,12 +45,16 @@ def commit(
 ):
     names = [a.shard["name"] for a in accounts] if expected is None else expected
     return commits.commit(
-        str(output), accounts, expected=names, header={"x": 1}, max_reject_fraction=most
+        Claim(str(output)), accounts, expected=names, header={"x": 1}, gates=commits.Gates(most)
     )
 
 
 def work(output: Path, *planned: Shard, key: str = "key", **how) -> output_folder.Work:
     return output_folder.open_output(str(output), planned, key, **{"overwrite": False, **how})
+
+
+def begin(output: Path, *planned: Shard, key: str = "key", **how) -> output_folder.Work:
+    return output_folder.begin(str(output), planned, key, **how)
 
 
 @pytest.fixture
@@ -70,7 +75,7 @@ def test_an_account_comes_back_as_it_was_written(output):
 def test_accounts_that_do_not_add_up_are_not_written(output, change):
     account = replace(finish(output, A), **change)
     with pytest.raises(RunError, match="must add up"):
-        shard_account.write_account(str(output), account)
+        shard_account.write_account(Claim(str(output)), account)
 
 
 def test_an_empty_folder_leaves_everything_to_do(output):
@@ -79,7 +84,7 @@ def test_an_empty_folder_leaves_everything_to_do(output):
 
 
 def test_finished_shards_are_done_and_a_commit_is_found(output):
-    output_folder.begin(str(output), [A, B], "key")
+    begin(output, A, B)
     first = finish(output, A)
     assert work(output, A, B) == output_folder.Work((B,), (A,), committed=False)
     manifest = commit(output, first, finish(output, B, rejected=2))
@@ -92,7 +97,7 @@ def test_finished_shards_are_done_and_a_commit_is_found(output):
 
 def test_a_new_input_uncommits_without_touching_the_old(output):
     commit(output, finish(output, A))
-    assert work(output, A, B) == output_folder.Work((B,), (A,), committed=False)
+    assert begin(output, A, B) == output_folder.Work((B,), (A,), committed=False)
     assert not (output / "_SUCCESS").exists() and not (output / "_manifest.json").exists()
     assert (output / A.name).exists()
 
@@ -118,7 +123,10 @@ def test_scores_of_another_run_are_kept_unless_overwritten(output, planned, key,
         work(output, *planned, key=key)
     assert sorted(output.rglob("*")) == before
     assert work(output, *planned, key=key, overwrite=True).todo == planned
-    assert not [path for path in output.rglob("*") if path.is_file()]
+    assert sorted(output.rglob("*")) == before
+    assert begin(output, *planned, key=key, overwrite=True).todo == planned
+    left = [path.name for path in output.rglob("*") if path.is_file()]
+    assert sorted(left) == ["claim.json", "plan.json"]
 
 
 @pytest.mark.parametrize("overwrite", [False, True])
@@ -131,17 +139,18 @@ def test_a_file_that_is_not_ours_is_never_touched(output, overwrite):
 
 
 def test_what_a_dead_run_left_is_known_by_its_plan_and_tidied_at_the_commit(output):
-    output_folder.begin(str(output), [A, B], "key")
+    begin(output, A, B)
     account = finish(output, A)
     (output / B.name).write_bytes(b"no account of it")
-    (output / "_tmp").mkdir()
+    (output / "_tmp").mkdir(exist_ok=True)
     (output / "_tmp" / "half").write_bytes(b"x")
     (output / "._manifest.json.123").write_bytes(b"half")
     assert work(output, A).done == (A,)
     commit(output, account)
     left = sorted(str(p.relative_to(output)) for p in output.rglob("*") if p.is_file())
     assert left == [
-        "_SUCCESS", "_manifest.json", f"_shards/{A.name}.json", "_shards/plan.json", A.name,
+        "_SUCCESS", "_manifest.json", f"_shards/{A.name}.json", "_shards/claim.json",
+        "_shards/plan.json", A.name,
     ]  # fmt: skip
 
 

@@ -49,16 +49,15 @@ class DyingScorer(EqualScorer):
 def run_once(source: str, output: str, shard_rows: int, scorer) -> dict | None:
     """A run without Beam; None where it died."""
     planned = plan([source], PairColumns(), shard_rows=shard_rows)
-    work = output_folder.open_output(output, planned.shards, "key", overwrite=False)
-    output_folder.begin(output, planned.shards, "key")
-    how = ScoreSettings(output, "key", max_chars=MAX_CHARS)
+    work = output_folder.begin(output, planned.shards, "key")
+    how = ScoreSettings(work.claim, "key", max_chars=MAX_CHARS)
     try:
         fresh = [score_shard(shard, scorer, how) for shard in work.todo]
     except Killed:
         return None
     accounts = [*(shard_account.read_account(output, shard.name) for shard in work.done), *fresh]
     names = [shard.name for shard in planned.shards]
-    return commit.commit(output, accounts, expected=names, header={}, max_reject_fraction=1)
+    return commit.commit(work.claim, accounts, expected=names, header={}, gates=commit.Gates(1))
 
 
 def rows_of(output: Path, pattern: str) -> list[tuple]:

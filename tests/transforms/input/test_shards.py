@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import errno
 import threading
+from dataclasses import replace
 
 import duckdb
 import pyarrow as pa
@@ -15,6 +17,7 @@ from transforms.errors import RunError, UserError
 from transforms.input import read_shards, shards
 from transforms.input.footers import Footer
 from transforms.pairs import PairColumns
+from transforms.storage import files
 
 COLUMNS = PairColumns()
 
@@ -117,3 +120,39 @@ def test_footers_are_read_side_by_side_and_schemas_kept_once(tmp_path, monkeypat
     plan = shards.plan([str(tmp_path / "*.parquet")], COLUMNS, shard_rows=10)
     assert len(plan.shards) == 32
     assert len({id(schema) for schema in plan.schemas.values()}) == 1
+
+
+def footer_bytes(content: bytes) -> bytes:
+    length = int.from_bytes(content[-8:-4], "little")
+    return content[-8 - length :]
+
+
+def test_a_corrected_label_of_equal_length_is_another_file(tmp_path):
+    """Size and footer are the same; the bytes in between are not."""
+    path = tmp_path / "in.parquet"
+    seen = []
+    for labels in ([0, 1, 1, 0], [1, 0, 0, 1]):
+        write(path, pairs(4, label=pa.array(labels)), use_dictionary=False)
+        (shard,) = shards.plan_shards([str(path)], COLUMNS, shard_rows=20)
+        seen.append((footer_bytes(path.read_bytes()), path.stat().st_size, shard.fingerprint))
+
+    assert seen[0][:2] == seen[1][:2]
+    assert seen[0][2] != seen[1][2]
+    with pytest.raises(RunError, match="changed after the run had looked at it"):
+        list(shards.read_shard(replace(shard, fingerprint=seen[0][2])))
+
+
+def test_a_store_that_does_not_answer_is_not_a_damaged_file(tmp_path, monkeypatch):
+    path = write(tmp_path / "in.parquet", pairs(4))
+    (shard,) = shards.plan_shards([str(path)], COLUMNS, shard_rows=20)
+
+    def outage(_):
+        raise OSError(errno.EIO, "the bucket does not answer: 503")
+
+    monkeypatch.setattr(files, "open_version", outage)
+    for read in (
+        lambda: list(shards.read_shard(shard)),
+        lambda: shards.plan([str(path)], COLUMNS, shard_rows=20, on_bad_file="reject"),
+    ):
+        with pytest.raises(RunError, match="cannot be read now: the bucket does not answer"):
+            read()

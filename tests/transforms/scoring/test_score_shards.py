@@ -12,6 +12,7 @@ from apache_beam.utils.shared import Shared
 
 from tests.scoring_kit import EqualScorer, pairs, write
 from transforms.accounts import shard_account
+from transforms.accounts.claims import Claim
 from transforms.input.shards import plan_shards
 from transforms.pairs import PairColumns
 from transforms.scoring.score_shards import ScoreSettings, ScoreShards, score_shard
@@ -26,7 +27,7 @@ def work(tmp_path):
     ]
     write(tmp_path / "in.parquet", table.set_column(2, "sentence2", [right]), row_group_size=15)
     planned = plan_shards([f"{tmp_path}/in.parquet"], PairColumns(), shard_rows=15)
-    return planned, ScoreSettings(f"{tmp_path}/out", "key")
+    return planned, ScoreSettings(Claim(f"{tmp_path}/out"), "key")
 
 
 def test_the_runners_counters_are_the_accounts(work):
@@ -40,7 +41,7 @@ def test_the_runners_counters_are_the_accounts(work):
     expected = {"rows_in": 40, "rows_scored": 38, "rows_rejected": 2, "shards": 3}
     assert {name: found[name] for name in expected} == expected
     assert found["rejected_sentence_null"] == 2
-    accounts = [shard_account.read_account(settings.output, shard.name) for shard in planned]
+    accounts = [shard_account.read_account(settings.claim.folder, shard.name) for shard in planned]
     assert [account.rows_rejected for account in accounts] == [1, 1, 0]
 
 

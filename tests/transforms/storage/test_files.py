@@ -11,6 +11,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from tests.scoring_kit import pairs
+from transforms.accounts.claims import Claim
 from transforms.accounts.shard_writer import ShardWriter
 from transforms.errors import RunError, UserError
 from transforms.input.input_files import find
@@ -84,7 +85,7 @@ def test_copies_and_listings(tmp_path):
 
 
 def writer(tmp_path, name="rejects/a.parquet"):
-    return ShardWriter(str(tmp_path), name, pairs(0).schema, "in/a.parquet", "zstd")
+    return ShardWriter(Claim(str(tmp_path)), name, pairs(0).schema, "in/a.parquet")
 
 
 def test_a_shard_is_hidden_until_it_is_whole(tmp_path):

@@ -1,0 +1,183 @@
+"""Two writers on one folder of scores, the other one let in before each step of the first.
+
+A writer's steps are its calls of the store. `orders` runs the first writer again and again; each
+time the second one does all its work before another step of the first.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import inspect
+import json
+from collections.abc import Callable, Iterator
+
+import pyarrow as pa
+import pyarrow.compute as pc
+import pytest
+
+from tests.scoring_kit import EqualScorer
+from transforms.accounts import commit as commits
+from transforms.accounts import output_folder, shard_account
+from transforms.accounts.claims import Claim
+from transforms.errors import RunError, UserError
+from transforms.input.shards import Shard, plan
+from transforms.pairs import PairColumns
+from transforms.scoring.score_shards import ScoreSettings, score_shard
+from transforms.storage import files, gcs, local
+
+
+class Shifted(EqualScorer):
+    """Gives other similarities, so that two writers' files can be told apart."""
+
+    def __init__(self, by: float):
+        self.by = by
+
+    def score(self, side1: pa.Array, side2: pa.Array) -> tuple[list[pa.Array], dict[str, int]]:
+        (similarity, label), counts = super().score(side1, side2)
+        return [pc.add(similarity, pa.scalar(self.by, pa.float32())), label], counts
+
+
+def planned(source: str, shard_rows: int) -> list[Shard]:
+    return list(plan([source], PairColumns(), shard_rows=shard_rows).shards)
+
+
+def run(source: str, output: str, key: str, *, shard_rows: int, max_chars: int, by: float) -> None:
+    """A whole run without Beam; it replaces what other options left."""
+    shards = planned(source, shard_rows)
+    with output_folder.claim_output(output, shards, key, overwrite=True) as work:
+        if work.committed:
+            return
+        settings = ScoreSettings(work.claim, key, max_chars=max_chars)
+        for shard in work.todo:
+            score_shard(shard, Shifted(by), settings)
+        finish(work.claim, shards)
+
+
+def finish(claim: Claim, shards: list[Shard]) -> None:
+    """The commit of a run whose accounts are there, with a page that tells whose it is."""
+    accounts = [shard_account.read_account(claim.folder, shard.name) for shard in shards]
+    commits.publish(
+        claim,
+        shard_account.summarise(accounts),
+        header={},
+        gates=commits.Gates(1.0),
+        pages={output_folder.DRIFT_PAGE: str(claim.run).encode()},
+    )
+
+
+def orders(
+    monkeypatch: pytest.MonkeyPatch,
+    first: Callable[[int], object],
+    second: Callable[[int], object],
+    *,
+    before: Callable[[int], object] = lambda number: None,
+    every: int = 1,
+) -> Iterator[tuple[int, bool]]:
+    """Runs `first(n)` and lets `second(n)` in before its nth call of the store, for each n.
+
+    Before both, `before(n)` is run alone.
+
+    Yields:
+        After each: n, and whether the first one was refused.
+    """
+    waiting: list[int] = []  # calls until the second one is let in; empty once it was
+
+    def let_in(number: int) -> Callable[[], None]:
+        def count() -> None:
+            if waiting:
+                waiting[0] -= 1
+                if waiting[0] < 0:
+                    waiting.clear()
+                    second(number)
+
+        return count
+
+    entered: list[Callable[[], None]] = []
+    for module in (gcs, local):
+        for name, function in inspect.getmembers(module, inspect.isfunction):
+            if function.__module__ == module.__name__ and name not in ("is_object", "sum_of"):
+                monkeypatch.setattr(module, name, _counted(function, entered))
+    monkeypatch.setattr(files, "_open", _counted(files._open, entered))
+    number = 0
+    while True:
+        before(number)
+        waiting[:], entered[:] = [number], [let_in(number)]
+        try:
+            first(number)
+            refused = False
+        except (RunError, UserError):
+            refused = True
+        entered.clear()
+        if waiting:
+            return  # the first one ended before its nth call
+        yield number, refused
+        number += every
+
+
+def _counted(function: Callable, entered: list[Callable[[], None]]) -> Callable:
+    def call(*given, **how):
+        for count in entered:
+            count()
+        return function(*given, **how)
+
+    return call
+
+
+def check_whole(output: str) -> dict:
+    """Checks that a folder is one committed run's: its files, its page, and nothing else."""
+    names = files.list_folder(output)
+    manifest = json.loads(files.read_bytes(files.join(output, "_manifest.json")))
+    assert "_SUCCESS" in names
+    sums = {file["name"]: file["sha256"] for file in manifest["files"]}
+    outputs = [name for name in names if name.endswith((".parquet", ".rejected"))]
+    assert sorted(sums) == sorted(outputs)
+    for name, digest in sums.items():
+        content = files.read_bytes(files.join(output, *name.split("/")))
+        assert hashlib.sha256(content).hexdigest() == digest, name
+    assert files.read_bytes(files.join(output, "_drift.html")).decode() == manifest["run"]
+    return manifest
+
+
+def ways(source: str, folder: Callable[[int], str]) -> dict[str, tuple[Callable, ...]]:
+    """Pairs of writers: what was before, the one that is late, and the one that comes between."""
+    mine = {"shard_rows": 2, "max_chars": 11, "by": 0.25}  # longer sentences are rejected
+    other = {"shard_rows": 3, "max_chars": 99, "by": 0.5}
+    shards = planned(source, 2)
+    claims: dict[int, Claim] = {}
+
+    def begin(number: int) -> None:
+        claims[number] = output_folder.begin(folder(number), shards, "mine").claim
+
+    def attempt(number: int, by: float = 0.75) -> None:
+        settings = ScoreSettings(claims[number], "mine", max_chars=11)
+        for shard in shards:
+            score_shard(shard, Shifted(by), settings)
+
+    def commit(number: int) -> None:
+        finish(claims[number], shards)
+
+    def begin_and_score(number: int) -> None:
+        begin(number)
+        attempt(number)
+
+    def score_and_commit(number: int) -> None:
+        attempt(number, 0.25)
+        commit(number)
+
+    def run_mine(number: int) -> None:
+        run(source, folder(number), "mine", **mine)
+
+    def run_other(number: int) -> None:
+        run(source, folder(number), "other", **other)
+
+    def nothing(number: int) -> None:
+        pass
+
+    return {
+        "another run": (nothing, run_mine, run_other),
+        "another run over an old one": (run_other, run_mine, run_other),
+        "the same run again": (nothing, run_mine, run_mine),
+        "an attempt of the same run": (begin, attempt, score_and_commit),
+        "a second commit": (begin_and_score, commit, commit),
+        "another run before the commit": (begin_and_score, commit, run_other),
+    }

@@ -1,0 +1,87 @@
+"""Files on this machine, by their very names: no character of a name is a pattern here."""
+
+from __future__ import annotations
+
+import errno
+import os
+import shutil
+import uuid
+from contextlib import suppress
+from pathlib import Path
+
+TAKEN = "was written by another run meanwhile"
+# What file systems without hard links answer: FAT, some network and container file systems.
+_NO_LINKS = {errno.EPERM, errno.ENOTSUP, errno.EOPNOTSUPP, errno.EMLINK, errno.ENOSYS, errno.EXDEV}
+
+
+def list_folder(folder: str) -> list[str]:
+    """Names of all files below the folder, relative to it, sorted; empty where there is none."""
+    root = Path(folder)
+    return sorted(str(path.relative_to(root)) for path in root.rglob("*") if not path.is_dir())
+
+
+def version(path: str) -> str | None:
+    """What tells a file from another written since under its name; None where there is none."""
+    try:
+        at = os.lstat(path)
+    except FileNotFoundError:
+        return None
+    return f"{at.st_ino}-{at.st_size}-{at.st_mtime_ns}"
+
+
+def reveal(hidden: str, path: str, new: bool) -> None:
+    """Gives a hidden file its final name; with `new` nothing else may be there.
+
+    Raises:
+        FileExistsError: with `new`, there is a file with other content.
+    """
+    Path(path).parent.mkdir(parents=True, exist_ok=True)
+    if not new:
+        os.replace(hidden, path)
+        return
+    try:
+        os.link(hidden, path)  # fails where there is one; renaming would replace it
+    except FileExistsError:
+        if Path(path).read_bytes() != Path(hidden).read_bytes():
+            raise FileExistsError(errno.EEXIST, TAKEN, path) from None
+    except OSError as error:
+        if error.errno not in _NO_LINKS:
+            raise
+        if Path(path).exists():
+            raise FileExistsError(errno.EEXIST, TAKEN, path) from None
+        os.replace(hidden, path)
+        return
+    os.unlink(hidden)
+
+
+def delete_version(path: str, seen: str, aside: str) -> None:
+    """Deletes a file, unless it was written since it was seen as this `version`.
+
+    To look and then to delete would be two steps, and another process may write between them. So
+    whatever is there is moved aside, in one step, and put back if it is not what was seen.
+    """
+    if version(path) != seen:
+        return
+    os.makedirs(aside, exist_ok=True)
+    moved = os.path.join(aside, uuid.uuid4().hex)
+    try:
+        os.rename(path, moved)
+    except FileNotFoundError:
+        return
+    if version(moved) != seen:
+        with suppress(FileExistsError):  # the newest stays
+            reveal(moved, path, new=True)
+            return
+    os.unlink(moved)
+
+
+def delete(path: str) -> None:
+    """Deletes a file, a folder or a link; one that is not there is no error."""
+    if not os.path.isdir(path) or os.path.islink(path):
+        Path(path).unlink(missing_ok=True)
+        return
+    while os.path.isdir(path):
+        try:
+            shutil.rmtree(path)
+        except FileNotFoundError:  # another process deletes the same files
+            continue
