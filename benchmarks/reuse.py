@@ -15,6 +15,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from model.scoring.bundle_scorer import BundleScorer, LoadedScorer
+from transforms.accounts.claims import Claim
 from transforms.input.shards import plan_shards
 from transforms.pairs import PairColumns
 from transforms.scoring.score_shards import ScoreSettings, score_shard
@@ -38,7 +39,7 @@ def with_reuse(scorer: LoadedScorer, path: str) -> float:
     started = time.perf_counter()
     with tempfile.TemporaryDirectory(prefix="twinbeam-bench-") as output:
         for shard in plan_shards([path], PairColumns(), shard_rows=131_072):
-            rows += score_shard(shard, scorer, ScoreSettings(output, "bench")).rows_in
+            rows += score_shard(shard, scorer, ScoreSettings(Claim(output), "bench")).rows_in
     return rows / (time.perf_counter() - started)
 
 

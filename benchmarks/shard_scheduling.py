@@ -22,7 +22,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from transforms.accounts.commit import commit, publish
+from transforms.accounts.claims import Claim
+from transforms.accounts.commit import Gates, commit, publish
 
 ROWS_A_SECOND = 5_000  # of one worker, with an encoder at work
 SHARD_SECONDS = 0.5  # to open, read a footer, write, rename and account on object storage
@@ -148,21 +149,21 @@ def time_commit(shards: int, way: str) -> tuple[float, int]:
 
     with tempfile.TemporaryDirectory(prefix="twinbeam-bench-") as folder:
         names = [f"part-{n:07d}-00000-of-00001.parquet" for n in range(shards)]
-        how = {"header": {}, "max_reject_fraction": 1.0}
+        how = {"header": {}, "gates": Gates(1.0)}
         if way == "together":
             base = _peak_mb()
             started = time.perf_counter()
             accounts = [_account(name) for name in names]
-            commit(folder, accounts, expected=names, **how)
+            commit(Claim(folder), accounts, expected=names, **how)
             return time.perf_counter() - started, _peak_mb() - base
-        parted = blocks.Blocks.of(folder, names)
+        parted = blocks.Blocks.of(Claim(folder), names)
         parts = []  # what each worker does alone, with one block in its memory
         for first in range(0, shards, blocks.BLOCK_SHARDS):
             part = [(True, _account(name)) for name in names[first : first + blocks.BLOCK_SHARDS]]
             parts.append(parted.add_up(first // blocks.BLOCK_SHARDS + 1, part))
         base = _peak_mb()
         started = time.perf_counter()
-        publish(folder, blocks.merge(parts).summary, **how)
+        publish(Claim(folder), blocks.merge(parts).summary, **how)
         return time.perf_counter() - started, _peak_mb() - base
 
 

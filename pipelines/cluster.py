@@ -70,7 +70,9 @@ def cluster(options: ClusterOptions) -> dict[str, Any]:
             print(f"{options.output} is complete already: same inputs and options")
             return output_folder.read_manifest(options.output)
         print(f"{tables.pairs:,} pairs in {buckets:,} buckets", flush=True)
-        name = output_folder.begin(options.output, shards, key)
+        work = output_folder.begin(
+            options.output, shards, key, overwrite=options.overwrite, seen=work
+        )
         folder = files.join(
             options.output, shard_account.SHARDS_FOLDER, f"exchange-{key[:12]}-{inputs[:12]}"
         )
@@ -85,7 +87,7 @@ def cluster(options: ClusterOptions) -> dict[str, Any]:
             header,
             options.max_reject_fraction,
             started,
-            name,
+            work.claim.run,
         )
         run_pipeline(options, tables, Exchange(folder, buckets), commit, key, beam_options)
     return {} if dataflow.only_staged(beam_options) else print_result(options.output)
@@ -214,7 +216,12 @@ def run_pipeline(
 ) -> None:
     """The graph: tables → rounds of stars → clusters and accounts → the commit."""
     reading = ReadSettings(
-        options.output, key, tables.table, tables.schema, row_columns(options, tables.schema)
+        options.output,
+        key,
+        tables.table,
+        tables.schema,
+        row_columns(options, tables.schema),
+        commit.run,
     )
     settings = ClusterSettings(
         options.output,
@@ -225,6 +232,7 @@ def run_pipeline(
         tables.names("previous"),
         options.max_cluster,
         options.cut,
+        commit.run,
     )
     with running(beam_options) as pipeline:
         made = (
@@ -238,7 +246,7 @@ def run_pipeline(
             | "All accounts" >> beam.Flatten()
             | "As new" >> beam.Map(lambda account: (True, account))
             | "Add up accounts"
-            >> blocks.AddUpAccounts(blocks.Blocks.of(options.output, commit.names))
+            >> blocks.AddUpAccounts(blocks.Blocks.of(commit.claim, commit.names))
         )
         (
             pipeline

@@ -94,7 +94,9 @@ def find(options: FindOptions) -> dict[str, Any]:
             print(f"{options.output} is complete already: same inputs, bundle and options")
             return output_folder.read_manifest(options.output)
         print_plan(tables, work)
-        name = output_folder.begin(options.output, shards, key)
+        work = output_folder.begin(
+            options.output, shards, key, overwrite=options.overwrite, seen=work
+        )
         header = {
             "bundle": {"path": options.model, "fingerprint": bundle["fingerprint"]},
             "options": options.identity(),
@@ -103,7 +105,13 @@ def find(options: FindOptions) -> dict[str, Any]:
         }
         names = tuple(shard.name for shard in shards)
         commit = CommitPairs(
-            options.output, names, tables.blocks, header, options.max_reject_fraction, started, name
+            options.output,
+            names,
+            tables.blocks,
+            header,
+            options.max_reject_fraction,
+            started,
+            work.claim.run,
         )
         search = plan_search(options, tables, scorer, bundle, distance, key, work)
         run_pipeline(search, work, commit, beam_options)
@@ -134,6 +142,7 @@ def plan_search(
         one_space=options.within,
         max_chars=options.max_chars,
         compression=options.compression,
+        run=work.claim.run,
     )
     left, right = tables.schemas["left"], tables.schemas.get("right", tables.schemas["left"])
     least = float(options.min_similarity or 0.0)
@@ -148,6 +157,7 @@ def plan_search(
         options.equal,
         options.top_k,
         options.compression,
+        work.claim.run,
     )
     store = None
     if options.embedding_store:

@@ -11,6 +11,7 @@ from typing import Any
 
 from pipelines.report.cluster_page import cluster_page
 from transforms.accounts import blocks, commit
+from transforms.accounts.claims import Claim
 from transforms.accounts.output_folder import CLUSTERS_PAGE
 from transforms.clustering.shown import SHOWN
 from transforms.storage import files
@@ -38,7 +39,12 @@ class CommitClusters:
     header: dict[str, Any]
     max_reject_fraction: float
     started: float
-    run: str
+    run: str | None
+
+    @property
+    def claim(self) -> Claim:
+        """What the run writes by."""
+        return Claim(self.output, self.run)
 
     def __call__(self, _: None, parts: Any, notes: Iterable[dict[str, Any]]) -> dict[str, Any]:
         """Commits.
@@ -57,9 +63,8 @@ class CommitClusters:
         summary["pairs_read"] = summary.pop("rows_scored")
         shown = merge_notes(list(notes))
         page = cluster_page(summary, shown)
-        files.write_bytes(files.join(self.output, PAGE), page.encode())
         manifest = commit.publish(
-            self.output,
+            self.claim,
             summary,
             header={
                 **self.header,
@@ -67,8 +72,8 @@ class CommitClusters:
                 **{name: shown[name] for name in shown if name.startswith("clusters_")},
                 "seconds": round(time.time() - self.started, 3),
             },
-            max_reject_fraction=self.max_reject_fraction,
-            run=self.run,
+            pages={PAGE: page.encode()},
+            gates=commit.Gates(self.max_reject_fraction),
         )
         files.delete_folder(self.exchange)
         return manifest

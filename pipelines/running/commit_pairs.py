@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from transforms.accounts import blocks, commit
+from transforms.accounts.claims import Claim
 from transforms.accounts.shard_account import REJECTS_FOLDER
 from transforms.errors import RunError
 from transforms.finding import join, units
@@ -36,7 +37,12 @@ class CommitPairs:
     header: dict[str, Any]
     max_reject_fraction: float
     started: float
-    run: str
+    run: str | None
+
+    @property
+    def claim(self) -> Claim:
+        """What the run writes by."""
+        return Claim(self.output, self.run)
 
     def __call__(
         self, _: None, parts: Any, made: Iterable[BlockAccount], settled: Iterable[Settled]
@@ -61,7 +67,7 @@ class CommitPairs:
         measured = [{"visits": found.visits, "recall": found.recall.to_json()} for found in settled]
         seconds = time.time() - self.started
         manifest = commit.publish(
-            self.output,
+            self.claim,
             summary,
             header={
                 **self.header,
@@ -69,8 +75,7 @@ class CommitPairs:
                 "seconds": round(seconds, 3),
                 "pairs_per_second": round(summary[join.PAIRS] / seconds, 1),
             },
-            max_reject_fraction=self.max_reject_fraction,
-            run=self.run,
+            gates=commit.Gates(self.max_reject_fraction),
         )
         files.delete_folder(files.join(self.output, *BLOCKS_FOLDER.split("/")))
         return manifest

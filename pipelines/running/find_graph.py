@@ -12,6 +12,7 @@ from apache_beam.utils.shared import Shared
 from pipelines.running.commit_pairs import CommitPairs
 from pipelines.running.run_graph import running
 from transforms.accounts import blocks, output_folder
+from transforms.accounts.list_shards import ListShards
 from transforms.finding import units
 from transforms.finding.find_pairs import FindPairs, Made, unit_of
 from transforms.finding.join import JoinSettings
@@ -59,10 +60,10 @@ def run_pipeline(
     todo = [shard for shard in work.todo if shard.source == units.SOURCE]
     with running(beam_options) as pipeline:
         accounts, every, made, settled = _make(pipeline, search, shared)
-        done = pipeline | "List done" >> blocks.ListShards(output, "done", work.done)
+        done = pipeline | "List done" >> ListShards(work.claim.scratch, "done", work.done)
         joined = (
             pipeline
-            | "List units" >> blocks.ListShards(output, "new", todo)
+            | "List units" >> ListShards(work.claim.scratch, "new", todo)
             | "As unit" >> beam.Map(unit_of)
             | "Find pairs"
             >> FindPairs(search.load, search.distance, search.joining, shared=shared, made=made)
@@ -74,7 +75,7 @@ def run_pipeline(
                 done | "Read accounts" >> beam.Map(blocks.read_done, output),
             )
             | "All accounts" >> beam.Flatten()
-            | "Add up accounts" >> blocks.AddUpAccounts(blocks.Blocks.of(output, commit.names))
+            | "Add up accounts" >> blocks.AddUpAccounts(blocks.Blocks.of(work.claim, commit.names))
         )
         (
             pipeline

@@ -25,14 +25,15 @@ def test_two_writers_in_many_orders(
     source = str(write(tmp_path / "in.parquet", pairs(3), row_group_size=1))
     before, first, second = ways(source, lambda number: f"{bucket}/out-{number}")[way]
     refused = []
-    for number, was_refused in orders(monkeypatch, first, second, before=before, every=5):
+    for number, was_refused in orders(monkeypatch, first, second, before=before, every=23):
         check_whole(f"{bucket}/out-{number}")
         refused.append(was_refused)
 
-    assert len(refused) > 5 and refused.count(True) > len(refused) / 2
+    assert refused.count(True) > len(refused) / 2
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(3600)
 @pytest.mark.parametrize("way", ["another run over an old one", "the same run again"])
 def test_two_writers_in_every_order(
     cloud, bucket: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, way: str

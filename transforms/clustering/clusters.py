@@ -11,6 +11,7 @@ import pandas as pd
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from transforms.accounts.claims import Claim
 from transforms.accounts.shard_account import ShardAccount, WrittenFile, write_account
 from transforms.accounts.shard_writer import ShardWriter
 from transforms.clustering import identity, stars
@@ -37,6 +38,7 @@ class ClusterSettings:
         previous: names of the shards of earlier clusters.
         most: rows of the largest cluster that is no matter of concern; None for any.
         cut: whether larger ones are cut at their weakest edges.
+        run: that has claimed the output folder; None where nobody is kept away.
     """
 
     output: str
@@ -47,6 +49,12 @@ class ClusterSettings:
     previous: tuple[str, ...] = ()
     most: int | None = None
     cut: bool = False
+    run: str | None = None
+
+    @property
+    def claim(self) -> Claim:
+        """What the run writes by."""
+        return Claim(self.output, self.run)
 
 
 def cluster_shard(bucket: int, buckets: int, inputs: str) -> Shard:
@@ -167,7 +175,7 @@ def write_clusters(
     if gathered is not None:
         named = name_clusters(bucket, gathered, exchange, settings)
         table = _as_written(named, gathered.schema, bool(settings.previous))
-        with ShardWriter(settings.output, shard.name, table.schema, "", "zstd") as writer:
+        with ShardWriter(settings.claim, shard.name, table.schema, "", "zstd") as writer:
             for batch in table.to_batches(max_chunksize=65_536):
                 writer.write(batch)
             written = (writer.finish(),)
@@ -182,7 +190,7 @@ def write_clusters(
     account = ShardAccount(
         shard.to_json(), settings.run_key, 0, 0, 0, {}, counts, written, started, time.time()
     )
-    write_account(settings.output, account)
+    write_account(settings.claim, account)
     exchange.note("shown", bucket, shown)
     return account, shown
 

@@ -10,6 +10,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from transforms.accounts.claims import Claim
 from transforms.accounts.shard_account import (
     ShardAccount,
     find_account,
@@ -121,13 +122,13 @@ def distinct_nodes(nodes: pa.Table) -> pa.Table:
 
 
 def read_pairs(
-    shard: Shard, table: PairTable, schema: pa.Schema, exchange: Exchange, key: str, output: str
+    shard: Shard, table: PairTable, schema: pa.Schema, exchange: Exchange, key: str, claim: Claim
 ) -> ShardAccount:
     """Hands on the edges, stars and nodes of a shard of pairs, and accounts for its rows."""
     started, reasons, below, used = time.time(), Counter[str](), 0, 0
     edges, nodes = [], []
     with ShardWriter(
-        output, rejects_name(shard.name), rejected_schema(shard_schema(shard)), shard.source, "zstd"
+        claim, rejects_name(shard.name), rejected_schema(shard_schema(shard)), shard.source, "zstd"
     ) as rejects:
         for batch in read_shard(shard):
             good, *bad = _checked(batch, table)
@@ -146,8 +147,8 @@ def read_pairs(
             {"pairs_below": below, "pairs_used": used - below}, written, started, time.time(),
         )  # fmt: skip
     _hand_on(shard.name, edges, nodes, schema, exchange)
-    if find_account(output, shard, key) is None:
-        write_account(output, account)
+    if find_account(claim.folder, shard, key) is None:
+        write_account(claim, account)
     return account
 
 

@@ -9,6 +9,7 @@ from typing import Literal
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from transforms.accounts.claims import Claim
 from transforms.accounts.shard_account import ShardAccount, find_account, write_account
 from transforms.clustering.components import FIRST, NO_EDGES, TaskDone
 from transforms.clustering.edges import PairTable, distinct_nodes, node_numbers, read_pairs
@@ -38,6 +39,7 @@ class ReadSettings:
         pairs: the pairs.
         schema: of nodes (see `transforms.clustering.edges.node_schema`).
         row_columns: id and, where nodes have one, sentence of the table of all rows.
+        run: that has claimed the output folder; None where nobody is kept away.
     """
 
     output: str
@@ -45,6 +47,12 @@ class ReadSettings:
     pairs: PairTable
     schema: pa.Schema
     row_columns: tuple[str, ...] = ()
+    run: str | None = None
+
+    @property
+    def claim(self) -> Claim:
+        """What the run writes by."""
+        return Claim(self.output, self.run)
 
 
 def read_table(
@@ -57,7 +65,7 @@ def read_table(
         notes = exchange.done(FIRST, shard.name)
         if account is None or notes is None:
             account = read_pairs(
-                shard, settings.pairs, settings.schema, exchange, key, settings.output
+                shard, settings.pairs, settings.schema, exchange, key, settings.claim
             )
             notes = exchange.done(FIRST, shard.name) or {}
         return TaskDone(FIRST, shard.name, notes["signature"]), account
@@ -69,7 +77,7 @@ def read_table(
     counts = {f"rows_of_{table.kind}": rows}
     started = time.time()
     account = ShardAccount(shard.to_json(), key, 0, 0, 0, {}, counts, (), started, started)
-    write_account(settings.output, account)
+    write_account(settings.claim, account)
     return TaskDone(NO_EDGES, shard.name), account
 
 

@@ -97,7 +97,9 @@ class ReadPairs(beam.DoFn):
         schema = rejected_schema(shard_schema(shard))
         target = rejects_name(shard.name)
         in_utc = keeps_times_in_utc(shard)
-        with ShardWriter(Claim(self.folder), target, schema, shard.source, "zstd", in_utc) as rejects:
+        with ShardWriter(
+            Claim(self.folder), target, schema, shard.source, "zstd", in_utc
+        ) as rejects:
             for parts, rejected in read_pairs(shard, self.how.with_held_out(held_out)):
                 for part, rows in parts.items():
                     if rows.num_rows:

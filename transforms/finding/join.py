@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 import numpy as np
 import pyarrow as pa
 
+from transforms.accounts.claims import Claim
 from transforms.accounts.shard_account import ShardAccount, write_account
 from transforms.accounts.shard_writer import ShardWriter
 from transforms.errors import RunError
@@ -41,6 +42,7 @@ class JoinSettings:
         equal: all pairs of rows with equal sentences, or each with the first of them.
         top_k: how many partners of each left sentence, the most similar; None for all.
         compression: codec of the files written.
+        run: that has claimed the output folder; None where nobody is kept away.
     """
 
     output: str
@@ -53,6 +55,12 @@ class JoinSettings:
     equal: str = "all"
     top_k: int | None = None
     compression: str = "zstd"
+    run: str | None = None
+
+    @property
+    def claim(self) -> Claim:
+        """What the run writes by."""
+        return Claim(self.output, self.run)
 
 
 @dataclass
@@ -95,7 +103,7 @@ def join_unit(unit: Unit, parts: JoinParts, settings: JoinSettings) -> ShardAcco
     """
     started, joined = time.time(), Joined()
     with ShardWriter(
-        settings.output, unit.name, settings.schema, "", settings.compression
+        settings.claim, unit.name, settings.schema, "", settings.compression
     ) as writer:
         if settings.top_k:
             _join_best(unit, parts, settings, writer, joined)
@@ -116,7 +124,7 @@ def join_unit(unit: Unit, parts: JoinParts, settings: JoinSettings) -> ShardAcco
         started=started,
         finished=time.time(),
     )
-    write_account(settings.output, account)
+    write_account(settings.claim, account)
     return account
 
 

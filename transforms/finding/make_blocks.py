@@ -13,6 +13,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from apache_beam.utils.shared import Shared
 
+from transforms.accounts.claims import Claim
 from transforms.accounts.shard_account import (
     ShardAccount,
     find_account,
@@ -60,6 +61,7 @@ class TableSettings:
         max_chars: characters of the longest sentence that is used.
         kind: of the blocks that are made.
         compression: codec of rejects.
+        run: that has claimed the output folder; None where nobody is kept away.
     """
 
     output: str
@@ -74,6 +76,12 @@ class TableSettings:
     max_chars: int
     kind: str = BLOCK
     compression: str = "zstd"
+    run: str | None = None
+
+    @property
+    def claim(self) -> Claim:
+        """What the run writes by."""
+        return Claim(self.output, self.run)
 
     @property
     def checks_ids(self) -> bool:
@@ -124,7 +132,7 @@ def read_table_shard(
     shard, schema = table.shard, settings.schemas[table.side]
     rejects_schema = rejected_schema(shard_schema(shard))
     with ShardWriter(
-        settings.output, rejects_name(shard.name), rejects_schema, shard.source,
+        settings.claim, rejects_name(shard.name), rejects_schema, shard.source,
         settings.compression,
     ) as rejects:  # fmt: skip
         for read in read_rows(
@@ -150,7 +158,7 @@ def read_table_shard(
             finished=time.time(),
         )
     if find_account(settings.output, shard, settings.run_key) is None:
-        write_account(settings.output, account)
+        write_account(settings.claim, account)
     return parts, account
 
 

@@ -15,6 +15,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
+from transforms.accounts.claims import Claim
 from transforms.accounts.shard_account import SHARDS_FOLDER
 from transforms.accounts.shard_writer import ShardWriter
 from transforms.finding.rows import ID, SENTENCE
@@ -113,7 +114,7 @@ def write_block(output: str, name: str, table: pa.Table, vectors: np.ndarray) ->
 
 def write_block_table(output: str, name: str, table: pa.Table) -> None:
     """Writes a block: `sentence`, `vector` and `rows`, a row for each sentence."""
-    with ShardWriter(output, name, table.schema, "", "none") as writer:
+    with ShardWriter(Claim(output), name, table.schema, "", "none") as writer:
         for batch in table.combine_chunks().to_batches(max_chunksize=_BATCH):
             writer.write(batch)
         writer.finish()
