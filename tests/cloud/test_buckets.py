@@ -358,7 +358,7 @@ def test_a_corrected_file_of_equal_size_and_footer_is_another_one(
 
     path, found = tmp_path / "in.parquet", []
     for labels in ([0, 1, 1, 0], [1, 0, 0, 1], [0, 1, 1, 0]):
-        write(path, pairs(4, label=pa.array(labels)), use_dictionary=False)
+        write(path, pairs(4, label=pa.array(labels)), use_dictionary=False, compression="none")
         cloud.write(f"{bucket}/in.parquet", path.read_bytes())
         (shard,) = plan_shards([f"{bucket}/in.parquet"], PairColumns(), shard_rows=9)
         found.append(shard.fingerprint)
