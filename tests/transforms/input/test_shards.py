@@ -17,7 +17,6 @@ from tests.scoring_kit import pairs, write
 from transforms.errors import RunError, UserError
 from transforms.input import read_shards, shards
 from transforms.input.footers import Footer
-from transforms.input.read_shards import read_shard
 from transforms.pairs import PairColumns
 from transforms.storage import files
 
@@ -142,7 +141,7 @@ def test_a_corrected_label_of_equal_length_is_another_file(tmp_path):
     assert seen[0][:2] == seen[1][:2]
     assert seen[0][2] != seen[1][2]
     with pytest.raises(RunError, match="changed after the run had looked at it"):
-        list(read_shard(replace(shard, fingerprint=seen[0][2])))
+        list(read_shards.read_shard(replace(shard, fingerprint=seen[0][2])))
 
 
 def test_a_store_that_does_not_answer_is_not_a_damaged_file(tmp_path, monkeypatch):
@@ -154,7 +153,7 @@ def test_a_store_that_does_not_answer_is_not_a_damaged_file(tmp_path, monkeypatc
 
     monkeypatch.setattr(files, "open_version", outage)
     for read in (
-        lambda: list(read_shard(shard)),
+        lambda: list(read_shards.read_shard(shard)),
         lambda: shards.plan([str(path)], COLUMNS, shard_rows=20, on_bad_file="reject"),
     ):
         with pytest.raises(RunError, match="cannot be read now: the bucket does not answer"):
