@@ -261,15 +261,21 @@ def _accounts(output: str, versions: dict[str, str], known: _Contents) -> dict[s
         if name.startswith(SHARDS_FOLDER + "/") and name.endswith(suffix)
     ]
 
-    def look(name: str) -> ShardAccount:  # without what only the sums need: there may be very many
+    def look(
+        name: str,
+    ) -> ShardAccount | None:  # without what only the sums need: there may be very many
         place = account_name(name)
         if name in known.accounts and known.versions[place] == versions[place]:
             return known.accounts[name]
-        return replace(read_account(output, name), profile={}, counts={}, rejected_by_reason={})
+        try:
+            account = read_account(output, name)
+        except FileNotFoundError:  # a run that was superseded just now is still deleting
+            return None
+        return replace(account, profile={}, counts={}, rejected_by_reason={})
 
     with ThreadPoolExecutor(max_workers=64) as pool:
         found = list(pool.map(look, shards))
-    return dict(zip(shards, found, strict=True))
+    return {name: account for name, account in zip(shards, found, strict=True) if account}
 
 
 def _ours(accounts: dict[str, ShardAccount], names: Sequence[str]) -> set[str]:

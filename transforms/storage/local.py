@@ -68,11 +68,11 @@ def delete_version(path: str, seen: str, aside: str) -> None:
         os.rename(path, moved)
     except FileNotFoundError:
         return
-    if version(moved) != seen:
+    if version(moved) not in (seen, None):
         with suppress(FileExistsError):  # the newest stays
             reveal(moved, path, new=True)
             return
-    os.unlink(moved)
+    Path(moved).unlink(missing_ok=True)  # who has taken the folder empties it too
 
 
 def delete(path: str) -> None:

@@ -36,7 +36,7 @@ def test_two_writers_in_every_order(
         assert claims.owner(f"{tmp_path}/out-{number}") == manifest["run"]
         refused.append(was_refused)
 
-    assert len(refused) > 10
+    assert len(refused) > 5
     if way != "a second commit":  # two attempts at one commit may both end well
         assert refused.count(True) > len(refused) / 2
 
