@@ -36,12 +36,12 @@ from transforms.finding import units
 from transforms.finding.join import JoinSettings
 from transforms.finding.make_blocks import TableSettings
 from transforms.finding.measure import MeasureSettings
-from transforms.finding.near import Distance
 from transforms.finding.pair_rows import pair_schema
 from transforms.finding.recall import Recall
 from transforms.scoring.embedding_store import EmbeddingStore
 from transforms.storage import files
 from transforms.storage.lock import lock
+from transforms.vectors.near import Distance
 
 PACKAGES = ("apache-beam", "pyarrow", "numpy", "tensorflow", "keras")
 

@@ -39,9 +39,10 @@ FOLDERS = {
     "transforms.scoring": {
         "transforms", "transforms.storage", "transforms.input", "transforms.accounts",
     },
+    "transforms.vectors": {"transforms"},
     "transforms.finding": {
         "transforms", "transforms.storage", "transforms.input", "transforms.accounts",
-        "transforms.scoring",
+        "transforms.scoring", "transforms.vectors",
     },
     "transforms.clustering": {
         "transforms", "transforms.storage", "transforms.input", "transforms.accounts",
@@ -72,12 +73,12 @@ FOLDERS = {
     "pipelines.running": {
         "pipelines.dataflow", "pipelines.report", "model.recipe", "transforms",
         "transforms.storage", "transforms.accounts", "transforms.examples", "transforms.finding",
-        "transforms.text", "transforms.clustering", "transforms.scoring",
+        "transforms.text", "transforms.clustering", "transforms.scoring", "transforms.vectors",
     },
     "pipelines.options": {
         "pipelines.dataflow", "model", "model.recipe", "model.scoring", "model.training",
         "transforms", "transforms.storage", "transforms.input", "transforms.accounts",
-        "transforms.evaluation", "transforms.examples", "transforms.finding",
+        "transforms.evaluation", "transforms.examples", "transforms.finding", "transforms.vectors",
     },
     "twinbeam": {"pipelines", "pipelines.running", "model.scoring", "transforms"},
 }  # fmt: skip

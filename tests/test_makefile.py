@@ -63,8 +63,8 @@ def test_a_missing_variable_is_reported_in_one_line_before_anything_is_installed
 def test_values_reach_the_program_as_they_are(make, tmp_path: Path):
     (tmp_path / "a.parquet").touch()
     command = make(
-        "-n", "-o", ".venv/.ready", "run-score", "INPUT=*.parquet gs://b/it's?", "MODEL=my bundle",
-        "OUTPUT=out", "RUNNER=DataflowRunner", "ARGS=--threshold 0.7",
+        "-n", "-o", ".venv/.ready", "-o", "build/kernels.built", "run-score",
+        "INPUT=*.parquet gs://b/it's?", "MODEL=my bundle", "OUTPUT=out", "RUNNER=DataflowRunner", "ARGS=--threshold 0.7",
     ).stdout.splitlines()[-1]  # fmt: skip
     printed = subprocess.run(
         ["bash", "-c", command.replace(".venv/bin/python", "printf '%s\\n'")],
@@ -72,6 +72,6 @@ def test_values_reach_the_program_as_they_are(make, tmp_path: Path):
     ).stdout  # fmt: skip
 
     assert printed.splitlines() == [
-        "-m", "pipelines.score", "--input", "*.parquet", "gs://b/it's?", "--model=my bundle",
+        "-m", "twinbeam", "score", "--input", "*.parquet", "gs://b/it's?", "--model=my bundle",
         "--output=out", "--runner=DataflowRunner", "--threshold", "0.7",
     ]  # fmt: skip

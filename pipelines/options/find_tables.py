@@ -14,11 +14,11 @@ from pipelines.options.find_options import FindOptions
 from transforms.errors import UserError
 from transforms.finding import units
 from transforms.finding.make_blocks import TableShard, table_shards
-from transforms.finding.near import Distance
-from transforms.finding.reach import DISTANCES
 from transforms.finding.rows import row_schema
 from transforms.input.shards import Plan, RejectedFile, plan
 from transforms.storage import files
+from transforms.vectors.near import Distance
+from transforms.vectors.reach import DISTANCES
 
 NEEDED = ("faiss", "numba", "threadpoolctl")
 ROWS_FOR_CELLS = 2_000_000

@@ -19,10 +19,10 @@ from transforms.finding.join import JoinSettings
 from transforms.finding.make_blocks import MakeBlocks, TableSettings, TableShard
 from transforms.finding.make_cells import CellSettings, MakeCells
 from transforms.finding.measure import MeasureRecall, MeasureSettings
-from transforms.finding.near import Distance
-from transforms.finding.reach import Comparer
 from transforms.finding.vector_block import RAW, read_block_accounts
 from transforms.scoring.embedding_store import EmbeddingStore
+from transforms.vectors.near import Distance
+from transforms.vectors.reach import Comparer
 
 
 @dataclass(frozen=True)

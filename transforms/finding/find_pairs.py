@@ -13,14 +13,14 @@ from apache_beam.metrics import Metrics
 from apache_beam.utils.shared import Shared
 
 from transforms.accounts.shard_account import ShardAccount, find_account
-from transforms.finding.cells import Cells
 from transforms.finding.join import JoinParts, JoinSettings, join_unit
-from transforms.finding.near import Distance, Reach
-from transforms.finding.reach import Comparer, reach_of
 from transforms.finding.search import AllPairs, ByCells, ByVisits, Search
 from transforms.finding.units import Side, Unit, as_shard
 from transforms.finding.vector_block import BlockAccount, VectorBlock, block_name, read_block
 from transforms.input.shards import Shard
+from transforms.vectors.cells import Cells
+from transforms.vectors.near import Distance, Reach
+from transforms.vectors.reach import Comparer, reach_of
 
 _BLOCKS_HELD = 2
 _METRICS = "twinbeam"

@@ -14,13 +14,13 @@ from transforms.accounts.claims import Claim
 from transforms.accounts.shard_account import ShardAccount, write_account
 from transforms.accounts.shard_writer import ShardWriter
 from transforms.errors import RunError
-from transforms.finding.near import Reach, near_pairs
 from transforms.finding.pair_rows import PairRows
-from transforms.finding.reach import Comparer, reachable
 from transforms.finding.search import Place, Search
 from transforms.finding.top_k import best_partners
 from transforms.finding.units import Unit, as_shard
 from transforms.finding.vector_block import VectorBlock
+from transforms.vectors.near import Reach, near_pairs
+from transforms.vectors.reach import Comparer, reachable
 
 COMPARED_AT_ONCE = 65_536
 PAIRS, COMPARED, EXCLUDED = "pairs", "pairs_compared", "pairs_excluded"

@@ -22,7 +22,6 @@ from transforms.accounts.shard_account import (
 )
 from transforms.accounts.shard_writer import ShardWriter
 from transforms.errors import UserError
-from transforms.finding.reach import Comparer
 from transforms.finding.rows import ID, SENTENCE, SentenceColumns, read_rows
 from transforms.finding.units import Side
 from transforms.finding.vector_block import (
@@ -40,6 +39,7 @@ from transforms.input.shards import Shard
 from transforms.pairs import rejected_schema
 from transforms.scoring.embedding_store import EmbeddingStore
 from transforms.scoring.encode_once import encode_stored
+from transforms.vectors.reach import Comparer
 
 ID_BUCKETS = 64
 

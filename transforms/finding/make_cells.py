@@ -11,8 +11,6 @@ import apache_beam as beam
 import numpy as np
 import pyarrow.compute as pc
 
-from transforms.finding.cells import Cells, choose_centroids, homes
-from transforms.finding.near import Distance
 from transforms.finding.units import Blocks, Side
 from transforms.finding.vector_block import (
     BLOCKS_FOLDER,
@@ -27,6 +25,8 @@ from transforms.finding.vector_block import (
 from transforms.hashing import text_hash
 from transforms.storage import files
 from transforms.storage.exchange import Exchange
+from transforms.vectors.cells import Cells, choose_centroids, homes
+from transforms.vectors.near import Distance
 
 SAMPLE_OF_A_CELL = 128
 CENTROIDS = "centroids.npy"

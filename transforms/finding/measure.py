@@ -9,13 +9,13 @@ import apache_beam as beam
 import numpy as np
 from apache_beam.utils.shared import Shared
 
-from transforms.finding.cells import Cells
-from transforms.finding.near import Distance, Reach, near_pairs
-from transforms.finding.reach import Comparer, reach_of, reachable
 from transforms.finding.recall import Recall, least_effort, measure
 from transforms.finding.search import Place
 from transforms.finding.vector_block import BlockAccount, VectorBlock, block_name, read_block
 from transforms.hashing import text_hash
+from transforms.vectors.cells import Cells
+from transforms.vectors.near import Distance, Reach, near_pairs
+from transforms.vectors.reach import Comparer, reach_of, reachable
 
 _ANCHOR_KEY = "twinbeam-anchor1"  # 16 characters, as SipHash wants
 

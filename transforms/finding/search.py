@@ -8,9 +8,9 @@ from typing import Protocol
 
 import numpy as np
 
-from transforms.finding.cells import Cells, may_reach, nearest_cells
 from transforms.finding.units import Side
 from transforms.finding.vector_block import VectorBlock
+from transforms.vectors.cells import Cells, may_reach, nearest_cells
 
 Rows = np.ndarray | None  # numbers of rows of a block; None for all of them
 Place = tuple[Side, int]

@@ -6,9 +6,9 @@ from collections.abc import Callable
 
 import numpy as np
 
-from transforms.finding.near import Distance, unit_vectors
-from transforms.finding.reach import Comparer
 from transforms.finding.vector_block import VectorBlock
+from transforms.vectors.near import Distance, unit_vectors
+from transforms.vectors.reach import Comparer
 
 SPARE = 8  # more candidates than are kept: rounding may change places that are next to each other
 

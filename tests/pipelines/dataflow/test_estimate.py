@@ -89,7 +89,7 @@ def test_a_prices_file_that_lacks_something(tmp_path: Path):
 
 def test_our_own_file_has_a_price_for_all_it_names():
     prices = estimate.read_prices(str(estimate.PRICES))
-    assert {"score", "preprocess"} == prices["pairs_per_vcpu_second"].keys()
+    assert {"score", "preprocess", "find"} == prices["pairs_per_vcpu_second"].keys()
     assert all(price > 0 for price in prices["accelerator_hour"].values())
 
 

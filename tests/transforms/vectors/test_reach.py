@@ -9,7 +9,7 @@ import pyarrow as pa
 import pytest
 
 from tests.finding_kit import LetterScorer
-from transforms.finding.reach import reach_of
+from transforms.vectors.reach import reach_of
 
 
 class Calibrated(LetterScorer):

@@ -19,7 +19,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from transforms.finding.near import Distance, Reach, rounding, unit_vectors
+from transforms.vectors.near import Distance, Reach, rounding, unit_vectors
 
 _SLACK = 1e-6  # distances are summed in float64; vectors are float32
 
@@ -61,7 +61,7 @@ class Cells:
 
 
 def _manhattan(u: np.ndarray, v: np.ndarray) -> np.ndarray:
-    from transforms.finding.kernels import manhattan_distances
+    from transforms.vectors.kernels import manhattan_distances
 
     return manhattan_distances(u, v)
 

@@ -7,7 +7,7 @@ from typing import Protocol
 import numpy as np
 import pyarrow as pa
 
-from transforms.finding.near import Distance, Reach
+from transforms.vectors.near import Distance, Reach
 
 DISTANCES: tuple[Distance, ...] = ("cosine", "euclidean", "manhattan")
 _POINTS = 1_024

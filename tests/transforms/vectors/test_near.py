@@ -8,8 +8,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
-from transforms.finding import near
-from transforms.finding.near import Reach, near_pairs
+from transforms.vectors import near
+from transforms.vectors.near import Reach, near_pairs
 
 DISTANCES = ("cosine", "euclidean", "manhattan")
 

@@ -115,7 +115,7 @@ def near_pairs(
 
 def kernels() -> Any:
     """The inner loops; their compiler is loaded with the first search, not by a launcher."""
-    from transforms.finding import kernels as found
+    from transforms.vectors import kernels as found
 
     return found
 

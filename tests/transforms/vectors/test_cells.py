@@ -8,8 +8,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tests.transforms.finding.test_near import DISTANCES, distances
-from transforms.finding import cells
-from transforms.finding.near import Reach
+from transforms.vectors import cells
+from transforms.vectors.near import Reach
 
 pytest.importorskip("faiss")
 

@@ -1,0 +1,1 @@
+"""Vectors near each other: distances, tiles and cells, in NumPy alone."""
