@@ -64,7 +64,8 @@ def test_values_reach_the_program_as_they_are(make, tmp_path: Path):
     (tmp_path / "a.parquet").touch()
     command = make(
         "-n", "-o", ".venv/.ready", "-o", "build/kernels.built", "run-score",
-        "INPUT=*.parquet gs://b/it's?", "MODEL=my bundle", "OUTPUT=out", "RUNNER=DataflowRunner", "ARGS=--threshold 0.7",
+        "INPUT=*.parquet gs://b/it's?", "MODEL=my bundle", "OUTPUT=out",
+        "RUNNER=DataflowRunner", "ARGS=--threshold 0.7",
     ).stdout.splitlines()[-1]  # fmt: skip
     printed = subprocess.run(
         ["bash", "-c", command.replace(".venv/bin/python", "printf '%s\\n'")],
