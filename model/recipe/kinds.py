@@ -193,7 +193,7 @@ def read_part(place: str, value: Any) -> parts.Kinded:
         raise PydanticCustomError("model_type", "expected keys and values")
     if "kind" not in value:
         raise PydanticCustomError("no_kind", "missing")
-    if value["kind"] not in KINDS[place]:
+    if not isinstance(value["kind"], str) or value["kind"] not in KINDS[place]:
         allowed = ", ".join(map(repr, KINDS[place]))
         raise PydanticCustomError("unknown_kind", "{allowed}", {"allowed": allowed})
     return KINDS[place][value["kind"]].part.model_validate(value)

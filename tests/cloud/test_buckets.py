@@ -62,13 +62,17 @@ def score_in(bucket: str, *flags: object, out: str = "out") -> dict:
     return run_score(*run, *flags)
 
 
+PARQUET = (".parquet", ".rejected")  # rejected rows are Parquet by another ending
+
+
 def parquet_in(cloud: FakeCloud, folder: str) -> dict[str, bytes]:
-    names = [name for name in cloud.names(folder) if name.endswith(".parquet")]
+    names = [name for name in cloud.names(folder) if name.endswith(PARQUET)]
     return {name: cloud.read(f"{folder}/{name}") for name in names}
 
 
 def parquet_on_disk(folder: Path) -> dict[str, bytes]:
-    return {str(path.relative_to(folder)): path.read_bytes() for path in folder.rglob("*.parquet")}
+    found = (path for path in folder.rglob("*") if path.name.endswith(PARQUET))
+    return {str(path.relative_to(folder)): path.read_bytes() for path in found}
 
 
 def test_scores_are_the_same_bytes_as_on_this_machine(cloud: FakeCloud, uploaded: str, local: Path):
