@@ -17,7 +17,7 @@ import pytest
 
 from tests.scoring_kit import EqualScorer
 from transforms.accounts import commit as commits
-from transforms.accounts import output_folder, shard_account
+from transforms.accounts import blocks, output_folder, shard_account
 from transforms.accounts.claims import Claim
 from transforms.errors import RunError, UserError
 from transforms.input.shards import Shard, plan
@@ -55,7 +55,7 @@ def run(source: str, output: str, key: str, *, shard_rows: int, max_chars: int, 
 
 def finish(claim: Claim, shards: list[Shard]) -> None:
     """The commit of a run whose accounts are there, with a page that tells whose it is."""
-    accounts = [shard_account.read_account(claim.folder, shard.name) for shard in shards]
+    accounts = [blocks.read_done(shard, claim.folder)[1] for shard in shards]
     commits.publish(
         claim,
         shard_account.summarise(accounts),

@@ -30,6 +30,7 @@ from transforms.accounts import output_folder
 from transforms.errors import RunError
 from transforms.input import shards
 from transforms.input.read_shards import read_shard
+from transforms.pairs import PairColumns
 from transforms.storage import lock
 
 ROOT = Path(__file__).parents[2]
@@ -66,7 +67,8 @@ def strange_names(output: Path) -> list[str]:
     """Files that a finished run must not leave."""
     manifest = json.loads((output / "_manifest.json").read_text())
     listed = {file["name"] for file in manifest["files"]}
-    ours = {"_manifest.json", "_SUCCESS", "_shards/plan.json"}
+    ours = {"_manifest.json", "_SUCCESS", "_shards/plan.json", "_shards/claim.json"}
+    ours |= {f"_shards/closed-{manifest['run']}"}
     ours |= {f"_shards/{name}.json" for name in listed if not name.startswith("_rejects/")}
     there = {str(p.relative_to(output)) for p in output.rglob("*") if p.is_file()}
     return sorted(there ^ (listed | ours))
@@ -233,10 +235,11 @@ def cut(path: Path) -> None:
 
 
 def spoil(path: Path) -> None:
-    """Noise in the middle, with the same footer; page checksums find it."""
-    content = bytearray(path.read_bytes())
+    """Noise in the middle, with the same footer and times, as of a disk; page checksums find it."""
+    content, at = bytearray(path.read_bytes()), path.stat()
     content[200:240] = os.urandom(40)
     path.write_bytes(content)
+    os.utime(path, ns=(at.st_atime_ns, at.st_mtime_ns))
 
 
 @pytest.mark.parametrize(
@@ -371,7 +374,7 @@ def test_a_worker_process_that_is_killed_ends_the_run_and_the_next_goes_on(tmp_p
 
 def test_reading_stops_where_the_plan_does_not_hold_any_more(tmp_path):
     source = write(tmp_path / "in.parquet", pairs(10))
-    (shard,) = shards.plan_shards([str(source)], shards.PairColumns(), shard_rows=100)
+    (shard,) = shards.plan_shards([str(source)], PairColumns(), shard_rows=100)
     change(source)
     with pytest.raises(RunError, match="run again"):
         list(read_shard(shard))

@@ -21,6 +21,7 @@ from transforms.accounts.list_shards import INLINE_SHARDS
 from transforms.accounts.output_folder import LISTS
 from transforms.accounts.shard_account import ShardAccount, read_account, summarise
 from transforms.drift import Profile, add_up
+from transforms.errors import RunError
 from transforms.input.shards import Shard
 from transforms.storage import files
 
@@ -144,8 +145,17 @@ def _merged(blocks: Sequence[Block]) -> dict[str, Any]:
 
 
 def read_done(shard: Shard, output: str) -> tuple[bool, ShardAccount]:
-    """The account of a shard that an earlier run finished."""
-    return False, read_account(output, shard.name)
+    """The account of a shard that an earlier run finished.
+
+    Raises:
+        RunError: it is gone.
+    """
+    try:
+        return False, read_account(output, shard.name)
+    except FileNotFoundError:
+        raise RunError(
+            f"the account of {shard.name} is gone: another run has taken over {output}"
+        ) from None
 
 
 class AddUpAccounts(beam.PTransform):

@@ -29,6 +29,7 @@ from transforms.storage.local import TAKEN
 
 TEMPORARY_FOLDER = "_tmp"
 _PIECE = 8 << 20
+_READ_TRIES = 10
 _AT_ONCE = 16
 
 
@@ -147,9 +148,14 @@ def open_version(path: str) -> tuple[pa.NativeFile, str]:
 
 
 def read_bytes(path: str) -> bytes:
-    """The whole content of a small file."""
-    with open_input(path) as file:
-        return file.read()
+    """The whole content of a small file, all of one version."""
+    for _ in range(_READ_TRIES):
+        try:
+            with open_input(path) as file:
+                return file.read()
+        except FileExistsError:  # an object that was replaced between two calls
+            continue
+    raise RunError(f"{path} is written again and again; it cannot be read")
 
 
 def read_json(path: str) -> Any:
