@@ -16,8 +16,8 @@ import pyarrow.compute as pc
 import pytest
 
 from tests.scoring_kit import EqualScorer
-from transforms.accounts import commit as commits
 from transforms.accounts import blocks, output_folder, shard_account
+from transforms.accounts import commit as commits
 from transforms.accounts.claims import Claim
 from transforms.errors import RunError, UserError
 from transforms.input.shards import Shard, plan

@@ -79,6 +79,7 @@ FOLDERS = {
         "pipelines.dataflow", "model", "model.recipe", "model.scoring", "model.training",
         "transforms", "transforms.storage", "transforms.input", "transforms.accounts",
         "transforms.evaluation", "transforms.examples", "transforms.finding", "transforms.vectors",
+        "transforms.scoring",
     },
     "twinbeam": {"pipelines", "pipelines.running", "model.scoring", "transforms"},
 }  # fmt: skip
