@@ -37,9 +37,9 @@ def test_there_are_ten():
 @pytest.mark.parametrize(("number", "module"), [("6", preprocess), ("8", score)])
 def test_the_flags_are_what_the_commands_take(number: str, module):
     command = dict(ROWS)[number].replace("make ", "make -n ", 1)
-    line = shell(f"{command} | grep -- '-m pipelines'")
+    line = shell(f"{command} | grep -- '-m twinbeam'")
     words = subprocess.run(
-        ["bash", "-c", f"printf '%s\\0' {line.partition('-m pipelines.')[2].partition(' ')[2]}"],
+        ["bash", "-c", f"printf '%s\\0' {line.partition('-m twinbeam ')[2].partition(' ')[2]}"],
         capture_output=True, text=True, check=True,
     ).stdout.split("\0")[:-1]  # fmt: skip
     asked = module.parse(words)
