@@ -52,8 +52,8 @@ class ConvertRun:
     output: str
     names: PairNames = field(default_factory=PairNames)
     table: TextTable = field(default_factory=TextTable)
-    max_reject_fraction: float = 0.05
-    max_suspect_fraction: float = 0.05
+    max_reject_fraction: float = command_line.DEFAULT_REJECT_FRACTION
+    max_suspect_fraction: float = command_line.DEFAULT_REJECT_FRACTION
     overwrite: bool = False
 
     def decisive(self) -> dict[str, Any]:
@@ -209,10 +209,14 @@ def add_flags(parser: argparse.ArgumentParser) -> None:
         "--label_map", nargs="+", default=[], metavar="FROM=TO", help="as in same=1 other=0"
     )
     parser.add_argument(
-        "--max_reject_fraction", type=command_line.fraction, default=0.05, help="of the lines, bad"
+        "--max_reject_fraction",
+        type=command_line.fraction,
+        default=command_line.DEFAULT_REJECT_FRACTION,
+        help="of the lines, bad",
     )
     parser.add_argument(
-        "--max_suspect_fraction", type=command_line.fraction, default=0.05,
+        "--max_suspect_fraction", type=command_line.fraction,
+        default=command_line.DEFAULT_REJECT_FRACTION,
         help="of the lines, in values that look as if a quote were astray",
     )  # fmt: skip
     parser.add_argument("--overwrite", action="store_true", help="replace --output")

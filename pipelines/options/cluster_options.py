@@ -52,7 +52,7 @@ class ClusterOptions:
     cut: bool = False
     edges_at_once: int = 2_000_000
     shard_rows: int = command_line.DEFAULT_SHARD_ROWS
-    max_reject_fraction: float = 0.05
+    max_reject_fraction: float = command_line.DEFAULT_REJECT_FRACTION
     overwrite: bool = False
     beam_flags: tuple[str, ...] = ()
 
@@ -138,7 +138,7 @@ def _add_input_flags(parser: argparse.ArgumentParser) -> None:
     group.add_argument("--similarity_column", default="similarity", help="the similarity")
     group.add_argument(
         "--min_similarity",
-        type=float,
+        type=command_line.finite,
         help="pairs below are left out (default: none of what find wrote)",
     )
     group.add_argument(
@@ -183,7 +183,7 @@ def _add_cluster_flags(parser: argparse.ArgumentParser) -> None:
     group.add_argument(
         "--max_reject_fraction",
         type=command_line.fraction,
-        default=0.05,
+        default=command_line.DEFAULT_REJECT_FRACTION,
         help="with more rejected rows than this the run fails and does not commit",
     )
     group.add_argument(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import math
 import os
 import sys
 from collections.abc import Callable, Sequence
@@ -19,6 +20,7 @@ if TYPE_CHECKING:
 
 DEFAULT_MAX_CHARS = 10_000
 DEFAULT_SHARD_ROWS = 131_072
+DEFAULT_REJECT_FRACTION = 0.05
 TRACEBACK = "TWINBEAM_TRACEBACK"
 INTERRUPTED = 130  # what a shell reports of a command that Ctrl-C ended
 
@@ -130,6 +132,30 @@ def positive(text: str) -> int:
     number = int(text)
     if number < 1:
         raise argparse.ArgumentTypeError(f"expected a whole number above 0, received {text}")
+    return number
+
+
+def count(text: str) -> int:
+    """A flag's whole number, 0 or more."""
+    number = int(text)
+    if number < 0:
+        raise argparse.ArgumentTypeError(f"expected 0 or a whole number above, received {text}")
+    return number
+
+
+def finite(text: str) -> float:
+    """A flag's number: nan and infinity are none."""
+    number = float(text)
+    if not math.isfinite(number):
+        raise argparse.ArgumentTypeError(f"expected a number, received {text}")
+    return number
+
+
+def not_negative(text: str) -> float:
+    """A flag's number, 0 or more."""
+    number = finite(text)
+    if number < 0:
+        raise argparse.ArgumentTypeError(f"expected 0 or a number above, received {text}")
     return number
 
 

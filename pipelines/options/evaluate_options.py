@@ -116,7 +116,9 @@ def add_flags(parser: argparse.ArgumentParser) -> None:
     ):
         reading.add_argument(f"--{name}", default=default, help=what)
     reading.add_argument(
-        "--threshold", type=float, help="label 1 from this similarity on, not as scoring said"
+        "--threshold",
+        type=command_line.fraction,
+        help="label 1 from this similarity on, not as scoring said",
     )
     reading.add_argument(
         "--shard_rows",
@@ -133,7 +135,7 @@ def add_flags(parser: argparse.ArgumentParser) -> None:
     meaning.add_argument(
         "--label_range",
         nargs=2,
-        type=float,
+        type=command_line.finite,
         metavar=("MIN", "MAX"),
         help="of labels that are numbers",
     )
@@ -145,7 +147,11 @@ def add_flags(parser: argparse.ArgumentParser) -> None:
     more.add_argument("--train_input", nargs="+", metavar="GLOB", help="pairs it was trained on")
     more.add_argument("--train_label_column", help="their label (default: --label_column)")
     more.add_argument("--examples", metavar="DIR", help="examples: tells unknown tokens")
-    more.add_argument("--worst", type=int, default=20, help="mistakes of each kind to show")
+    more.add_argument(
+        "--worst", type=command_line.count, default=20, help="mistakes of each kind to show"
+    )
     more.add_argument("--redact", action="store_true", help="show no sentence")
-    more.add_argument("--resamples", type=int, default=RESAMPLES, help="for the intervals")
+    more.add_argument(
+        "--resamples", type=command_line.count, default=RESAMPLES, help="for the intervals"
+    )
     more.add_argument("--overwrite", action="store_true", help="replace a report in --output")

@@ -61,7 +61,7 @@ class FindOptions:
     on_bad_file: Literal["fail", "reject"] = "fail"
     int96: Int96Unit = "us"
     partition_columns: Mapping[str, str] = field(default_factory=dict)
-    max_reject_fraction: float = 0.05
+    max_reject_fraction: float = command_line.DEFAULT_REJECT_FRACTION
     overwrite: bool = False
     accelerator: str | None = None
     estimating: estimate.EstimateOptions = field(default_factory=estimate.EstimateOptions)
@@ -200,7 +200,9 @@ def _add_search_flags(parser: argparse.ArgumentParser) -> None:
     )
     group.add_argument("--output", required=True, metavar="DIR", help="folder to write to")
     group.add_argument(
-        "--min_similarity", type=float, help="of a pair (default: the bundle's threshold)"
+        "--min_similarity",
+        type=command_line.finite,
+        help="of a pair (default: the bundle's threshold)",
     )
     group.add_argument(
         "--equal_sentences",
@@ -217,7 +219,7 @@ def _add_search_flags(parser: argparse.ArgumentParser) -> None:
     )
     group.add_argument(
         "--cells",
-        type=int,
+        type=command_line.count,
         help="part sentences into so many cells and compare only those that may be near; 0 "
         "compares all with all (default: 0 up to two million rows)",
     )
@@ -240,7 +242,7 @@ def _add_search_flags(parser: argparse.ArgumentParser) -> None:
     group.add_argument(
         "--max_reject_fraction",
         type=command_line.fraction,
-        default=0.05,
+        default=command_line.DEFAULT_REJECT_FRACTION,
         help="with more rejected rows than this the run fails and does not commit",
     )
     group.add_argument(

@@ -26,7 +26,7 @@ class PairOptions:
     on_bad_file: Literal["fail", "reject"] = "fail"
     int96: Int96Unit = "us"
     partition_columns: Mapping[str, str] = field(default_factory=dict)
-    max_reject_fraction: float = 0.05
+    max_reject_fraction: float = command_line.DEFAULT_REJECT_FRACTION
     overwrite: bool = False
     accelerator: str | None = None
     estimating: estimate.EstimateOptions = field(default_factory=estimate.EstimateOptions)

@@ -149,7 +149,7 @@ def add_flags(parser: argparse.ArgumentParser) -> None:
     group.add_argument(
         "--max_reject_fraction",
         type=command_line.fraction,
-        default=0.05,
+        default=command_line.DEFAULT_REJECT_FRACTION,
         help="with more rejected rows than this the run fails",
     )
     group.add_argument(

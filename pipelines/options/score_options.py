@@ -118,7 +118,9 @@ def add_flags(parser: argparse.ArgumentParser) -> None:
         "--similarity_label_column", default="similarity_label", help="name of the label"
     )
     group.add_argument(
-        "--threshold", type=float, help="label 1 from this similarity on (default: the bundle's)"
+        "--threshold",
+        type=command_line.finite,
+        help="label 1 from this similarity on (default: the bundle's)",
     )
     group.add_argument(
         "--dimensions",
@@ -127,7 +129,7 @@ def add_flags(parser: argparse.ArgumentParser) -> None:
     )
     group.add_argument(
         "--embedding_cache_mb",
-        type=int,
+        type=command_line.count,
         default=256,
         help="memory of each worker process for vectors of sentences met before; 0 for none",
     )
@@ -145,12 +147,12 @@ def add_flags(parser: argparse.ArgumentParser) -> None:
     group.add_argument(
         "--max_reject_fraction",
         type=command_line.fraction,
-        default=0.05,
+        default=command_line.DEFAULT_REJECT_FRACTION,
         help="with more rejected rows than this the run fails and does not commit",
     )
     group.add_argument(
         "--max_drift",
-        type=float,
+        type=command_line.not_negative,
         help="with a greater drift from the training data the run fails and does not commit; "
         f"{drift.LITTLE} is little, {drift.MUCH} much",
     )

@@ -79,7 +79,10 @@ def flags() -> argparse.ArgumentParser:
         "--checkpoint_steps", type=command_line.positive, help="save every so many steps"
     )
     kept.add_argument(
-        "--checkpoint_minutes", type=float, default=10, help="save after so many minutes; 0: never"
+        "--checkpoint_minutes",
+        type=command_line.not_negative,
+        default=10,
+        help="save after so many minutes; 0: never",
     )
     kept.add_argument("--log_json", metavar="FILE", help="add a JSON line after each epoch")
     kept.add_argument("--tensorboard", metavar="DIR", help="write TensorBoard logs")

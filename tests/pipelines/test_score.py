@@ -6,11 +6,12 @@ import hashlib
 from pathlib import Path
 
 import duckdb
+import pyarrow as pa
 import pytest
 
 from pipelines import score
-from tests.scoring_kit import EqualBundle, pairs, read_parts, run_score, write
-from transforms.errors import UserError
+from tests.scoring_kit import EqualBundle, exit_code, pairs, read_parts, run_score, write
+from transforms.errors import RunError, UserError
 
 
 @pytest.fixture(autouse=True)
@@ -113,6 +114,33 @@ def test_a_lost_output_is_made_again_with_the_same_bytes(scored):
     repaired = again(folder)
     assert repaired["shards_this_run"] == 1
     assert repaired["files"] == manifest["files"]
+
+
+@pytest.mark.parametrize(
+    "flag",
+    [
+        "--threshold=nan", "--threshold=7", "--max_drift=-1", "--max_drift=nan",
+        "--embedding_cache_mb=-1", "--max_reject_fraction=nan",
+    ],
+)  # fmt: skip
+def test_numbers_that_cannot_be_meant_are_refused_at_once(tmp_path, flag, capsys):
+    write(tmp_path / "in.parquet", pairs(3))
+    try:
+        code = exit_code(tmp_path / "in.parquet", tmp_path / "out", flag)
+    except SystemExit as stopped:  # the parser's own way to say so
+        code = stopped.code
+    assert code == 2 and flag.partition("=")[0] in capsys.readouterr().err
+    assert not (tmp_path / "out").exists()
+
+
+def test_a_complete_folder_is_judged_again_by_stricter_limits(tmp_path):
+    table = pairs(30)
+    texts = [None if row == 4 else text.as_py() for row, text in enumerate(table["sentence1"])]
+    write(tmp_path / "in.parquet", table.set_column(1, "sentence1", pa.array(texts)))
+    run_score(tmp_path / "in.parquet", tmp_path / "out")
+    with pytest.raises(RunError, match="1 of 30 rows were rejected"):
+        run_score(tmp_path / "in.parquet", tmp_path / "out", "--max_reject_fraction=0")
+    assert (tmp_path / "out" / "_SUCCESS").exists()
 
 
 def test_names_of_columns_can_be_chosen(tmp_path):

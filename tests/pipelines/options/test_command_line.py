@@ -99,6 +99,22 @@ def test_an_unknown_flag_is_named():
         beam_interface.beam_options(["--runer=x"])
 
 
+@pytest.mark.parametrize(
+    ("kind", "good", "bad"),
+    [
+        (command_line.count, ["0", "7"], ["-1", "1.5", "nan", ""]),
+        (command_line.finite, ["-2.5", "0", "1e3"], ["nan", "inf", "-inf", "x"]),
+        (command_line.not_negative, ["0", "0.1", "3"], ["-1", "-0.1", "nan", "inf"]),
+        (command_line.fraction, ["0", "1", "0.5"], ["nan", "inf", "-0.1", "1.1"]),
+    ],
+)
+def test_kinds_of_numbers(kind, good, bad):
+    assert [kind(text) for text in good] == [float(text) for text in good]
+    for text in bad:
+        with pytest.raises((argparse.ArgumentTypeError, ValueError)):
+            kind(text)
+
+
 @pytest.mark.parametrize("text", ["0", "-1", "x", "1.5"])
 def test_positive_takes_whole_numbers_above_zero(text):
     with pytest.raises((argparse.ArgumentTypeError, ValueError)):
