@@ -15,6 +15,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from tests.scoring_kit import pairs, write
+from transforms.accounts.claims import Claim
 from transforms.accounts.shard_writer import ShardWriter
 from transforms.input.read_shards import keeps_times_in_utc, read_shard, shard_schema
 from transforms.input.shards import plan_shards
@@ -82,7 +83,8 @@ def again(source: Path, folder: Path) -> Path:
     """The file as the commands write it: read in shards, written with the shard's schema."""
     (shard,) = plan_shards([str(source)], PairColumns(), shard_rows=100)
     schema, in_utc = shard_schema(shard), keeps_times_in_utc(shard)
-    with ShardWriter(str(folder), "out.parquet", schema, str(source), "zstd", in_utc) as writer:
+    claim = Claim(str(folder))
+    with ShardWriter(claim, "out.parquet", schema, str(source), "zstd", in_utc) as writer:
         for batch in read_shard(shard):
             writer.write(batch)
         writer.finish()
