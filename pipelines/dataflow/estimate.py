@@ -125,7 +125,9 @@ def read_prices(path: str) -> dict[str, Any]:
         found = yaml.safe_load(files.read_bytes(path))
     except (OSError, yaml.YAMLError) as error:
         raise UserError(f"--prices {path} cannot be read: {files.reason(error)}") from None
-    missing = yaml.safe_load(PRICES.read_bytes()).keys() - (found or {}).keys()
+    if not isinstance(found, dict):
+        raise UserError(f"--prices {path} holds no keys and values; start from {PRICES}")
+    missing = yaml.safe_load(PRICES.read_bytes()).keys() - found.keys()
     if missing:
         raise UserError(f"--prices {path} lacks {min(missing)!r}; start from {PRICES}")
     return found

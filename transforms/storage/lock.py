@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import fcntl
 import os
 from collections.abc import Iterator
@@ -10,6 +11,8 @@ from pathlib import Path
 
 from transforms.errors import UserError
 from transforms.storage.files import is_local, reason
+
+_NO_LOCKS = (errno.ENOLCK, errno.ENOTSUP, errno.ENOSYS)
 
 
 @contextmanager
@@ -49,6 +52,11 @@ def _take(path: str, busy: str) -> int:
     except BlockingIOError:
         os.close(descriptor)
         raise UserError(busy) from None
+    except OSError as error:
+        if error.errno not in _NO_LOCKS:
+            os.close(descriptor)
+            raise UserError(f"{folder} cannot be locked: {reason(error)}") from None
+        # A network disk without locks, as in a bucket: the claim on the folder decides there.
     if _is_at(path, descriptor):
         return descriptor
     os.close(descriptor)  # its last holder deleted it after we had opened it

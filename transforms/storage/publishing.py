@@ -1,8 +1,10 @@
-"""Makes a finished folder appear under its final name, whole or not at all."""
+"""Makes a finished folder appear under its final name, complete or not at all."""
 
 from __future__ import annotations
 
+import os
 import shutil
+import uuid
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -15,7 +17,9 @@ def publish_folder(
 ) -> None:
     """Makes `source` appear as `target`.
 
-    On this machine the folder is renamed. A bucket has no folders to rename: objects are copied one
+    On this machine the folder is renamed, and what was there before is deleted after that. A link
+    stays, and the folder that it names is replaced; a mount point stays, and its content is
+    replaced file by file, as in a bucket. A bucket has no folders to rename: objects are copied one
     by one, those in `last`, by which readers know a whole folder, after all others. Each is created
     on the condition that it is not there, so of two runs that publish to one place at the same time
     one is refused. Copying again what a died attempt has copied is harmless.
@@ -30,9 +34,7 @@ def publish_folder(
         RunError: another run has written there.
     """
     if files.is_local(target):
-        Path(target).parent.mkdir(parents=True, exist_ok=True)
-        shutil.rmtree(target, ignore_errors=True)
-        shutil.move(source, target)
+        _publish_here(Path(source), Path(target).resolve(), last, overwrite)
         return
     if overwrite:
         remove_folder(target, last)
@@ -48,6 +50,36 @@ def publish_folder(
         raise RunError(
             f"{error.filename} {error.strerror}; choose another folder, or give --overwrite"
         ) from None
+
+
+def _publish_here(source: Path, target: Path, last: Sequence[str], overwrite: bool) -> None:
+    """The same on this machine; nothing is deleted before the new folder is in its place."""
+    if target.is_dir() and any(target.iterdir()) and not overwrite:
+        raise RunError(
+            f"{target} was written by another run meanwhile; choose another folder, or give "
+            "--overwrite"
+        )
+    if os.path.ismount(target):
+        _fill(source, target, last)
+        return
+    target.parent.mkdir(parents=True, exist_ok=True)
+    beside = target.parent / f".{target.name}.{uuid.uuid4().hex}"
+    new, old = beside.with_name(f"{beside.name}.new"), beside.with_name(f"{beside.name}.old")
+    shutil.move(source, new)  # a copy, where the source is on another file system
+    if target.is_dir():
+        target.rename(old)
+    new.rename(target)
+    if old.exists():
+        shutil.rmtree(old)
+
+
+def _fill(source: Path, target: Path, last: Sequence[str]) -> None:
+    """Replaces what a folder holds that cannot be renamed; what makes it complete comes last."""
+    for path in sorted(target.iterdir(), key=lambda path: path.name not in last):
+        shutil.rmtree(path) if path.is_dir() and not path.is_symlink() else path.unlink()
+    for path in sorted(source.iterdir(), key=lambda path: path.name in last):
+        shutil.move(path, target / path.name)
+    source.rmdir()
 
 
 def remove_folder(folder: str, last: Sequence[str]) -> None:

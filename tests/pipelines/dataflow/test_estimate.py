@@ -85,6 +85,9 @@ def test_a_prices_file_that_lacks_something(tmp_path: Path):
     path.write_text("{")
     with pytest.raises(UserError, match="cannot be read"):
         estimate.read_prices(str(path))
+    path.write_text("- vcpu_hour")
+    with pytest.raises(UserError, match="no keys and values"):
+        estimate.read_prices(str(path))
 
 
 def test_our_own_file_has_a_price_for_all_it_names():
