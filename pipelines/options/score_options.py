@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 from model.scoring.scorer_options import ScorerOptions
 from pipelines.options import command_line
@@ -14,7 +14,9 @@ from transforms import drift
 from transforms.accounts.claims import Claim
 from transforms.accounts.commit import Gates
 from transforms.errors import UserError
-from transforms.scoring.score_shards import ScoreSettings
+
+if TYPE_CHECKING:
+    from transforms.scoring.score_shards import ScoreSettings
 
 DESCRIPTION = (
     "Scores Parquet of sentence pairs with a bundle: the same rows, a similarity and a label."
@@ -47,6 +49,8 @@ class ScoreOptions(PairOptions):
 
     def settings(self, claim: Claim, run_key: str) -> ScoreSettings:
         """What workers need of these options to score a shard."""
+        from transforms.scoring.score_shards import ScoreSettings  # loads Beam, and help does not
+
         return ScoreSettings(
             claim,
             run_key,
