@@ -216,7 +216,7 @@ def test_a_new_bundle_takes_the_place_of_the_old_or_leaves_it(made, graph, copie
 
 
 def test_says_once_that_graphviz_is_missing(made, tmp_path, monkeypatch, capsys):
-    monkeypatch.setattr(bundles.shutil, "which", lambda _: None)
+    monkeypatch.setattr("shutil.which", lambda _: None)
     exporting._draw(made[0], tmp_path / "model.png")
     assert "Graphviz" in capsys.readouterr().out and not list(tmp_path.iterdir())
 

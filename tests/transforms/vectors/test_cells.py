@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tests.transforms.finding.test_near import DISTANCES, distances
+from tests.transforms.vectors.test_near import DISTANCES, distances
 from transforms.vectors import cells
 from transforms.vectors.near import Reach
 
