@@ -49,6 +49,8 @@ _BY_TYPE = {
     command_line.fraction: _FRACTION,
     int: _NUMBER,
     float: _NUMBER,
+    command_line.finite: _NUMBER,
+    command_line.not_negative: _NUMBER,
 }
 
 

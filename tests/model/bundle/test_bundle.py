@@ -205,12 +205,12 @@ def test_sums_are_checked_without_tensorflow(made):
 def test_a_new_bundle_takes_the_place_of_the_old_or_leaves_it(made, graph, copied, monkeypatch):
     siamese, rules, folder = made
     first = verify(folder)
-    export(copied, build(rules, seed=2), rules, graph)
+    export(copied, build(rules, seed=2), rules, graph, overwrite=True)
     second = verify(str(copied))
     assert second["fingerprint"] != first["fingerprint"]
     monkeypatch.setattr(exporting, "model_card", lambda *_: 1 / 0)
     with pytest.raises(ZeroDivisionError):
-        export(copied, siamese, rules, graph)
+        export(copied, siamese, rules, graph, overwrite=True)
     assert verify(str(copied)) == second
     assert [path.name for path in copied.parent.iterdir()] == ["bundle"]  # nothing lies beside
 
