@@ -180,12 +180,7 @@ def _add_cluster_flags(parser: argparse.ArgumentParser) -> None:
         default=2_000_000,
         help="edges that a task holds, about: less needs less memory and more tasks",
     )
-    group.add_argument(
-        "--max_reject_fraction",
-        type=command_line.fraction,
-        default=command_line.DEFAULT_REJECT_FRACTION,
-        help="with more rejected rows than this the run fails and does not commit",
-    )
+    command_line.add_reject_limit(group)
     group.add_argument(
         "--overwrite", action="store_true", help="replace clusters of another run in --output"
     )

@@ -83,6 +83,16 @@ def add_shard_flags(group: argparse._ArgumentGroup) -> None:
     )
 
 
+def add_reject_limit(group: argparse._ArgumentGroup) -> None:
+    """Adds the flag that says how many rejected rows a run may commit with."""
+    group.add_argument(
+        "--max_reject_fraction",
+        type=fraction,
+        default=DEFAULT_REJECT_FRACTION,
+        help="with more rejected rows than this the run fails and does not commit",
+    )
+
+
 def add_int96_flag(group: argparse._ArgumentGroup) -> None:
     """Adds the flag that says how times of a kind that is no longer written are written."""
     group.add_argument(

@@ -148,12 +148,7 @@ def add_flags(parser: argparse.ArgumentParser) -> None:
         metavar="DIR",
         help="keep vectors here and take them from here: a nightly run encodes only new sentences",
     )
-    group.add_argument(
-        "--max_reject_fraction",
-        type=command_line.fraction,
-        default=command_line.DEFAULT_REJECT_FRACTION,
-        help="with more rejected rows than this the run fails and does not commit",
-    )
+    command_line.add_reject_limit(group)
     group.add_argument(
         "--max_drift",
         type=command_line.not_negative,
