@@ -27,9 +27,9 @@ def score(model: str, path: str, way: str, processes: int) -> tuple[float, int]:
     with tempfile.TemporaryDirectory(prefix="twinbeam-bench-") as folder:
         flags = {"input": path, "model": model, "output": f"{folder}/out", "encode_once": way}
         flags |= {"shard_rows": str(SHARD_ROWS)}
-        told = [f"--{name}={value}" for name, value in flags.items()]
+        words = [f"--{name}={value}" for name, value in flags.items()]
         subprocess.run(
-            [sys.executable, "-m", "pipelines.score", *told, *PROCESSES[processes]],
+            [sys.executable, "-m", "pipelines.score", *words, *PROCESSES[processes]],
             check=True,
             capture_output=True,
         )

@@ -174,8 +174,12 @@ def run_one(args: argparse.Namespace) -> None:
         found = ways[args.only](args.vectors, args.distance, args.min_similarity)
     after = resource.getrusage(resource.RUSAGE_SELF)
     cpu = after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
-    told = {"seconds": time.monotonic() - started, "cpu": cpu, "peak_mb": after.ru_maxrss / 1024}
-    print(json.dumps(told | found))
+    measured = {
+        "seconds": time.monotonic() - started,
+        "cpu": cpu,
+        "peak_mb": after.ru_maxrss / 1024,
+    }
+    print(json.dumps(measured | found))
 
 
 def check(args: argparse.Namespace, vectors: str) -> None:

@@ -127,11 +127,11 @@ def _watch(launcher: int, peaks: dict[str, int], ended: threading.Event) -> None
     while not ended.wait(0.2):
         for status in Path("/proc").glob("[0-9]*/status"):
             try:
-                told = dict(line.split(":", 1) for line in status.read_text().splitlines())
-                parent = named.get(int(told["PPid"]))
+                fields = dict(line.split(":", 1) for line in status.read_text().splitlines())
+                parent = named.get(int(fields["PPid"]))
                 name = named.get(int(status.parent.name)) or (parent and f"{parent}: child")
-                if name and "VmHWM" in told:
-                    peak = int(told["VmHWM"].split()[0]) >> 10
+                if name and "VmHWM" in fields:
+                    peak = int(fields["VmHWM"].split()[0]) >> 10
                     peaks[name] = max(peaks.get(name, 0), peak)
             except (OSError, ValueError):  # it has just ended
                 continue

@@ -49,7 +49,9 @@ def line(rows: int, runs: list[Measured]) -> str:
 
 def deviation(measured: dict[int, list[Measured]]) -> float:
     """How far the worst size lies from the straight line through the smallest and the largest."""
-    seconds = {rows: statistics.median(run.seconds for run in of) for rows, of in measured.items()}
+    seconds = {
+        rows: statistics.median(run.seconds for run in group) for rows, group in measured.items()
+    }
     least, most = min(seconds), max(seconds)
     slope = (seconds[most] - seconds[least]) / max(most - least, 1)
     line = {rows: seconds[least] + slope * (rows - least) for rows in seconds}
@@ -69,10 +71,12 @@ def grow(model: str, sentences: str, rows: list[int], runs: int) -> tuple[str, d
             lines.append(line(count, measured[count]))
             print(lines[-1], file=sys.stderr, flush=True)
             Path(path).unlink()
-    told = f"\nAt most {deviation(measured):.1%} off a straight line; each distinct sentence is\n"
+    summary = (
+        f"\nAt most {deviation(measured):.1%} off a straight line; each distinct sentence is\n"
+    )
     return "\n".join(
         lines
-    ) + "\n" + told + "encoded once, which is the part that does not grow.\n", measured
+    ) + "\n" + summary + "encoded once, which is the part that does not grow.\n", measured
 
 
 def main() -> None:

@@ -65,7 +65,7 @@ def recipe_of(job: Job) -> str:
     values = load_recipe(job.recipe).model_dump()
     for part, other in job.parts.items():
         values[part] |= other
-    return parse_recipe(values, where=job.name).to_yaml()
+    return parse_recipe(values, source=job.name).to_yaml()
 
 
 def measure(job: Job, scores: pd.DataFrame, metric: str | None = None) -> float:
@@ -120,13 +120,13 @@ def run_job(job: Job, data: Path, output: Path, epochs: int | None) -> dict:
     tables = {name: pd.read_parquet(data / f"{name}.parquet") for name in job.measured}
     whole = pd.read_parquet(data / f"{job.train}.parquet")
     train = held_out(whole, list(tables.values()))
-    recipe, told = output / "recipe.yaml", recipe_of(job)
-    if recipe.is_file() and recipe.read_text(encoding="utf-8") != told:
+    recipe, text = output / "recipe.yaml", recipe_of(job)
+    if recipe.is_file() and recipe.read_text(encoding="utf-8") != text:
         shutil.rmtree(output)
     output.mkdir(parents=True, exist_ok=True)
     examples, bundle = output / "examples", output / "bundle"
     if not (examples / "_SUCCESS").is_file():
-        recipe.write_text(told, encoding="utf-8")
+        recipe.write_text(text, encoding="utf-8")
         train.to_parquet(output / "train.parquet")
         run_step(
             "preprocess", "--input", output / "train.parquet", "--recipe", recipe,
@@ -228,11 +228,11 @@ def main() -> None:
         wanted = args.jobs is None or job.name in args.jobs
         if wanted and not (folder / "result.json").is_file():
             run_job(job, args.data, folder, args.epochs)
-    told = table(args.output)
+    text = table(args.output)
     notes = TABLE.with_name("QUALITY_NOTES.md")
     more = "\n" + notes.read_text(encoding="utf-8") if notes.is_file() else ""
-    args.table.write_text(f"# Quality, as measured\n\n{machine()}\n\n{told}{more}")
-    print(told)
+    args.table.write_text(f"# Quality, as measured\n\n{machine()}\n\n{text}{more}")
+    print(text)
 
 
 if __name__ == "__main__":

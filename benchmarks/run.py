@@ -61,7 +61,7 @@ def plot(ways: dict[str, dict[str, list[Measured]]], growth: dict[int, list[Meas
 
     figure, (left, middle, right) = pyplot.subplots(1, 3, figsize=(15, 4.5))
     for place, (name, runs) in enumerate(ways.items()):
-        speeds = [statistics.median(run.speed for run in of) for of in runs.values()]
+        speeds = [statistics.median(run.speed for run in group) for group in runs.values()]
         spots = [number + 0.25 * place for number in range(len(runs))]
         left.bar(spots, speeds, width=0.22, label=name)
         left.set_xticks(range(len(runs)), list(runs))
@@ -94,7 +94,7 @@ def main() -> None:
     parser.add_argument("--rows", type=int, nargs="+", default=list(ROWS))
     args = parser.parse_args()
     command = shlex.join(["python", "-m", "benchmarks.run", *sys.argv[1:]])
-    told = [f"# Measured\n\n{machine()}\n\nCommand: `{command}`; medians of {args.runs} runs.\n"]
+    lines = [f"# Measured\n\n{machine()}\n\nCommand: `{command}`; medians of {args.runs} runs.\n"]
     with tempfile.TemporaryDirectory(prefix="twinbeam-bench-") as folder:
         lcqmc = f"{args.data}/lcqmc_train.parquet"
         without_repeats(lcqmc, f"{folder}/no_repeats.parquet")
@@ -106,17 +106,17 @@ def main() -> None:
         ways = {}
         for name, path in files.items():
             ways[name] = compare(path, args.model, list(WAYS), args.runs)
-            told.append(table(name, ways[name]))
-        told.append("## Two workers of one core each, on the file without repeats\n")
-        told.append(workers.compare(args.model, files["no repeats"], args.runs))
+            lines.append(table(name, ways[name]))
+        lines.append("## Two workers of one core each, on the file without repeats\n")
+        lines.append(workers.compare(args.model, files["no repeats"], args.runs))
     if args.heavy_model:
-        told.append("## MiniLM on Tonghuashun\n")
-        told.append(heavy(args.heavy_model, f"{args.data}/tonghuashun.parquet", args.runs))
+        lines.append("## MiniLM on Tonghuashun\n")
+        lines.append(heavy(args.heavy_model, f"{args.data}/tonghuashun.parquet", args.runs))
     grown, growth = grow(args.model, files["BQ"], args.rows, runs=1)
-    told.append("## As the rows grow\n\nRandom pairs of BQ's sentences; one run each.\n\n" + grown)
+    lines.append("## As the rows grow\n\nRandom pairs of BQ's sentences; one run each.\n\n" + grown)
     plot(ways, growth)
-    told.append("![pairs a second by way; time and memory by rows](results.png)\n")
-    (HERE / "RESULTS.md").write_text("\n".join(told))
+    lines.append("![pairs a second by way; time and memory by rows](results.png)\n")
+    (HERE / "RESULTS.md").write_text("\n".join(lines))
 
 
 if __name__ == "__main__":

@@ -60,26 +60,26 @@ def measure(way: str, path: str, bundle: str) -> Measured:
         manifest = json.loads(Path(output, "_manifest.json").read_text())
         pairs, seconds = manifest["rows_in"], manifest["seconds_scoring"]
     else:
-        told = json.loads(printed.splitlines()[-1])
-        pairs, seconds = told["pairs"], told["seconds"]
+        outcome = json.loads(printed.splitlines()[-1])
+        pairs, seconds = outcome["pairs"], outcome["seconds"]
     shutil.rmtree(folder)
     return Measured(pairs, seconds, wall, usage.ru_maxrss / 1024)
 
 
 def table(name: str, runs: dict[str, list[Measured]]) -> str:
     """A Markdown table of medians, with the ratio of ours to each way."""
-    speed = {way: statistics.median(run.speed for run in of) for way, of in runs.items()}
+    speed = {way: statistics.median(run.speed for run in group) for way, group in runs.items()}
     lines = [
         f"### {name}: {runs['ours'][0].pairs:,} pairs\n",
         "| way | pairs measured | pairs/s | with start-up | start-up s | peak MB | ours is |",
         "| --- | --- | --- | --- | --- | --- | --- |",
     ]
-    for way, of in runs.items():
-        wall = statistics.median(run.wall for run in of)
-        startup = statistics.median(run.wall - run.seconds for run in of)
-        memory = statistics.median(run.peak_mb for run in of)
+    for way, group in runs.items():
+        wall = statistics.median(run.wall for run in group)
+        startup = statistics.median(run.wall - run.seconds for run in group)
+        memory = statistics.median(run.peak_mb for run in group)
         lines.append(
-            f"| {way} | {of[0].pairs:,} | {speed[way]:,.0f} | {of[0].pairs / wall:,.0f} "
+            f"| {way} | {group[0].pairs:,} | {speed[way]:,.0f} | {group[0].pairs / wall:,.0f} "
             f"| {startup:.1f} | {memory:,.0f} | {speed['ours'] / speed[way]:.2f} × |"
         )
     return "\n".join(lines) + "\n"
@@ -91,8 +91,8 @@ def compare(path: str, model: str, ways: list[str], runs: int) -> dict[str, list
     for number in range(runs):
         for way in ways:
             measured[way].append(measure(way, path, model))
-            told = f"{Path(path).name} run {number + 1} {way}: {measured[way][-1]}"
-            print(told, file=sys.stderr, flush=True)
+            outcome = f"{Path(path).name} run {number + 1} {way}: {measured[way][-1]}"
+            print(outcome, file=sys.stderr, flush=True)
     return measured
 
 

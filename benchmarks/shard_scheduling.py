@@ -139,8 +139,8 @@ def waiting(threads: Sequence[int], files: Sequence[int]) -> str:
 def measure_commit(shards: int, way: str) -> str:
     """Commits accounts of so many shards in a process of its own; a row of the table."""
     run = [sys.executable, "-m", "benchmarks.shard_scheduling", f"--{way}", str(shards)]
-    told = subprocess.run(run, check=True, capture_output=True, text=True).stdout.split()
-    return f"| {shards:,} | {way} | {float(told[0]):.1f} | {int(told[1]):,} |"
+    printed = subprocess.run(run, check=True, capture_output=True, text=True).stdout.split()
+    return f"| {shards:,} | {way} | {float(printed[0]):.1f} | {int(printed[1]):,} |"
 
 
 def time_commit(shards: int, way: str) -> tuple[float, int]:
@@ -156,7 +156,7 @@ def time_commit(shards: int, way: str) -> tuple[float, int]:
             accounts = [_account(name) for name in names]
             commit(Claim(folder), accounts, expected=names, **how)
             return time.perf_counter() - started, _peak_mb() - base
-        parted = blocks.Blocks.of(Claim(folder), names)
+        parted = blocks.AccountBlocks.plan(Claim(folder), names)
         parts = []  # what each worker does alone, with one block in its memory
         for first in range(0, shards, blocks.BLOCK_SHARDS):
             part = [(True, _account(name)) for name in names[first : first + blocks.BLOCK_SHARDS]]

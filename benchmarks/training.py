@@ -126,7 +126,7 @@ def run_accuracy(examples, recipe, epochs: int, files: int) -> dict[str, Any]:
     """
     import numpy as np
 
-    from model.dataset.examples import Part
+    from model.dataset.examples import ExampleSet
     from model.network.siamese import similarity
     from model.training.evaluation import EvaluatedPairs, quality
     from model.training.fitting import fit
@@ -134,7 +134,7 @@ def run_accuracy(examples, recipe, epochs: int, files: int) -> dict[str, Any]:
     from model.training.strategy import choose_strategy
 
     recipe, placement = with_training(recipe, epochs=epochs), choose_strategy()
-    part = Part(examples.train.files[:files], examples.train.rows[:files])
+    part = ExampleSet(examples.train.files[:files], examples.train.rows[:files])
     examples = replace(examples, train=part)
     found: dict[str, Any] = {"pairs": part.total, "seed": recipe.training.seed}
     for way, values in (("ours", {}), ("mixed", MIXED)):

@@ -37,8 +37,8 @@ def speed(model: str, parts: list[str], cores: list[int]) -> float:
         for process in [start(model, part, output, core) for part, output, core in work]:
             if process.wait():
                 raise SystemExit("a run failed")
-        told = [json.loads(Path(output, "_manifest.json").read_text()) for output in outputs]
-    return sum(m["rows_in"] for m in told) / max(m["seconds_scoring"] for m in told)
+        manifests = [json.loads(Path(output, "_manifest.json").read_text()) for output in outputs]
+    return sum(m["rows_in"] for m in manifests) / max(m["seconds_scoring"] for m in manifests)
 
 
 def compare(model: str, path: str, runs: int = 3) -> str:

@@ -26,7 +26,7 @@ ONE_OUTPUT = (
 )
 
 
-def settings(where: str = WHERE[0]) -> dict:
+def settings(chosen: str = WHERE[0]) -> dict:
     """The variable `twinbeam`, with what a run chose on top."""
     found = Variable.get("twinbeam", default=None, deserialize_json=True)
     missing = {"python", "folder", "data"} - set(found or {})
@@ -36,7 +36,7 @@ def settings(where: str = WHERE[0]) -> dict:
             "docs/airflow.md shows one to copy"
         )
     found["data"] = found["data"].rstrip("/")
-    found["where"] = found.get("where", "local") if where == WHERE[0] else where
+    found["where"] = found.get("where", "local") if chosen == WHERE[0] else chosen
     if found["where"] == "cloud" and not found.get("cloud"):
         raise ValueError("to run in the cloud the Airflow variable 'twinbeam' needs a part 'cloud'")
     return found
@@ -49,13 +49,13 @@ def step(
 
     In the cloud it becomes the Dataflow job `name`, unless it is to run `alone`, on this worker.
     """
-    told = {key: settings[key] for key in ("python", "folder")} | {"command": command}
+    request = {key: settings[key] for key in ("python", "folder")} | {"command": command}
     if alone or settings["where"] == "local":
-        return told | {"runner": "FnApiRunner", "options": options, "job": None}
+        return request | {"runner": "FnApiRunner", "options": options, "job": None}
     cloud = settings["cloud"]
     flags = {"temp_location": f"{settings['data']}/tmp", **cloud.get("dataflow", {})}
     job = {"job_name": name, "project_id": cloud["project"], "location": cloud["region"]}
-    return told | {"runner": "DataflowRunner", "options": {**flags, **options}, "job": job}
+    return request | {"runner": "DataflowRunner", "options": {**flags, **options}, "job": job}
 
 
 def judging(settings: dict, folder: str, label_column: str) -> dict:

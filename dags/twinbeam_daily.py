@@ -259,26 +259,26 @@ def twinbeam_daily():
 
     # One at a time over all runs: it reads the pointer of the last day before it replaces it.
     @task(trigger_rule="none_failed", outlets=[SCORES], max_active_tis_per_dag=1)
-    def publish(told: dict, dag_run=None):
+    def publish(night: dict, dag_run=None):
         """Points the day, and the last day, at these scores."""
-        manifest = read_json(f"{told['scores']}/_manifest.json")
-        if manifest is None or not place(f"{told['scores']}/_SUCCESS").exists():
-            raise RuntimeError(f"{told['scores']} is not complete: it has no _SUCCESS")
-        judged = read_json(f"{told['report']}/metrics.json")
+        manifest = read_json(f"{night['scores']}/_manifest.json")
+        if manifest is None or not place(f"{night['scores']}/_SUCCESS").exists():
+            raise RuntimeError(f"{night['scores']} is not complete: it has no _SUCCESS")
+        judged = read_json(f"{night['report']}/metrics.json")
         pointer = {
-            **{key: told[key] for key in ("date", "scores", "bundle", "fingerprint")},
-            "report": told["report"] if judged else None,
+            **{key: night[key] for key in ("date", "scores", "bundle", "fingerprint")},
+            "report": night["report"] if judged else None,
             "metrics": judged["metrics"] if judged else None,
             **{key: manifest[key] for key in ("rows_in", "rows_scored", "rows_rejected")},
             "run_id": dag_run.run_id,
             "published": datetime.now(UTC).isoformat(timespec="seconds"),
         }
-        replace_json(told["pointer"], pointer)
-        latest = read_json(told["latest"])
-        if latest is None or latest["date"] <= told["date"]:
-            replace_json(told["latest"], pointer)
-        print(f"{told['pointer']} → {told['scores']}: {manifest['rows_scored']:,} rows")
-        yield Metadata(SCORES, {"date": told["date"], "rows": manifest["rows_scored"]})
+        replace_json(night["pointer"], pointer)
+        latest = read_json(night["latest"])
+        if latest is None or latest["date"] <= night["date"]:
+            replace_json(night["latest"], pointer)
+        print(f"{night['pointer']} → {night['scores']}: {manifest['rows_scored']:,} rows")
+        yield Metadata(SCORES, {"date": night["date"], "rows": manifest["rows_scored"]})
 
     planned = plan()
     wait = WaitForInput(

@@ -158,10 +158,10 @@ def train_step(settings: dict, options: dict, *, name: str) -> dict:
     """Training, ready to run: a command here, or a custom job on Vertex AI."""
     flags = [f"--{key}={value}" for key, value in options.items() if value is not None]
     command = ["-m", "pipelines.train", *flags]
-    told = {key: settings[key] for key in ("python", "folder")}
-    told |= {"command": command, "output": options["output"], "job": None}
+    request = {key: settings[key] for key in ("python", "folder")}
+    request |= {"command": command, "output": options["output"], "job": None}
     if settings["where"] == "local":
-        return told
+        return request
     cloud, machine = settings["cloud"], settings["cloud"]["train"]
     accelerator = {key: machine[key] for key in machine if key.startswith("accelerator_")}
     pool = {
@@ -177,7 +177,7 @@ def train_step(settings: dict, options: dict, *, name: str) -> dict:
     if account := cloud.get("dataflow", {}).get("service_account_email"):
         spec["service_account"] = account
     job = {"display_name": name, "job_spec": spec, "labels": {"made-by": "twinbeam"}}
-    return told | {
+    return request | {
         "job": {"project_id": cloud["project"], "region": cloud["region"], "custom_job": job}
     }
 

@@ -80,8 +80,8 @@ def _popular(
 
 
 def _say(rng: random.Random, spoken: dict, ask: str, slots: dict[str, str]) -> str:
-    said = _BRACES.sub(lambda m: slots.get(m[1]) or rng.choice(spoken["words"][m[1]]), ask)
-    return rng.choice(spoken["openings"]) + said + rng.choice(spoken["endings"])
+    sentence = _BRACES.sub(lambda m: slots.get(m[1]) or rng.choice(spoken["words"][m[1]]), ask)
+    return rng.choice(spoken["openings"]) + sentence + rng.choice(spoken["endings"])
 
 
 def pairs(rng: random.Random, rows: int) -> Iterator[tuple[str, str, int]]:

@@ -99,9 +99,9 @@ def preprocess(folder: Path) -> Step:
     output = folder / "examples"
     flags = {"input": folder / "pairs/labelled/*.parquet", "recipe": RECIPE, "output": output}
     seconds = timed(command("preprocess", **flags))
-    told = read_json(output / "manifest.json")
-    rows = told["rows_in"]
-    return Step("preprocess", seconds, rows, rows, None, told["rows_rejected"], None, output)
+    manifest = read_json(output / "manifest.json")
+    rows = manifest["rows_in"]
+    return Step("preprocess", seconds, rows, rows, None, manifest["rows_rejected"], None, output)
 
 
 def train(folder: Path, epochs: int) -> Step:
@@ -119,9 +119,9 @@ def score(folder: Path, name: str, bundle: str, scores: str) -> Step:
     output = folder / scores
     flags = {"input": folder / "pairs/to-score/*.parquet", "model": folder / bundle}
     seconds = timed(command("score", **flags, output=output))
-    told = read_json(output / "_manifest.json")
-    counts = told["rows_in"], told["rows_scored"], told["rows_rejected"]
-    return Step(name, seconds, told["rows_in"], *counts, scored_accuracy(output), output)
+    manifest = read_json(output / "_manifest.json")
+    counts = manifest["rows_in"], manifest["rows_scored"], manifest["rows_rejected"]
+    return Step(name, seconds, manifest["rows_in"], *counts, scored_accuracy(output), output)
 
 
 def find(folder: Path) -> Step:
@@ -130,9 +130,11 @@ def find(folder: Path) -> Step:
     flags = {"input": folder / "pairs/to-score/*.parquet", "sentence_column": "sentence1"}
     flags |= {"equal_sentences": "first", "model": folder / "bundle"}
     seconds = timed(command("find", **flags, output=output))
-    told = read_json(output / "_manifest.json")
-    rejected = told["rows_rejected"]
-    return Step("find", seconds, told["pairs"], told["rows_in"], None, rejected, None, output)
+    manifest = read_json(output / "_manifest.json")
+    rejected = manifest["rows_rejected"]
+    return Step(
+        "find", seconds, manifest["pairs"], manifest["rows_in"], None, rejected, None, output
+    )
 
 
 def cluster(folder: Path) -> Step:
@@ -141,8 +143,10 @@ def cluster(folder: Path) -> Step:
     rows = folder / "pairs/to-score/*.parquet"
     flags = {"input": folder / "similar", "rows": rows, "sentence_column": "sentence1"}
     seconds = timed(command("cluster", **flags, output=output))
-    told = read_json(output / "_manifest.json")
-    return Step("cluster", seconds, told["pairs_read"], told["rows_clustered"], output=output)
+    manifest = read_json(output / "_manifest.json")
+    return Step(
+        "cluster", seconds, manifest["pairs_read"], manifest["rows_clustered"], output=output
+    )
 
 
 def show_clusters(output: Path, most: int = 3) -> None:

@@ -100,8 +100,8 @@ def choose_threshold(
         return _on_curve(similarities, labels, balanced=rule == BALANCED_LOGISTIC)
     if fixed := _FIXED.fullmatch(rule):
         cut = np.float32(fixed[1])
-        told = np.asarray(similarities, np.float32) >= cut
-        return float(cut), float(np.mean(told == (np.asarray(labels) >= 0.5)))
+        predicted = np.asarray(similarities, np.float32) >= cut
+        return float(cut), float(np.mean(predicted == (np.asarray(labels) >= 0.5)))
     order = np.argsort(-similarities, kind="stable")
     values = np.asarray(similarities, np.float32)[order]
     ones = np.asarray(labels)[order] >= 0.5
@@ -128,7 +128,7 @@ def _on_curve(
     rule = "balanced_accuracy" if balanced else DEFAULT_RULE
     ones = np.asarray(labels) >= 0.5
     try:
-        curve = fit(ScoreHistogram.of(similarities, ones, ones), "platt")
+        curve = fit(ScoreHistogram.count(similarities, ones, ones), "platt")
     except UserError:  # one label only, or worse than chance: no curve rises through these
         return choose_threshold(similarities, labels, rule)
     # A pair as likely alike as any pair is would be so at even odds, were the labels balanced.

@@ -36,7 +36,7 @@ EXAMPLE = "twinbeam calibrate --model bundle --input scores --output bundle-cali
 
 
 @dataclass(frozen=True)
-class CalibrateRun:
+class CalibrateOptions:
     """All that a calibration was asked for."""
 
     model: str
@@ -52,7 +52,7 @@ def run(argv: Sequence[str] | None = None) -> dict[str, Any]:
     return calibrate(parse(sys.argv[1:] if argv is None else argv))
 
 
-def calibrate(options: CalibrateRun) -> dict[str, Any]:
+def calibrate(options: CalibrateOptions) -> dict[str, Any]:
     """Labelled scores → calibration → a new bundle beside the old one.
 
     The threshold moves with the similarities, so the labels stay what they were; but where
@@ -76,8 +76,8 @@ def calibrate(options: CalibrateRun) -> dict[str, Any]:
         },
         {shard.source: shard.fingerprint for shard in planned.shards},
     )
-    there = files.join(options.output, MANIFEST)
-    before: dict[str, Any] = files.read_json(there) if files.exists(there) else {}
+    path = files.join(options.output, MANIFEST)
+    before: dict[str, Any] = files.read_json(path) if files.exists(path) else {}
     done = before.get(same_run.MADE_FROM)
     if same_run.is_done(options.output, done, made_from, overwrite=options.overwrite):
         verify(options.output)
@@ -105,7 +105,7 @@ def calibrate(options: CalibrateRun) -> dict[str, Any]:
     return new
 
 
-def check(options: CalibrateRun, manifest: dict[str, Any]) -> None:
+def check(options: CalibrateOptions, manifest: dict[str, Any]) -> None:
     """Checks that the bundle, the scores and the output go together.
 
     Raises:
@@ -128,7 +128,7 @@ def check(options: CalibrateRun, manifest: dict[str, Any]) -> None:
             )
 
 
-def check_free(options: CalibrateRun) -> None:
+def check_free(options: CalibrateOptions) -> None:
     """Checks that nothing is replaced without leave.
 
     Raises:
@@ -140,7 +140,7 @@ def check_free(options: CalibrateRun) -> None:
         )
 
 
-def plan_scores(options: CalibrateRun) -> Plan:
+def plan_scores(options: CalibrateOptions) -> Plan:
     """The labelled scores in shards.
 
     Raises:
@@ -156,7 +156,7 @@ def plan_scores(options: CalibrateRun) -> Plan:
     return planned
 
 
-def read_histogram(options: CalibrateRun, shards: Sequence[Shard]) -> ScoreHistogram:
+def read_histogram(options: CalibrateOptions, shards: Sequence[Shard]) -> ScoreHistogram:
     """The labelled scores, counted."""
     from transforms.evaluation.evaluate_shards import ALL, EvaluationSettings, evaluate_shard
 
@@ -169,7 +169,7 @@ def read_histogram(options: CalibrateRun, shards: Sequence[Shard]) -> ScoreHisto
 
 
 def write_bundle(
-    options: CalibrateRun,
+    options: CalibrateOptions,
     manifest: dict[str, Any],
     calibration: Any,
     threshold: float,
@@ -179,7 +179,7 @@ def write_bundle(
     """Copies a bundle with calibrated functions, threshold and papers; returns its manifest."""
     import tensorflow as tf
 
-    from model.bundle.calibrated_signatures import CalibratedTwins
+    from model.bundle.calibrated_signatures import CalibratedModule
     from model.bundle.export import publish
     from model.bundle.loading import METRICS, SAVED_MODEL
 
@@ -187,8 +187,8 @@ def write_bundle(
         old, new = Path(temporary) / "old", Path(temporary) / "new"
         files.copy_tree(options.model, str(old))
         shutil.copytree(old, new, ignore=lambda _, names: {SAVED_MODEL, "manifest.json"} & {*names})
-        twins = CalibratedTwins(str(old / SAVED_MODEL), calibration, threshold)
-        tf.saved_model.save(twins, str(new / SAVED_MODEL), signatures=twins.signatures())
+        module = CalibratedModule(str(old / SAVED_MODEL), calibration, threshold)
+        tf.saved_model.save(module, str(new / SAVED_MODEL), signatures=module.signatures())
         metrics = files.read_json(str(old / METRICS)) | {"threshold": threshold}
         if "profile" in metrics:  # drift is told from calibrated similarities from now on
             metrics["profile"] |= {SIMILARITY: after}
@@ -211,7 +211,7 @@ def flags() -> argparse.ArgumentParser:
     return parser
 
 
-def parse(argv: Sequence[str]) -> CalibrateRun:
+def parse(argv: Sequence[str]) -> CalibrateOptions:
     """Flags → what was asked for."""
     args = flags().parse_args(argv)
     model = args.model.rstrip("/")
@@ -224,7 +224,7 @@ def parse(argv: Sequence[str]) -> CalibrateRun:
         predicted=None,
         threshold=0.5,
     )
-    return CalibrateRun(
+    return CalibrateOptions(
         model=model,
         inputs=tuple(args.input),
         output=args.output.rstrip("/"),

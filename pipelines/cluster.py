@@ -28,7 +28,7 @@ from transforms.accounts import blocks, output_folder, shard_account
 from transforms.clustering.cluster_pairs import ClusterPairs
 from transforms.clustering.clusters import ClusterSettings, cluster_shard
 from transforms.clustering.edges import PairTable, id_type, node_schema
-from transforms.clustering.tables import Kind, ReadSettings, TableShard
+from transforms.clustering.tables import ClusterShard, Kind, ReadSettings
 from transforms.errors import UserError
 from transforms.finding.units import fingerprint
 from transforms.input.shards import Plan, plan
@@ -94,7 +94,7 @@ def cluster(options: ClusterOptions) -> dict[str, Any]:
 
 
 @dataclass(frozen=True)
-class Tables:
+class ClusterTables:
     """The plan of all tables.
 
     Attributes:
@@ -104,7 +104,7 @@ class Tables:
         schema: of nodes.
     """
 
-    shards: tuple[TableShard, ...]
+    shards: tuple[ClusterShard, ...]
     pairs: int
     table: PairTable
     schema: pa.Schema
@@ -114,7 +114,7 @@ class Tables:
         return tuple(table.shard.name for table in self.shards if table.kind == kind)
 
 
-def plan_tables(options: ClusterOptions) -> Tables:
+def plan_tables(options: ClusterOptions) -> ClusterTables:
     """The shards of pairs, of all rows and of earlier clusters, checked.
 
     Raises:
@@ -124,7 +124,7 @@ def plan_tables(options: ClusterOptions) -> Tables:
     pairs = _planned(score_patterns(options.inputs), options)
     table = pair_table(options, pairs)
     schema = _same_nodes(pairs, table)
-    shards = [TableShard("pairs", shard) for shard in pairs.shards]
+    shards = [ClusterShard("pairs", shard) for shard in pairs.shards]
     if options.rows:
         shards += _other("rows", _checked_rows(options, schema))
     if options.previous:
@@ -135,7 +135,7 @@ def plan_tables(options: ClusterOptions) -> Tables:
                     f"--previous: {source} has no cluster_id; give an output of cluster"
                 )
         shards += _other("previous", previous)
-    return Tables(tuple(shards), sum(s.rows for s in pairs.shards), table, schema)
+    return ClusterTables(tuple(shards), sum(s.rows for s in pairs.shards), table, schema)
 
 
 def check_threshold(options: ClusterOptions) -> None:
@@ -198,17 +198,17 @@ def row_columns(options: ClusterOptions, schema: pa.Schema) -> tuple[str, ...]:
     return (options.id_column, options.sentence_column) if with_sentence else (options.id_column,)
 
 
-def _other(kind: Kind, found: Plan) -> list[TableShard]:
+def _other(kind: Kind, found: Plan) -> list[ClusterShard]:
     """Shards of a table that holds no pairs: its rows are none of those that must add up."""
     return [
-        TableShard(kind, replace(shard, name=f"{kind}-{shard.name}", rows=0))
+        ClusterShard(kind, replace(shard, name=f"{kind}-{shard.name}", rows=0))
         for shard in found.shards
     ]
 
 
 def run_pipeline(
     options: ClusterOptions,
-    tables: Tables,
+    tables: ClusterTables,
     exchange: Exchange,
     commit: CommitClusters,
     key: str,
@@ -246,7 +246,7 @@ def run_pipeline(
             | "All accounts" >> beam.Flatten()
             | "As new" >> beam.Map(lambda account: (True, account))
             | "Add up accounts"
-            >> blocks.AddUpAccounts(blocks.Blocks.of(commit.claim, commit.names))
+            >> blocks.AddUpAccounts(blocks.AccountBlocks.plan(commit.claim, commit.names))
         )
         (
             pipeline

@@ -35,7 +35,7 @@ EXAMPLE = "twinbeam convert --input pairs.tsv --output pairs.parquet"
 
 
 @dataclass(frozen=True)
-class ConvertRun:
+class ConvertOptions:
     """All that a conversion was asked for.
 
     Attributes:
@@ -72,7 +72,7 @@ def run(argv: Sequence[str] | None = None) -> dict[str, Any]:
     return convert(parse(sys.argv[1:] if argv is None else argv))
 
 
-def convert(options: ConvertRun) -> dict[str, Any]:
+def convert(options: ConvertOptions) -> dict[str, Any]:
     """Text files → one Parquet file, and the bad lines beside it.
 
     Returns:
@@ -123,7 +123,7 @@ def convert(options: ConvertRun) -> dict[str, Any]:
 
 
 def read_pairs(
-    account: Account, options: ConvertRun, known: Sequence[str]
+    account: Account, options: ConvertOptions, known: Sequence[str]
 ) -> Iterator[pa.RecordBatch]:
     """One file → its pairs: sentence1, sentence2, label, and the other columns by their names."""
     finder = PairColumnFinder(options.names, account, known)
@@ -139,7 +139,7 @@ def flags() -> argparse.ArgumentParser:
     return parser
 
 
-def parse(argv: Sequence[str]) -> ConvertRun:
+def parse(argv: Sequence[str]) -> ConvertOptions:
     """Flags → what was asked for.
 
     Raises:
@@ -149,7 +149,7 @@ def parse(argv: Sequence[str]) -> ConvertRun:
     pairs = [entry.rpartition("=") for entry in args.label_map]
     if not all(key and separator for key, separator, _ in pairs):
         raise UserError("--label_map: expected FROM=TO, as in same=1 other=0")
-    return ConvertRun(
+    return ConvertOptions(
         inputs=tuple(args.input),
         output=args.output,
         names=PairNames(

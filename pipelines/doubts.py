@@ -72,7 +72,7 @@ def find_doubts(options: DoubtsOptions) -> dict[str, Any]:
         print(f"{options.output} is complete already: same inputs and options")
         return print_summary(options.output)
     table, skipped = read_labelled(shards, options)
-    pairs = LabelledPairs.of(
+    pairs = LabelledPairs.from_columns(
         table["sentence1"].tolist(),
         table["sentence2"].tolist(),
         table["label"].to_numpy(np.int64),

@@ -19,7 +19,7 @@ from transforms.errors import RunError, UserError
 from transforms.storage import files
 
 if TYPE_CHECKING:
-    from model.bundle.loading import Bundle
+    from model.bundle.loading import LoadedBundle
     from model.dataset.examples import Examples
     from model.recipe import Recipe
     from model.training.evaluation import EvaluatedPairs
@@ -30,7 +30,7 @@ EXAMPLE = (
 
 
 @dataclass(frozen=True)
-class ExportRun:
+class ExportOptions:
     """What an export was asked for."""
 
     model: str
@@ -46,7 +46,7 @@ def run(argv: Sequence[str] | None = None) -> dict[str, Any]:
     return export(parse(sys.argv[1:] if argv is None else argv))
 
 
-def export(options: ExportRun) -> dict[str, Any]:
+def export(options: ExportOptions) -> dict[str, Any]:
     """A bundle and the examples it was trained on → a new bundle beside the old one.
 
     Raises:
@@ -95,7 +95,7 @@ def export(options: ExportRun) -> dict[str, Any]:
     return new
 
 
-def check_output(options: ExportRun) -> None:
+def check_output(options: ExportOptions) -> None:
     """Makes sure that nothing but a bundle would be replaced.
 
     Raises:
@@ -112,7 +112,9 @@ def check_output(options: ExportRun) -> None:
         )
 
 
-def check_examples(options: ExportRun, bundle: Bundle, examples: Examples) -> dict[str, Any]:
+def check_examples(
+    options: ExportOptions, bundle: LoadedBundle, examples: Examples
+) -> dict[str, Any]:
     """Makes sure that the bundle came from these examples; its metrics.
 
     Raises:
@@ -156,7 +158,7 @@ def flat(padded: Sequence[np.ndarray]) -> tuple[np.ndarray, np.ndarray]:
 
 
 def evaluated(
-    bundle: Bundle, examples: Examples, arrays: dict[str, np.ndarray] | None
+    bundle: LoadedBundle, examples: Examples, arrays: dict[str, np.ndarray] | None
 ) -> EvaluatedPairs:
     """The eval part by a bundle, with its own encoder or one of other arrays."""
     from model.dataset.batches import evaluation_batches
@@ -207,12 +209,12 @@ def flags() -> argparse.ArgumentParser:
     return parser
 
 
-def parse(argv: Sequence[str]) -> ExportRun:
+def parse(argv: Sequence[str]) -> ExportOptions:
     """Flags → what was asked for."""
     args = flags().parse_args(argv)
     if not 0 <= args.max_flipped <= 1:
         raise UserError(f"--max_flipped {args.max_flipped}: expected a share from 0 to 1")
-    return ExportRun(
+    return ExportOptions(
         model=args.model.rstrip("/"),
         examples=args.examples.rstrip("/"),
         output=args.output.rstrip("/"),

@@ -21,7 +21,7 @@ from pipelines.dataflow import settings as dataflow
 from pipelines.options import beam_interface, command_line
 from pipelines.options.find_options import FindOptions, parse
 from pipelines.options.find_tables import (
-    Tables,
+    FindTables,
     check_output,
     check_packages,
     least_similarity,
@@ -29,7 +29,7 @@ from pipelines.options.find_tables import (
     usable_distance,
 )
 from pipelines.running.commit_pairs import CommitPairs
-from pipelines.running.find_graph import Search, run_pipeline
+from pipelines.running.find_graph import FindSearch, run_pipeline
 from transforms.accounts import output_folder, shard_account
 from transforms.errors import UserError
 from transforms.finding import units
@@ -120,13 +120,13 @@ def find(options: FindOptions) -> dict[str, Any]:
 
 def plan_search(
     options: FindOptions,
-    tables: Tables,
+    tables: FindTables,
     scorer: BundleScorer,
     bundle: dict[str, Any],
     distance: Distance,
     key: str,
     work: output_folder.Work,
-) -> Search:
+) -> FindSearch:
     """All that the graph is made from."""
     counts: dict[units.Side, int] = {"left": tables.blocks.left}
     counts |= {"right": tables.blocks.right} if tables.blocks.right else {}
@@ -169,7 +169,7 @@ def plan_search(
         measuring = MeasureSettings(
             options.output, least, options.recall, options.anchors, tuple(searched)
         )
-    return Search(
+    return FindSearch(
         scorer.load,
         distance,
         reading,
@@ -183,7 +183,7 @@ def plan_search(
 
 
 def estimate_pairs(
-    options: FindOptions, tables: Tables, beam_options: PipelineOptions
+    options: FindOptions, tables: FindTables, beam_options: PipelineOptions
 ) -> estimate.Estimate:
     """Prints what a job would take, by the pairs of rows; equal sentences make it less."""
     rows = {
@@ -196,7 +196,7 @@ def estimate_pairs(
     return estimate.print_estimate(options.estimating, "find", shards, beam_options)
 
 
-def print_plan(tables: Tables, work: output_folder.Work) -> None:
+def print_plan(tables: FindTables, work: output_folder.Work) -> None:
     """Prints what there is to do, and what is left out."""
     command_line.print_left_out(tables.rejected)
     rows = sum(table.shard.rows for table in tables.shards)

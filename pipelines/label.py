@@ -111,8 +111,10 @@ def check_columns(schemas: Mapping[str, pa.Schema], options: LabelOptions) -> No
     for source, schema in schemas.items():
         for flag, name, numbers in wanted:
             if name not in schema.names:
-                there = ", ".join(schema.names[:12])
-                raise UserError(f"{source}: no column {name!r}; it has {there}; name yours: {flag}")
+                listed = ", ".join(schema.names[:12])
+                raise UserError(
+                    f"{source}: no column {name!r}; it has {listed}; name yours: {flag}"
+                )
             kind = schema.field(name).type
             if numbers and not is_number(kind):
                 raise UserError(f"{source}: column {name!r} is {kind}, expected numbers ({flag})")

@@ -35,7 +35,7 @@ from transforms.errors import RunError, UserError
 from transforms.input.shards import Plan, Shard, plan
 from transforms.pairs import REJECT_FIELDS
 from transforms.scoring.embedding_store import EmbeddingStore
-from transforms.scoring.encode_once import EncodeOnce, partition_count
+from transforms.scoring.encode_once import EncodeOnce, bucket_count
 from transforms.scoring.score_shards import ScoreShards
 from transforms.storage import files
 from transforms.versions import twinbeam_version
@@ -177,7 +177,7 @@ def run_pipeline(
     shared, load_scorer = Shared(), plan.scorer.load
     settings = plan.options.settings(work.claim, plan.key)
     names = [shard.name for shard in plan.input.shards]
-    in_blocks = blocks.Blocks.of(work.claim, names)
+    in_blocks = blocks.AccountBlocks.plan(work.claim, names)
     with running(beam_options) as pipeline:
         planned = pipeline | "Plan" >> ListShards(work.claim.scratch, "new", work.todo)
         done = pipeline | "Plan done before" >> ListShards(work.claim.scratch, "done", work.done)
@@ -191,7 +191,7 @@ def run_pipeline(
                 columns=settings.columns,
                 max_chars=settings.max_chars,
                 truncate=settings.truncate,
-                partitions=plan.encode_once.partitions,
+                buckets=plan.encode_once.buckets,
                 store=plan.encode_once.store,
             )
             given, counts = encoded["shards"], encoded["counts"]
@@ -225,7 +225,7 @@ def run_pipeline(
 class EncodePlan:
     """How the distinct sentences of the whole input are encoded: in buckets, with a store."""
 
-    partitions: int
+    buckets: int
     store: EmbeddingStore | None = None
 
 
@@ -248,7 +248,7 @@ def plan_encoding(
     if options.embedding_store:
         store = EmbeddingStore(options.embedding_store, bundle["fingerprint"], bundle["dimensions"])
         store.open()
-    return EncodePlan(partition_count(sum(shard.rows for shard in shards)), store)
+    return EncodePlan(bucket_count(sum(shard.rows for shard in shards)), store)
 
 
 def check_pin(options: ScoreOptions, fingerprint: str) -> None:

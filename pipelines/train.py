@@ -52,7 +52,7 @@ def train(options: TrainOptions) -> dict[str, Any]:
         examples = open_examples(folder)
         if options.init_from is not None:
             examples = replace(examples, begun_from=bundle_fingerprint(options.init_from))
-        recipe = read_recipe(files.read_bytes(examples.recipe_path), where=examples.recipe_path)
+        recipe = read_recipe(files.read_bytes(examples.recipe_path), source=examples.recipe_path)
         recipe = with_training(
             recipe,
             epochs=options.epochs,
@@ -153,7 +153,7 @@ def finished(options: TrainOptions, recipe: Recipe, run: str) -> dict[str, Any]:
     loading.verify(options.output)
     metrics: dict[str, Any] = files.read_json(files.join(options.output, loading.METRICS))
     path = files.join(options.output, loading.RECIPE)
-    before = read_recipe(files.read_bytes(path), where=path)
+    before = read_recipe(files.read_bytes(path), source=path)
     different = differences(before.model_dump(), recipe.model_dump())
     rule = options.threshold_rule or recipe.training.threshold_rule
     if metrics.get("threshold_rule", rule) != rule:

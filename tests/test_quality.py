@@ -46,7 +46,7 @@ def test_ranks_are_compared_where_labels_are_numbers():
 
 def test_a_recipe_takes_the_labels_of_its_data():
     (job,) = (job for job in JOBS if job.name == "bert-mean-cosine.sick_train")
-    made, own = read_recipe(recipe_of(job), where="here"), load_recipe("bert-mean-cosine")
+    made, own = read_recipe(recipe_of(job), source="here"), load_recipe("bert-mean-cosine")
     assert made.label_range == (1, 5) and own.label_range == (0, 5)
     assert made.model_copy(update={"labels": own.labels}) == own
 

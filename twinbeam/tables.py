@@ -24,8 +24,8 @@ def as_arrow(pairs: Any, names: tuple[str, str]) -> pa.RecordBatch:
     if isinstance(pairs, pa.Table):
         return _as_batch({name: _column(pairs, name, pairs.column_names) for name in names})
     if isinstance(pairs, Mapping) or hasattr(pairs, "columns"):
-        there = list(pairs.keys() if isinstance(pairs, Mapping) else pairs.columns)
-        return _as_batch({name: _column(pairs, name, there) for name in names})
+        columns = list(pairs.keys() if isinstance(pairs, Mapping) else pairs.columns)
+        return _as_batch({name: _column(pairs, name, columns) for name in names})
     if isinstance(pairs, Sequence) and not isinstance(pairs, str):
         if not all(isinstance(pair, list | tuple) and len(pair) == 2 for pair in pairs):
             raise UserError(
@@ -55,9 +55,9 @@ def _nullable(pandas: Any) -> Any:
     return kinds.get
 
 
-def _column(pairs: Any, name: str, there: list[Any]) -> Any:
-    if name not in there:
-        raise UserError(f"the table has no column {name!r}; it has {', '.join(map(str, there))}")
+def _column(pairs: Any, name: str, columns: list[Any]) -> Any:
+    if name not in columns:
+        raise UserError(f"the table has no column {name!r}; it has {', '.join(map(str, columns))}")
     return pairs[name]
 
 

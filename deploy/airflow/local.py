@@ -177,8 +177,8 @@ class LocalAirflow:
 
     def trigger(self, dag: str, conf: dict[str, Any]) -> str:
         """Starts a run as the page's form does; returns its id."""
-        asked = {"logical_date": None, "conf": conf}
-        return self.ask("POST", f"/api/v2/dags/{dag}/dagRuns", asked)["dag_run_id"]
+        request = {"logical_date": None, "conf": conf}
+        return self.ask("POST", f"/api/v2/dags/{dag}/dagRuns", request)["dag_run_id"]
 
     def finished(self, dag: str, run_id: str | None = None) -> dict[str, Any] | None:
         """The run, or the first one, once it has ended."""

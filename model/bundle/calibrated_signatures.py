@@ -10,7 +10,7 @@ import tensorflow_text  # noqa: F401 (registers operations of the transform grap
 from model.calibration import Calibration
 
 
-class CalibratedTwins(tf.Module):
+class CalibratedModule(tf.Module):
     """A bundle's functions; `score` and `compare` give calibrated similarities."""
 
     def __init__(self, saved_model: str, calibration: Calibration | None, threshold: float):

@@ -70,8 +70,8 @@ def export_bundle(
 
     with _room_beside(folder) as temporary:
         local = Path(temporary) / "bundle"
-        twins = ServingModule(siamese, recipe, examples_dir, threshold)
-        tf.saved_model.save(twins, str(local / SAVED_MODEL), signatures=twins.signatures())
+        module = ServingModule(siamese, recipe, examples_dir, threshold)
+        tf.saved_model.save(module, str(local / SAVED_MODEL), signatures=module.signatures())
         siamese.network.save_weights(local / WEIGHTS)
         write_packed_weights(local / PACKED, siamese, recipe)
         (local / RECIPE).write_text(recipe.to_yaml(), encoding="utf-8")

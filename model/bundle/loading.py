@@ -57,9 +57,9 @@ def verify(folder: str, *, name: str | None = None) -> dict[str, Any]:
     sums = manifest.get("files") if isinstance(manifest, dict) else None
     if not isinstance(sums, dict) or not isinstance(manifest.get("fingerprint"), str):
         raise UserError(f"bundle {name}: {MANIFEST} is not the manifest of a bundle")
-    there = set(files.list_folder(folder)) - {MANIFEST}
-    for file in sorted(set(sums) | there):
-        if file not in there:
+    present = set(files.list_folder(folder)) - {MANIFEST}
+    for file in sorted(set(sums) | present):
+        if file not in present:
             raise UserError(f"bundle {name}: {file} is missing; take a whole copy")
         if file not in sums:
             raise UserError(f"bundle {name}: {file} does not belong to it; take a fresh copy")
@@ -74,7 +74,7 @@ def verify(folder: str, *, name: str | None = None) -> dict[str, Any]:
     return manifest
 
 
-class Bundle:
+class LoadedBundle:
     """An opened bundle: its functions on NumPy arrays (see `model.bundle.signatures.Twins`)."""
 
     def __init__(
@@ -122,7 +122,7 @@ class Bundle:
         return {key: value.numpy() for key, value in self._functions[name](**tensors).items()}
 
 
-def load(folder: str) -> Bundle:
+def load(folder: str) -> LoadedBundle:
     """Verifies a bundle and opens it.
 
     Raises:
@@ -135,10 +135,10 @@ def load(folder: str) -> Bundle:
 
         from model.recipe.reading import read_recipe
 
-        recipe = read_recipe((Path(local) / RECIPE).read_bytes(), where=f"{folder}/{RECIPE}")
+        recipe = read_recipe((Path(local) / RECIPE).read_bytes(), source=f"{folder}/{RECIPE}")
         model = tf.saved_model.load(str(Path(local) / SAVED_MODEL))
         packed = _packed(Path(local) / PACKED, folder)
-    return Bundle(manifest, recipe, model.signatures, model, packed)
+    return LoadedBundle(manifest, recipe, model.signatures, model, packed)
 
 
 def _packed(path: Path, folder: str) -> PackedEncoder | None:

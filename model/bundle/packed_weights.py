@@ -75,10 +75,13 @@ def _bert(backbone: keras.Model) -> Iterator[tuple[str, np.ndarray]]:
     yield from _norm("", backbone.get_layer("embeddings_layer_norm"))
     for number, layer in enumerate(backbone.transformer_layers):
         name, attention = f"layer_{number}_", layer._self_attention_layer
-        asked = (attention.query_dense, attention.key_dense, attention.value_dense)
-        kernels = [_array(dense.kernel).reshape(size, size) for dense in asked]
+        projections = (attention.query_dense, attention.key_dense, attention.value_dense)
+        kernels = [_array(dense.kernel).reshape(size, size) for dense in projections]
         yield name + "qkv_kernel", np.concatenate(kernels, axis=1)
-        yield name + "qkv_bias", np.concatenate([_array(dense.bias).ravel() for dense in asked])
+        yield (
+            name + "qkv_bias",
+            np.concatenate([_array(dense.bias).ravel() for dense in projections]),
+        )
         output = attention.output_dense
         yield name + "attended_kernel", _array(output.kernel).reshape(size, size)
         yield name + "attended_bias", _array(output.bias)

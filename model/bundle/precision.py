@@ -32,10 +32,10 @@ def in_precision(
     """
     with files.local_copy(folder) as local, np.load(Path(local) / PACKED) as kept:
         arrays = dict(kept)
-    told = about(arrays)
-    if told["precision"] == precision:
+    description = about(arrays)
+    if description["precision"] == precision:
         raise UserError(f"--model {folder} computes in {precision} already")
-    if precision != INT16 or told["kind"] != "bert":
+    if precision != INT16 or description["kind"] != "bert":
         return with_precision(arrays, precision)
     exact = open_encoder(arrays)
     assert exact is not None  # or the bundle's own would not have been opened
@@ -85,7 +85,7 @@ def write_in_precision(
 def _save_with_threshold(old: Path, new: Path, threshold: float) -> None:
     import tensorflow as tf
 
-    from model.bundle.calibrated_signatures import CalibratedTwins
+    from model.bundle.calibrated_signatures import CalibratedModule
 
-    twins = CalibratedTwins(str(old), None, threshold)
-    tf.saved_model.save(twins, str(new), signatures=twins.signatures())
+    module = CalibratedModule(str(old), None, threshold)
+    tf.saved_model.save(module, str(new), signatures=module.signatures())

@@ -20,7 +20,7 @@ RECIPE = "recipe.yaml"
 
 
 @dataclass(frozen=True)
-class Part:
+class ExampleSet:
     """The shards of the training or of the eval part: paths, and the examples in each."""
 
     files: tuple[str, ...]
@@ -44,8 +44,8 @@ class Examples:
     """Both parts, and what the manifest says of them."""
 
     folder: str
-    train: Part
-    eval: Part
+    train: ExampleSet
+    eval: ExampleSet
     manifest: dict[str, Any]
     begun_from: str = ""  # the fingerprint of the bundle whose weights training begins with
 
@@ -84,15 +84,15 @@ def open_examples(folder: str) -> Examples:
             "expected the --output of twinbeam preprocess"
         )
     manifest = files.read_json(files.join(folder, MANIFEST))
-    there = set(files.list_folder(folder))
-    train, held_out = (_part(folder, manifest, name, there) for name in ("train", "eval"))
+    present = set(files.list_folder(folder))
+    train, held_out = (_example_set(folder, manifest, name, present) for name in ("train", "eval"))
     return Examples(folder, train, held_out, manifest)
 
 
-def _part(folder: str, manifest: dict[str, Any], name: str, there: set[str]) -> Part:
+def _example_set(folder: str, manifest: dict[str, Any], name: str, present: set[str]) -> ExampleSet:
     shards = manifest.get(f"{name}_files") or []
     for shard in shards:
-        if shard["name"] not in there:
+        if shard["name"] not in present:
             raise UserError(f"--examples {folder}: {shard['name']} is missing; preprocess again")
     if not sum(shard["rows"] for shard in shards):
         raise UserError(
@@ -101,4 +101,4 @@ def _part(folder: str, manifest: dict[str, Any], name: str, there: set[str]) -> 
         )
     paths = tuple(files.join(folder, shard["name"]) for shard in shards)
     numbers = tuple(manifest.get("options", {}).get("numbers", ()))
-    return Part(paths, tuple(shard["rows"] for shard in shards), numbers)
+    return ExampleSet(paths, tuple(shard["rows"] for shard in shards), numbers)

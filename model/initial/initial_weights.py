@@ -31,7 +31,7 @@ def begin_with(folder: str, siamese: Siamese, recipe: Recipe, examples: Examples
     with files.local_copy(folder) as local:
         manifest = loading.verify(local, name=folder)
         path = Path(local) / loading.RECIPE
-        old_recipe = read_recipe(path.read_bytes(), where=f"{folder}/{loading.RECIPE}")
+        old_recipe = read_recipe(path.read_bytes(), source=f"{folder}/{loading.RECIPE}")
         if old_recipe.encoder_kind.trains_used_ids:
             raise UserError(
                 f"--init_from {folder}: its encoder {old_recipe.encoder.kind} keeps vectors of its "
@@ -54,9 +54,9 @@ def begin_with(folder: str, siamese: Siamese, recipe: Recipe, examples: Examples
 
 
 def _spelled(recipe: Recipe) -> str:
-    said = recipe.encoder.model_dump(exclude={"dropout"})
+    values = recipe.encoder.model_dump(exclude={"dropout"})
     size = f", embedding {recipe.embedding.dimensions}" if recipe.embedding else ""
-    return ", ".join(f"{name} {value}" for name, value in said.items()) + size
+    return ", ".join(f"{name} {value}" for name, value in values.items()) + size
 
 
 def _rows(bundle: Path, recipe: Recipe, examples: Examples) -> dict[int, int] | None:

@@ -81,12 +81,12 @@ def _header(line: str) -> tuple[int, int] | None:
     return None
 
 
-def _split(line: str, dimensions: int, where: str) -> tuple[str, list[str]]:
+def _split(line: str, dimensions: int, location: str) -> tuple[str, list[str]]:
     # From the right: GloVe 840B has words with spaces in them.
     word, *numbers = line.rstrip(" ").rsplit(" ", dimensions)
     if len(numbers) < dimensions:
         raise UserError(
-            f"{where}: expected a word and {dimensions} numbers (embedding.dimensions), "
+            f"{location}: expected a word and {dimensions} numbers (embedding.dimensions), "
             f"received {len(numbers)}; the file has other dimensions or is cut"
         )
     return word, numbers
@@ -106,20 +106,20 @@ def _is_number(text: str) -> bool:
     return True
 
 
-def _parse(numbers: list[str], where: str) -> np.ndarray:
+def _parse(numbers: list[str], location: str) -> np.ndarray:
     try:
         vector = np.array(numbers, np.float32)
     except ValueError as error:
-        raise UserError(f"{where}: expected numbers ({error})") from None
+        raise UserError(f"{location}: expected numbers ({error})") from None
     if not np.isfinite(vector).all():
-        raise UserError(f"{where}: expected finite numbers, received {vector.tolist()}")
+        raise UserError(f"{location}: expected finite numbers, received {vector.tolist()}")
     return vector
 
 
-def _check_dimensions(received: int, expected: int, where: str) -> None:
+def _check_dimensions(received: int, expected: int, location: str) -> None:
     if received != expected:
         raise UserError(
-            f"{where}: vectors of {received} dimensions; the recipe's embedding.dimensions is "
+            f"{location}: vectors of {received} dimensions; the recipe's embedding.dimensions is "
             f"{expected}; make them the same"
         )
 

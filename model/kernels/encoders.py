@@ -89,11 +89,11 @@ def with_precision(
 
     A BERT's fixed point needs the greatest inputs of its products: see `PackedEncoder.seen`.
     """
-    told = json.dumps(about(arrays) | {"precision": precision}).encode()
+    description = json.dumps(about(arrays) | {"precision": precision}).encode()
     changed = {name: arrays[name] for name in arrays if name != STEPS}
     if seen is not None:
         changed[STEPS] = np.maximum(seen, 1e-6) * np.float32(MARGIN / MOST_STEPS)
-    return changed | {ABOUT: np.frombuffer(told, np.uint8)}
+    return changed | {ABOUT: np.frombuffer(description, np.uint8)}
 
 
 def open_encoder(
@@ -103,29 +103,44 @@ def open_encoder(
     library = open_library()
     if library is None:
         return None
-    told = about(arrays)
-    build = _bert if told["kind"] == "bert" else _lstm
-    kind, numbers, ordered, dimensions, longest = build(told, arrays)
+    description = about(arrays)
+    build = _bert if description["kind"] == "bert" else _lstm
+    kind, numbers, ordered, dimensions, longest = build(description, arrays)
     native = NativeEncoder(library, kind, numbers, ordered, dimensions=dimensions, level=level)
     return PackedEncoder(
         native,
         vocabulary=len(arrays["embeddings"]),
         longest=longest,
-        tokens=TOKENS[told["kind"]],
-        unit=told.get("normalize", False),
-        products=PRODUCTS * told.get("layers", 0),
+        tokens=TOKENS[description["kind"]],
+        unit=description.get("normalize", False),
+        products=PRODUCTS * description.get("layers", 0),
     )
 
 
-def _bert(told: dict[str, Any], arrays: Mapping[str, np.ndarray]) -> tuple:
+def _bert(description: dict[str, Any], arrays: Mapping[str, np.ndarray]) -> tuple:
     words, positions = arrays["embeddings"], arrays["positions"]
-    size, layers = words.shape[1], told["layers"]
+    size, layers = words.shape[1], description["layers"]
     inner = arrays["layer_0_wide_kernel"].shape[1]
-    mean = int(told["pooling"] == "mean")
-    fixed = told["precision"] == INT16
+    mean = int(description["pooling"] == "mean")
+    fixed = description["precision"] == INT16
     steps = arrays[STEPS] if fixed else np.zeros(PRODUCTS * layers)
-    numbers = [size, told["heads"], layers, inner, len(words), len(positions), mean, int(fixed)]
-    ordered = [np.array([told["epsilon"]]), words, positions, arrays["scale"], arrays["offset"]]
+    numbers = [
+        size,
+        description["heads"],
+        layers,
+        inner,
+        len(words),
+        len(positions),
+        mean,
+        int(fixed),
+    ]
+    ordered = [
+        np.array([description["epsilon"]]),
+        words,
+        positions,
+        arrays["scale"],
+        arrays["offset"],
+    ]
     ordered.append(steps)
     names = [
         f"{part}_{weight}"
@@ -143,10 +158,10 @@ def _bert(told: dict[str, Any], arrays: Mapping[str, np.ndarray]) -> tuple:
     return 0, numbers, ordered, size, len(positions)
 
 
-def _lstm(told: dict[str, Any], arrays: Mapping[str, np.ndarray]) -> tuple:
-    embeddings, units = arrays["embeddings"], told["units"]
+def _lstm(description: dict[str, Any], arrays: Mapping[str, np.ndarray]) -> tuple:
+    embeddings, units = arrays["embeddings"], description["units"]
     fold = 2 * 4 * units[0] * 4 * len(embeddings) <= MAX_TABLE_BYTES
-    pooling, fixed = POOLING[told["pooling"]], int(told["precision"] == INT16)
+    pooling, fixed = POOLING[description["pooling"]], int(description["precision"] == INT16)
     numbers = [len(embeddings), embeddings.shape[1], len(units), pooling, int(fold), fixed, *units]
     names = [
         f"layer_{layer}_{side}_{weight}"

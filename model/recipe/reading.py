@@ -45,10 +45,10 @@ def load_recipe(name_or_path: str) -> Recipe:
             f"recipe {name_or_path!r} not found; expected a .yaml file or one of: "
             + ", ".join(recipe_names())
         )
-    return read_recipe(path.read_bytes(), where=str(path))
+    return read_recipe(path.read_bytes(), source=str(path))
 
 
-def read_recipe(text: str | bytes, *, where: str) -> Recipe:
+def read_recipe(text: str | bytes, *, source: str) -> Recipe:
     """The recipe in a YAML text; `where` is what errors call it.
 
     Raises:
@@ -58,11 +58,11 @@ def read_recipe(text: str | bytes, *, where: str) -> Recipe:
         values = yaml.safe_load(text)
     except (yaml.YAMLError, UnicodeDecodeError) as error:
         reason = " ".join(str(error).split())
-        raise UserError(f"recipe {where} is not valid YAML: {reason}") from None
-    return parse_recipe(values, where=where)
+        raise UserError(f"recipe {source} is not valid YAML: {reason}") from None
+    return parse_recipe(values, source=source)
 
 
-def parse_recipe(values: Any, *, where: str) -> Recipe:
+def parse_recipe(values: Any, *, source: str) -> Recipe:
     """The recipe that plain values (as YAML gives them) say.
 
     Raises:
@@ -72,9 +72,9 @@ def parse_recipe(values: Any, *, where: str) -> Recipe:
     try:
         recipe = Recipe.model_validate(values)
     except ValidationError as error:
-        raise UserError(f"recipe {where}: {_explain(error.errors()[0], values)}") from None
+        raise UserError(f"recipe {source}: {_explain(error.errors()[0], values)}") from None
     for problem in misfits(recipe):
-        raise UserError(f"recipe {where}: {problem}")
+        raise UserError(f"recipe {source}: {problem}")
     return recipe
 
 
@@ -92,7 +92,7 @@ def with_training(recipe: Recipe, **overrides: Any) -> Recipe:
     """
     values = recipe.model_dump()
     values["training"] |= {key: value for key, value in overrides.items() if value is not None}
-    return parse_recipe(values, where=f"{recipe.name} (with changed training values)")
+    return parse_recipe(values, source=f"{recipe.name} (with changed training values)")
 
 
 def _explain(error: ErrorDetails, values: Any) -> str:

@@ -59,7 +59,7 @@ class BundleScorer:
         from model.recipe.reading import read_recipe
 
         path = files.join(self.bundle, "recipe.yaml")
-        recipe = read_recipe(files.read_bytes(path), where=path)
+        recipe = read_recipe(files.read_bytes(path), source=path)
         return recipe.comparison.kind, recipe.symmetric
 
     def load(self) -> LoadedScorer:

@@ -13,14 +13,14 @@ from transforms.drift import SAMPLE, Profile, profile
 from transforms.text.token_ids import UNKNOWN_ID
 
 if TYPE_CHECKING:
-    from model.bundle.loading import Bundle
+    from model.bundle.loading import LoadedBundle
 
 
 @dataclass(frozen=True)
 class ProfileScores:
     """Counts similarities of a batch, and tokens of a sample of its sentences."""
 
-    bundle: Bundle
+    bundle: LoadedBundle
 
     def __call__(self, side1: pa.Array, side2: pa.Array, similarity: pa.Array) -> Profile:
         """Sentences of both sides [n] and their similarities, float32 [n] → counts."""

@@ -22,7 +22,7 @@ COMPARE_ROWS = 16_384
 TEXT_ROWS = 256
 
 
-class SentenceEncoder(Protocol):
+class BundleFunctions(Protocol):
     """The functions of a bundle that the engine calls, on NumPy arrays.
 
     Attributes:
@@ -75,7 +75,7 @@ class KnownVectors:
 class Engine:
     """Scores pairs of sentences with a bundle's functions and a cache between calls."""
 
-    def __init__(self, encoder: SentenceEncoder, *, cache_mb: int, threads: int = 1):
+    def __init__(self, encoder: BundleFunctions, *, cache_mb: int, threads: int = 1):
         """Takes the bundle's functions, the cache's budget and how many batches run at once."""
         self._encoder = encoder
         self._cache: VectorCache | KnownVectors = VectorCache(cache_mb, encoder.dimensions)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from model.scoring.engine import SentenceEncoder
+from model.scoring.engine import BundleFunctions
 from transforms.errors import UserError
 
 
@@ -14,7 +14,7 @@ class ShortVectors:
     What is kept and compared is a part of what it was; encoding costs what it did.
     """
 
-    def __init__(self, encoder: SentenceEncoder, dimensions: int):
+    def __init__(self, encoder: BundleFunctions, dimensions: int):
         """`dimensions` is one of those that the bundle was trained for."""
         self._encoder = encoder
         self.dimensions = dimensions
@@ -47,9 +47,9 @@ def check_dimensions(manifest: dict, dimensions: int | None) -> None:
     """
     if dimensions is None:
         return
-    there = manifest.get("shorter") or {}
-    if str(dimensions) not in there:
-        known = ", ".join(there) or "none: its recipe's loss has no matryoshka"
+    shorter = manifest.get("shorter") or {}
+    if str(dimensions) not in shorter:
+        known = ", ".join(shorter) or "none: its recipe's loss has no matryoshka"
         raise UserError(f"--dimensions {dimensions}: the bundle's vectors can be cut to {known}")
 
 

@@ -55,8 +55,8 @@ def unknown_id(examples: str) -> int:
     from transforms.text.token_ids import UNKNOWN_ID
     from transforms.text.wordpieces import read_wordpieces
 
-    where = files.join(examples, "recipe.yaml")
-    recipe = read_recipe(files.read_bytes(where), where=where)
+    path = files.join(examples, "recipe.yaml")
+    recipe = read_recipe(files.read_bytes(path), source=path)
     if recipe.reads_text:
         raise UserError(f"--examples {examples}: its recipe reads raw text and has no vocabulary")
     if recipe.vocabulary_path is not None:

@@ -53,8 +53,8 @@ def measure_inputs(
     """`measure_input` of each, by name; a line says what each reaches."""
     found = {name: measure_input(recipe, each, score, threshold) for name, each in planned.items()}
     for name, measures in found.items():
-        told = (f"{measure.replace('_', ' ')} {value:.4g}" for measure, value in measures.items())
-        print(f"{name}: {', '.join(told)}", flush=True)
+        texts = (f"{measure.replace('_', ' ')} {value:.4g}" for measure, value in measures.items())
+        print(f"{name}: {', '.join(texts)}", flush=True)
     return found
 
 

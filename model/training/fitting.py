@@ -29,7 +29,7 @@ from model.training.checkpoints import (
 )
 from model.training.evaluation import EvaluatedPairs, better, evaluate, monitored, quality
 from model.training.reporter import Reporter
-from model.training.sigterm import Stop
+from model.training.sigterm import SigtermFlag
 from model.training.steps import Learner, distribute, make_eval_step, make_train_step
 from model.training.strategy import Placement
 from model.training.weights import TrainedWeights, share_weights
@@ -62,12 +62,12 @@ def fit(
         UserError: the checkpoints are another run's, or the workers disagree about what to train.
         RunError: SIGTERM came, another worker was lost, or the loss is no number any more.
     """
-    with Stop() as stop, reporter, placement.lost_workers():
-        run = _Run(siamese, recipe, examples, placement, reporter, checkpoints, stop)
+    with SigtermFlag() as sigterm, reporter, placement.lost_workers():
+        run = _TrainingLoop(siamese, recipe, examples, placement, reporter, checkpoints, sigterm)
         return run.to_the_end()
 
 
-class _Run:
+class _TrainingLoop:
     """The loop: it holds the weights, the input and how far it has come."""
 
     def __init__(
@@ -78,10 +78,10 @@ class _Run:
         placement: Placement,
         reporter: Reporter,
         options: CheckpointOptions | None,
-        stop: Stop,
+        sigterm: SigtermFlag,
     ):
         self.recipe, self.training, self.examples = recipe, recipe.training, examples
-        self.reporter, self.stop, self.chief = reporter, stop, placement.cluster.is_chief
+        self.reporter, self.sigterm, self.chief = reporter, sigterm, placement.cluster.is_chief
         self.run = run_fingerprint(recipe, examples)
         self.steps = -(-examples.train.total // self.training.batch_size)
         # Before anything is shared: other recipes have other shapes, and would only hang.
@@ -192,8 +192,8 @@ class _Run:
         while progress.step < self.steps:
             # Each worker says whether it was told to stop; the step adds this up, so all of them
             # stop after the same step, and nobody waits in a collective for one that is gone.
-            wish = tf.constant(float(self.stop.wanted))
-            loss, weight, stop = self.train_step(next(self.batches), wish).numpy().tolist()
+            stop_wish = tf.constant(float(self.sigterm.wanted))
+            loss, weight, stopping = self.train_step(next(self.batches), stop_wish).numpy().tolist()
             progress.step += 1
             self._check(loss)  # before it may be saved
             progress.loss_sum += loss
@@ -202,9 +202,9 @@ class _Run:
             progress.seconds = before + time.monotonic() - began
             self.reporter.step(progress.step, rows, progress.loss_sum / progress.rows)
             due = self.checkpoints and self.checkpoints.due()
-            if stop or due:
+            if stopping or due:
                 self._save()
-            if stop:
+            if stopping:
                 raise RunError(stopped_message(self._place, self.checkpoints))
 
     @property

@@ -25,7 +25,7 @@ from model.training.checkpoints import (
     stopped_message,
 )
 from model.training.optimizers import dense
-from model.training.sigterm import Stop
+from model.training.sigterm import SigtermFlag
 from transforms.errors import RunError
 
 BATCH = 256  # sentences
@@ -135,14 +135,14 @@ def pretrain(
     state = model.variables + model.optimizer.variables
     kept = open_checkpoints(checkpoints, variables=state, best=[], run=run) if checkpoints else None
     progress = found[0] if kept and (found := kept.restore()) else Progress()
-    with Stop() as stop:
+    with SigtermFlag() as sigterm:
         while progress.epoch < epochs:
             order = batches(usable, np.random.default_rng([seed, progress.epoch]))
             for ids in islice(order, progress.step, None):
                 _step(model, ids, progress, epochs)
-                if kept and (stop.wanted or kept.due()):
+                if kept and (sigterm.wanted or kept.due()):
                     kept.save(progress, [])
-                if stop.wanted:
+                if sigterm.wanted:
                     place = f"epoch {progress.epoch + 1} of {epochs} of pretraining"
                     raise RunError(stopped_message(f"{place}, step {progress.step}", kept))
             _end_epoch(progress, epochs)

@@ -8,16 +8,16 @@ from types import TracebackType
 from typing import Any
 
 
-class Stop:
+class SigtermFlag:
     """While entered, SIGTERM only sets `wanted`: the loop saves and ends at the next step."""
 
     def __init__(self) -> None:
         self.wanted = False
         self._before: Any = None
 
-    def __enter__(self) -> Stop:
+    def __enter__(self) -> SigtermFlag:
         if threading.current_thread() is threading.main_thread():
-            self._before = signal.signal(signal.SIGTERM, self._hear)
+            self._before = signal.signal(signal.SIGTERM, self._notice)
         return self
 
     def __exit__(
@@ -26,5 +26,5 @@ class Stop:
         if self._before is not None:
             signal.signal(signal.SIGTERM, self._before)
 
-    def _hear(self, *_: object) -> None:
+    def _notice(self, *_: object) -> None:
         self.wanted = True

@@ -35,7 +35,7 @@ class EstimateOptions:
     pairs_per_second: float | None = None
 
     @classmethod
-    def of(cls, args: argparse.Namespace) -> EstimateOptions:
+    def from_flags(cls, args: argparse.Namespace) -> EstimateOptions:
         """What the flags say."""
         return cls(args.estimate, args.prices or str(PRICES), args.pairs_per_second)
 
@@ -103,15 +103,17 @@ def add_flags(to: argparse.ArgumentParser) -> None:
 
 
 def print_estimate(
-    asked: EstimateOptions, step: str, shards: Sequence[Shard], options: PipelineOptions
+    estimating: EstimateOptions, step: str, shards: Sequence[Shard], options: PipelineOptions
 ) -> Estimate:
     """Prints the estimate for a step over these shards; returns it.
 
     Raises:
         UserError: the file lacks a price that is needed.
     """
-    found = estimate(read_prices(asked.prices), step, shards, options, asked.pairs_per_second)
-    print(found.format(Path(asked.prices).name))
+    found = estimate(
+        read_prices(estimating.prices), step, shards, options, estimating.pairs_per_second
+    )
+    print(found.format(Path(estimating.prices).name))
     return found
 
 
@@ -151,15 +153,17 @@ def estimate(
     """
     from apache_beam.options.pipeline_options import WorkerOptions
 
-    asked = options.view_as(WorkerOptions)
-    machine = asked.machine_type or prices["default_machine"]
+    worker_options = options.view_as(WorkerOptions)
+    machine = worker_options.machine_type or prices["default_machine"]
     vcpus, memory = _machine(machine, prices)
-    workers = min(asked.max_num_workers or asked.num_workers or 1, max(len(shards), 1))
+    workers = min(
+        worker_options.max_num_workers or worker_options.num_workers or 1, max(len(shards), 1)
+    )
     rows = sum(shard.rows for shard in shards)
     speed = (pairs_per_second or prices["pairs_per_vcpu_second"][step]) * vcpus * workers
     hours = rows / speed / 3600 + prices["startup_minutes"] / 60
     worker_hours = workers * hours
-    disk = asked.disk_size_gb or prices["default_disk_gb"]
+    disk = worker_options.disk_size_gb or prices["default_disk_gb"]
     costs = {
         "vCPU": worker_hours * vcpus * prices["vcpu_hour"],
         "memory": worker_hours * memory * prices["memory_gb_hour"],

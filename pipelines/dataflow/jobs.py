@@ -157,22 +157,24 @@ def follow(result: Any, options: PipelineOptions) -> None:
     cloud = options.view_as(GoogleCloudOptions)
     job = result.job_id()
     print(f"Created job with id: [{job}]", flush=True)  # Airflow looks for this line
-    where = (
+    console_url = (
         f"https://console.cloud.google.com/dataflow/jobs/{cloud.region}/{job}"
         f"?project={cloud.project}"
     )
-    print(f"{where}", flush=True)
+    print(f"{console_url}", flush=True)
     try:
         state = result.wait_until_finish()
     except DataflowRuntimeException as error:
-        said = str(error).partition("Error:\n")[2].strip()
-        if re.search(r"\b(UserError|RunError): ", said):  # a worker's own line says it best
-            print(where, file=sys.stderr)
+        message = str(error).partition("Error:\n")[2].strip()
+        if re.search(r"\b(UserError|RunError): ", message):  # a worker's own line says it best
+            print(console_url, file=sys.stderr)
             raise
-        last = said.splitlines()[-1] if said and said != "None" else "it gave no reason"
-        raise RunError(f"the Dataflow job {job} {_ended(result)}: {last}; see {where}") from None
+        last = message.splitlines()[-1] if message and message != "None" else "it gave no reason"
+        raise RunError(
+            f"the Dataflow job {job} {_ended(result)}: {last}; see {console_url}"
+        ) from None
     if state != "DONE":
-        raise RunError(f"the Dataflow job {job} {state.lower()}; see {where}")
+        raise RunError(f"the Dataflow job {job} {state.lower()}; see {console_url}")
 
 
 def _ended(result: Any) -> str:

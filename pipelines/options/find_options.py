@@ -144,7 +144,7 @@ def parse(argv: Sequence[str]) -> FindOptions:
         max_reject_fraction=args.max_reject_fraction,
         overwrite=args.overwrite,
         accelerator=args.accelerator,
-        estimating=estimate.EstimateOptions.of(args),
+        estimating=estimate.EstimateOptions.from_flags(args),
         beam_flags=tuple(beam_flags),
     )
 

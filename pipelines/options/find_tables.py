@@ -13,7 +13,7 @@ from model.scoring.bundle_scorer import BundleScorer
 from pipelines.options.find_options import FindOptions
 from transforms.errors import UserError
 from transforms.finding import units
-from transforms.finding.make_blocks import TableShard, table_shards
+from transforms.finding.make_blocks import FindShard, table_shards
 from transforms.finding.rows import row_schema
 from transforms.input.shards import Plan, RejectedFile, plan
 from transforms.storage import files
@@ -26,7 +26,7 @@ LEAST_CELLS = 16
 
 
 @dataclass(frozen=True)
-class Tables:
+class FindTables:
     """The plan of both tables.
 
     Attributes:
@@ -38,9 +38,9 @@ class Tables:
         strips: whether a block is compared with all others in one unit.
     """
 
-    shards: tuple[TableShard, ...]
+    shards: tuple[FindShard, ...]
     schemas: dict[units.Side, pa.Schema]
-    blocks: units.Blocks
+    blocks: units.TableBlocks
     rejected: tuple[RejectedFile, ...]
     cells: bool = False
     strips: bool = False
@@ -54,7 +54,7 @@ class Tables:
         return units.fingerprint([table.shard for table in self.shards])
 
 
-def plan_tables(options: FindOptions) -> tuple[FindOptions, Tables]:
+def plan_tables(options: FindOptions) -> tuple[FindOptions, FindTables]:
     """The shards of both tables, the schemas of their rows and their blocks.
 
     Returns:
@@ -85,7 +85,7 @@ def plan_tables(options: FindOptions) -> tuple[FindOptions, Tables]:
     rows = {side: sum(shard.rows for shard in found.shards) for side, found in sides.items()}
     of_rows = {side: row_schema(found.schemas, options.columns) for side, found in sides.items()}
     check_ids_alike(options, of_rows)
-    return options, Tables(
+    return options, FindTables(
         tuple(t for side in sides for t in table_shards(side, sides[side].shards, alone=alone)),
         of_rows,
         plan_blocks(options, rows),
@@ -106,12 +106,12 @@ def wanted_cells(options: FindOptions, rows: dict[units.Side, int]) -> int:
     return 0 if few else max(units.block_count(most), LEAST_CELLS)
 
 
-def plan_blocks(options: FindOptions, rows: dict[units.Side, int]) -> units.Blocks:
+def plan_blocks(options: FindOptions, rows: dict[units.Side, int]) -> units.TableBlocks:
     """How many blocks each side has; where they are cells, both have the same."""
     cells, two = wanted_cells(options, rows), "right" in rows
     left = cells or units.block_count(rows["left"])
     right = (cells or units.block_count(rows["right"])) if two else 0
-    return units.Blocks(left, right, options.within)
+    return units.TableBlocks(left, right, options.within)
 
 
 def check_ids_alike(options: FindOptions, schemas: dict[units.Side, pa.Schema]) -> None:
@@ -173,7 +173,7 @@ def check_packages() -> None:
             raise UserError(f"find needs {name}: pip install 'twinbeam[find]'")
 
 
-def check_output(options: FindOptions, tables: Tables) -> None:
+def check_output(options: FindOptions, tables: FindTables) -> None:
     """Checks that the run does not write where it reads.
 
     Raises:

@@ -50,7 +50,7 @@ def flags_around(
     return parser
 
 
-def asked_alike(args: argparse.Namespace, beam_flags: Sequence[str]) -> dict[str, Any]:
+def common_fields(args: argparse.Namespace, beam_flags: Sequence[str]) -> dict[str, Any]:
     """The fields of a `PairOptions` from its flags, but the columns."""
     return {
         "inputs": tuple(args.input),
@@ -63,6 +63,6 @@ def asked_alike(args: argparse.Namespace, beam_flags: Sequence[str]) -> dict[str
         "max_reject_fraction": args.max_reject_fraction,
         "overwrite": args.overwrite,
         "accelerator": args.accelerator,
-        "estimating": estimate.EstimateOptions.of(args),
+        "estimating": estimate.EstimateOptions.from_flags(args),
         "beam_flags": tuple(beam_flags),
     }

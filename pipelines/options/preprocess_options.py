@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 from model.recipe.reading import load_recipe
 from model.recipe.recipe import Recipe
 from pipelines.options import command_line
-from pipelines.options.pair_options import PairOptions, asked_alike, flags_around
+from pipelines.options.pair_options import PairOptions, common_fields, flags_around
 from transforms.errors import UserError
 from transforms.examples.sentence_keys import SentenceKeys
 from transforms.examples.split import EvalSplit
@@ -77,7 +77,7 @@ def parse(argv: Sequence[str]) -> PreprocessOptions:
     recipe = load_recipe(args.recipe)
     fraction = recipe.text.eval_fraction if args.eval_fraction is None else args.eval_fraction
     return PreprocessOptions(
-        **asked_alike(args, beam_flags),
+        **common_fields(args, beam_flags),
         recipe=recipe,
         columns=example_columns(args, recipe),
         train_shards=args.train_shards,

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from model.scoring.scorer_options import ScorerOptions
 from pipelines.options import command_line
-from pipelines.options.pair_options import PairOptions, asked_alike, flags_around
+from pipelines.options.pair_options import PairOptions, common_fields, flags_around
 from transforms import drift
 from transforms.accounts.claims import Claim
 from transforms.accounts.commit import Gates
@@ -89,7 +89,7 @@ def parse(argv: Sequence[str]) -> ScoreOptions:
     if args.dimensions and args.embedding_store:
         raise UserError("--dimensions keeps parts of vectors, and --embedding_store all of them")
     return ScoreOptions(
-        **asked_alike(args, beam_flags),
+        **common_fields(args, beam_flags),
         model=args.model.rstrip("/"),
         columns=command_line.columns(args),
         scoring=ScorerOptions(

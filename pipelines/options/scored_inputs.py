@@ -27,7 +27,7 @@ from transforms.storage import files
 
 RECIPE = "recipe.yaml"
 MANIFEST = "manifest.json"  # of a bundle and of examples
-_TOLD_OF_EXAMPLES = (
+_SHOWN_OF_EXAMPLES = (
     "rows_in",
     "rows_train",
     "rows_eval",
@@ -85,7 +85,7 @@ def find_bundle(named: str | None, inputs: Iterable[str]) -> str | None:
 def bundle_recipe(bundle: str) -> Recipe:
     """The recipe in a bundle."""
     path = files.join(bundle, RECIPE)
-    return read_recipe(files.read_bytes(path), where=path)
+    return read_recipe(files.read_bytes(path), source=path)
 
 
 def find_columns(args: argparse.Namespace, pairs: PairColumns, bundle: str | None) -> ScoredColumns:
@@ -183,8 +183,8 @@ def _range_in(source: str, name: str) -> list[float]:
         place, kind = column_leaves(parquet.schema_arrow, name)[0], parquet.schema_arrow.field(name)
         groups = [parquet.metadata.row_group(g) for g in range(parquet.metadata.num_row_groups)]
         statistics = [group.column(place).statistics for group in groups if group.num_rows]
-        told = all(found is not None and found.has_min_max for found in statistics)
-        if told and not pa.types.is_float16(kind.type):  # Arrow hands those on as bytes
+        complete = all(found is not None and found.has_min_max for found in statistics)
+        if complete and not pa.types.is_float16(kind.type):  # Arrow hands those on as bytes
             bounds = [bound for found in statistics for bound in (found.min, found.max)]
         else:
             values = parquet.read(columns=[name]).column(name).cast(pa.float64()).drop_null()
@@ -210,6 +210,6 @@ def lineage(inputs: Sequence[str], bundle: str | None, examples: str | None) -> 
     if examples:
         manifest = files.read_json(files.join(examples, MANIFEST))
         content["examples"] = {"path": examples} | {
-            key: manifest[key] for key in _TOLD_OF_EXAMPLES if key in manifest
+            key: manifest[key] for key in _SHOWN_OF_EXAMPLES if key in manifest
         }
     return content

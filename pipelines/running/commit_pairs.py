@@ -12,7 +12,7 @@ from transforms.accounts.claims import Claim
 from transforms.accounts.shard_account import REJECTS_FOLDER
 from transforms.errors import RunError
 from transforms.finding import join, units
-from transforms.finding.measure import Settled
+from transforms.finding.measure import ChosenVisits
 from transforms.finding.vector_block import BLOCK, BLOCKS_FOLDER, BlockAccount
 from transforms.storage import files
 
@@ -33,7 +33,7 @@ class CommitPairs:
 
     output: str
     names: tuple[str, ...]
-    blocks: units.Blocks
+    blocks: units.TableBlocks
     header: dict[str, Any]
     max_reject_fraction: float
     started: float
@@ -45,7 +45,7 @@ class CommitPairs:
         return Claim(self.output, self.run)
 
     def __call__(
-        self, _: None, parts: Any, made: Iterable[BlockAccount], settled: Iterable[Settled]
+        self, _: None, parts: Any, made: Iterable[BlockAccount], chosen: Iterable[ChosenVisits]
     ) -> dict[str, Any]:
         """Commits.
 
@@ -53,7 +53,7 @@ class CommitPairs:
             _: nothing.
             parts: sums of the accounts of all shards and units.
             made: accounts of all blocks.
-            settled: how many cells were visited and what that finds; none of an exact search.
+            chosen: how many cells were visited and what that finds; none of an exact search.
 
         Raises:
             RunError: an account is missing, or the pairs do not add up.
@@ -64,7 +64,7 @@ class CommitPairs:
         summary = dict(complete.summary)
         summary["rows_used"] = summary.pop("rows_scored")
         summary |= self._sentences(list(made), summary)
-        measured = [{"visits": found.visits, "recall": found.recall.to_json()} for found in settled]
+        measured = [{"visits": found.visits, "recall": found.recall.to_json()} for found in chosen]
         seconds = time.time() - self.started
         manifest = commit.publish(
             self.claim,

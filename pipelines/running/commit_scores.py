@@ -81,7 +81,7 @@ def trained_profile(bundle: str) -> drift.Profile:
     return files.read_json(path).get("profile", {}) if files.exists(path) else {}
 
 
-def _times(whole: blocks.Block, started: float) -> dict[str, float]:
+def _times(whole: blocks.AccountBlock, started: float) -> dict[str, float]:
     """How long the run took, and how much of it was start-up and how much scoring."""
     seconds = time.time() - started
     first, last = (whole.first, whole.last) if whole.fresh_shards else (started, started)

@@ -16,7 +16,7 @@ from transforms.accounts.list_shards import ListShards
 from transforms.finding import units
 from transforms.finding.find_pairs import FindPairs, Made, unit_of
 from transforms.finding.join import JoinSettings
-from transforms.finding.make_blocks import MakeBlocks, TableSettings, TableShard
+from transforms.finding.make_blocks import FindShard, MakeBlocks, TableSettings
 from transforms.finding.make_cells import CellSettings, MakeCells
 from transforms.finding.measure import MeasureRecall, MeasureSettings
 from transforms.finding.vector_block import RAW, read_block_accounts
@@ -26,7 +26,7 @@ from transforms.vectors.reach import Comparer
 
 
 @dataclass(frozen=True)
-class Search:
+class FindSearch:
     """All that a search is made from.
 
     Attributes:
@@ -45,21 +45,21 @@ class Search:
     distance: Distance
     reading: TableSettings
     joining: JoinSettings
-    tables: tuple[TableShard, ...]
-    blocks: units.Blocks
+    tables: tuple[FindShard, ...]
+    blocks: units.TableBlocks
     cells: bool = False
     store: EmbeddingStore | None = None
     measuring: MeasureSettings | None = None
 
 
 def run_pipeline(
-    search: Search, work: output_folder.Work, commit: CommitPairs, beam_options: PipelineOptions
+    search: FindSearch, work: output_folder.Work, commit: CommitPairs, beam_options: PipelineOptions
 ) -> None:
     """The graph: rows → blocks of vectors → units of blocks → pairs and accounts → the commit."""
     shared, output = Shared(), search.joining.output
     todo = [shard for shard in work.todo if shard.source == units.SOURCE]
     with running(beam_options) as pipeline:
-        accounts, every, made, settled = _make(pipeline, search, shared)
+        accounts, every, made, chosen = _make(pipeline, search, shared)
         done = pipeline | "List done" >> ListShards(work.claim.scratch, "done", work.done)
         joined = (
             pipeline
@@ -75,7 +75,8 @@ def run_pipeline(
                 done | "Read accounts" >> beam.Map(blocks.read_done, output),
             )
             | "All accounts" >> beam.Flatten()
-            | "Add up accounts" >> blocks.AddUpAccounts(blocks.Blocks.of(work.claim, commit.names))
+            | "Add up accounts"
+            >> blocks.AddUpAccounts(blocks.AccountBlocks.plan(work.claim, commit.names))
         )
         (
             pipeline
@@ -85,13 +86,13 @@ def run_pipeline(
                 commit,
                 parts=beam.pvalue.AsIter(parts),
                 made=beam.pvalue.AsIter(every),
-                settled=beam.pvalue.AsIter(settled),
+                chosen=beam.pvalue.AsIter(chosen),
             )
         )
 
 
 def _make(
-    pipeline: beam.Pipeline, search: Search, shared: Shared
+    pipeline: beam.Pipeline, search: FindSearch, shared: Shared
 ) -> tuple[beam.PCollection, beam.PCollection, Made, beam.PCollection]:
     """Accounts of the tables and of all blocks, what pairs are found in, and the recall."""
     ready = read_block_accounts(search.joining.output, search.reading.key)
@@ -113,15 +114,15 @@ def _make(
     both = (raw, every) | "All accounts of blocks" >> beam.Flatten()
     if search.measuring is None:
         return accounts, both, Made(every, cells["cells"]), nothing
-    settled = every | "Measure recall" >> MeasureRecall(
+    chosen = every | "Measure recall" >> MeasureRecall(
         search.load, search.distance, search.measuring, shared=shared, cells=cells["cells"]
     )
-    visits = settled | "Visits" >> beam.Map(lambda found: found.visits)
-    return accounts, both, Made(every, cells["cells"], visits), settled
+    visits = chosen | "Visits" >> beam.Map(lambda found: found.visits)
+    return accounts, both, Made(every, cells["cells"], visits), chosen
 
 
 def _read(
-    pipeline: beam.Pipeline, search: Search, shared: Shared, reading: TableSettings
+    pipeline: beam.Pipeline, search: FindSearch, shared: Shared, reading: TableSettings
 ) -> tuple[beam.PCollection, beam.PCollection]:
     """Accounts of the tables that are read, and of all blocks that are made of them."""
     ready = read_block_accounts(reading.output, reading.key, reading.kind)

@@ -37,11 +37,11 @@ class Browser:
             stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
         )  # fmt: skip
         port = self._port()
-        tell = build_opener(ProxyHandler({})).open(f"http://127.0.0.1:{port}/json", timeout=30)
-        page = next(each for each in json.loads(tell.read()) if each["type"] == "page")
+        pages = build_opener(ProxyHandler({})).open(f"http://127.0.0.1:{port}/json", timeout=30)
+        page = next(each for each in json.loads(pages.read()) if each["type"] == "page")
         self.socket = connect(page["webSocketDebuggerUrl"], max_size=None, proxy=None)
         self.numbers = itertools.count(1)
-        self.said: list[str] = []
+        self.errors: list[str] = []
         self.ask("Page.enable")
         self.ask("Runtime.enable")
         self.ask("Emulation.setFocusEmulationEnabled", enabled=True)  # else nothing has the focus
@@ -59,11 +59,11 @@ class Browser:
         number = next(self.numbers)
         self.socket.send(json.dumps({"id": number, "method": method, "params": parameters}))
         while True:
-            told = json.loads(self.socket.recv(timeout=240))
-            if told.get("method") == "Runtime.exceptionThrown":
-                self.said.append(json.dumps(told["params"])[:500])
-            if told.get("id") == number:
-                return told["result"]
+            message = json.loads(self.socket.recv(timeout=240))
+            if message.get("method") == "Runtime.exceptionThrown":
+                self.errors.append(json.dumps(message["params"])[:500])
+            if message.get("id") == number:
+                return message["result"]
 
     def run(self, script: str) -> Any:
         """The value of an expression in the page."""
@@ -141,12 +141,12 @@ def form(browser: Browser, url: str, picture: Path) -> str:
     """Opens the form that starts a run and takes its picture; returns what its parts say."""
     browser.open(f"{url}/dags/twinbeam_daily", "score", "publish")
     browser.click("Trigger")
-    said = browser.wait("Single Run", "Bundle", "Overwrite", "How", "Where")
+    texts = browser.wait("Single Run", "Bundle", "Overwrite", "How", "Where")
     browser.picture(picture, 1440)
     browser.click("How")  # one part is open at a time
-    said += browser.wait("Rejected rows", "More flags")
+    texts += browser.wait("Rejected rows", "More flags")
     browser.click("Where")
-    return said + browser.wait("On this Airflow's workers")
+    return texts + browser.wait("On this Airflow's workers")
 
 
 def main() -> None:

@@ -51,13 +51,13 @@ def run_dag(database: None) -> Callable[..., SimpleNamespace]:
     """Runs a DAG in this process, with triggers and all, as Airflow's `dag.test()` does."""
 
     def run(
-        name: str, said: dict[str, Any], day: str, *, retries: int = 1, **conf: Any
+        name: str, variable: dict[str, Any], day: str, *, retries: int = 1, **conf: Any
     ) -> SimpleNamespace:
         import pendulum
         from airflow.dag_processing.bundles.manager import DagBundlesManager
         from airflow.dag_processing.dagbag import DagBag, sync_bag_to_db
 
-        os.environ["AIRFLOW_VAR_TWINBEAM"] = json.dumps(said)
+        os.environ["AIRFLOW_VAR_TWINBEAM"] = json.dumps(variable)
         bag = DagBag(ROOT / "dags")
         assert bag.import_errors == {}
         DagBundlesManager().sync_bundles_to_db()

@@ -24,7 +24,7 @@ class FakeCloud:
             [python, "-m", "tests.airflow.fake_cloud"],
             cwd=ROOT, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True,
         )  # fmt: skip
-        self.told = json.loads(self.process.stdout.readline())
+        self.description = json.loads(self.process.stdout.readline())
 
     def ask(self, what: str, *arguments: Any) -> Any:
         self.process.stdin.write(json.dumps([what, *arguments]) + "\n")
@@ -47,9 +47,9 @@ def serve() -> None:
         os.environ.update(cloud.environment)
         service = cloud.dataflow
         service.states = [RUNNING]  # a job runs until it is told to work, or is cancelled
-        told = {"environment": cloud.environment, "endpoint": cloud.dataflow_url}
-        told |= {"bucket": f"gs://{BUCKET}", "project": PROJECT, "region": REGION}
-        print(json.dumps(told), flush=True)
+        description = {"environment": cloud.environment, "endpoint": cloud.dataflow_url}
+        description |= {"bucket": f"gs://{BUCKET}", "project": PROJECT, "region": REGION}
+        print(json.dumps(description), flush=True)
         for line in sys.stdin:
             what, *arguments = json.loads(line)
             answer: Any = None
@@ -74,7 +74,7 @@ def serve() -> None:
                     for job in service.jobs
                 ]
             elif what == "job":
-                answer = service.job(arguments[0]).told()
+                answer = service.job(arguments[0]).description()
             elif what == "forget":
                 service.jobs.clear()
             print(json.dumps(answer), flush=True)

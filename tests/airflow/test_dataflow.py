@@ -47,19 +47,19 @@ def cloud(running_cloud: FakeCloud, monkeypatch: pytest.MonkeyPatch, polls: list
     from google.api_core.client_options import ClientOptions
     from google.cloud.dataflow_v1beta3 import Job
 
-    for name, value in running_cloud.told["environment"].items():
+    for name, value in running_cloud.description["environment"].items():
         monkeypatch.setenv(name, value)
     connection = {"conn_type": "google_cloud_platform"}
-    connection |= {"extra": {"project": running_cloud.told["project"]}}
+    connection |= {"extra": {"project": running_cloud.description["project"]}}
     monkeypatch.setenv("AIRFLOW_CONN_GOOGLE_CLOUD_DEFAULT", json.dumps(connection))
-    endpoint = ClientOptions(api_endpoint=running_cloud.told["endpoint"] + "/")
+    endpoint = ClientOptions(api_endpoint=running_cloud.description["endpoint"] + "/")
     monkeypatch.setattr(dataflow.DataflowHook, "get_client_options", lambda *_, **__: endpoint)
 
     async def get_job(_: Any, job_id: str, **__: Any) -> Job:
         happens = polls.pop(0) if len(polls) > 1 else polls[0]
         await asyncio.to_thread(happens)
-        told = running_cloud.ask("job", job_id)
-        return Job(id=told["id"], current_state=told["currentState"], type_="JOB_TYPE_BATCH")
+        job = running_cloud.ask("job", job_id)
+        return Job(id=job["id"], current_state=job["currentState"], type_="JOB_TYPE_BATCH")
 
     monkeypatch.setattr(dataflow.AsyncDataflowHook, "get_job", get_job)
     running_cloud.ask("forget")
@@ -69,18 +69,18 @@ def cloud(running_cloud: FakeCloud, monkeypatch: pytest.MonkeyPatch, polls: list
 @pytest.fixture
 def in_cloud(cloud: FakeCloud, data: Path, trained: SimpleNamespace) -> dict[str, Any]:
     """The settings of a cloud that has a day of pairs and the bundle."""
-    place = f"{cloud.told['bucket']}/nights"
+    place = f"{cloud.description['bucket']}/nights"
     pointer = read_json(data / "models/current.json")
     cloud.ask("upload", str(data / "pairs"), f"{place}/pairs")
     cloud.ask("upload", pointer["bundle"], f"{place}/bundles/first")
-    told = {**pointer, "bundle": f"{place}/bundles/first"}
+    replaced = {**pointer, "bundle": f"{place}/bundles/first"}
     models = data.parent / "models"
     models.mkdir(exist_ok=True)
-    (models / "current.json").write_text(json.dumps(told))
+    (models / "current.json").write_text(json.dumps(replaced))
     cloud.ask("upload", str(models), f"{place}/models")
-    flags = {"dataflow_endpoint": cloud.told["endpoint"], "max_num_workers": 3}
-    where = {key: cloud.told[key] for key in ("project", "region")}
-    return settings(place, where="cloud", cloud={**where, "dataflow": flags})
+    flags = {"dataflow_endpoint": cloud.description["endpoint"], "max_num_workers": 3}
+    project = {key: cloud.description[key] for key in ("project", "region")}
+    return settings(place, where="cloud", cloud={**project, "dataflow": flags})
 
 
 def fails() -> None:
@@ -111,15 +111,15 @@ def test_a_day_goes_through_dataflow_and_a_retry_adopts_the_job(
 
     cloud.ask("download", in_cloud["data"], str(tmp_path))
     pointer = tmp_path / f"scores/{DAY}/current.json"
-    there = pointer.read_text()
-    pointer.write_text(there.replace(in_cloud["data"], str(tmp_path)))
+    pointer_text = pointer.read_text()
+    pointer.write_text(pointer_text.replace(in_cloud["data"], str(tmp_path)))
     published = check_day(tmp_path, DAY)
 
     run_dag("twinbeam_daily", settings(data), DAY)
     here = check_day(data, DAY)
     names = sorted(file.name for file in Path(here["scores"]).glob("*.parquet"))
     for name in names:
-        ours, theirs = (Path(told["scores"], name).read_bytes() for told in (here, published))
+        ours, theirs = (Path(night["scores"], name).read_bytes() for night in (here, published))
         assert ours == theirs, "the same bytes as on this machine"
     assert names and published["metrics"] == here["metrics"]
 
@@ -166,15 +166,15 @@ class FakeVertex:
     """Airflow's hook for custom jobs, without the service; the types are those of its client."""
 
     def __init__(self):
-        self.asked: list[dict[str, Any]] = []
+        self.requests: list[dict[str, Any]] = []
         self.active: list[str] = []
         self.cancelled: list[str] = []
 
     def __call__(self, **_: Any) -> FakeVertex:
         return self
 
-    def create_custom_job(self, **told: Any) -> Any:
-        self.asked.append(told)
+    def create_custom_job(self, **job: Any) -> Any:
+        self.requests.append(job)
         self.active.append("7")
         return self.job("7", "JOB_STATE_RUNNING")
 
@@ -218,9 +218,9 @@ MACHINE = {
 @pytest.fixture
 def train_step(tmp_path: Path) -> dict[str, Any]:
     cloud = {"project": "my-project", "region": "europe-west4", "train": MACHINE}
-    told = settings(tmp_path, where="cloud", cloud=cloud)
+    request = settings(tmp_path, where="cloud", cloud=cloud)
     flags = {"examples": "gs://b/examples", "output": f"{tmp_path}/bundle", "seed": None}
-    return twinbeam_train.train_step(told, flags, name="airflow-twinbeam-train-1")
+    return twinbeam_train.train_step(request, flags, name="airflow-twinbeam-train-1")
 
 
 def train(step: dict[str, Any]) -> tuple[twinbeam_train.TrainStep, Any]:
@@ -236,7 +236,7 @@ def test_training_asks_vertex_for_a_job(train_step: dict[str, Any], vertex: Fake
     from google.cloud.aiplatform_v1 import CustomJob
 
     _, trigger = train(train_step)
-    job = CustomJob(vertex.asked[0]["custom_job"])  # refuses a field that it does not know
+    job = CustomJob(vertex.requests[0]["custom_job"])  # refuses a field that it does not know
     pool = job.job_spec.worker_pool_specs[0]
 
     assert (trigger.custom_job_id, trigger.location) == ("7", "europe-west4")
@@ -253,7 +253,7 @@ def test_a_retry_of_training_adopts_the_job(train_step: dict[str, Any], vertex: 
     train(train_step)
     _, trigger = train(train_step)
 
-    assert trigger.custom_job_id == "7" and len(vertex.asked) == 1
+    assert trigger.custom_job_id == "7" and len(vertex.requests) == 1
 
 
 def test_training_that_is_killed_takes_its_job_with_it(

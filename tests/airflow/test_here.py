@@ -94,8 +94,8 @@ def test_the_gate_refuses_a_worse_bundle(data: Path, trained: SimpleNamespace, r
         opposite = pc.subtract(pa.scalar(1, pa.int64()), table["label"])
         pq.write_table(table.set_column(place, "label", opposite), flipped / file.name)
     before = (data / "models/current.json").read_text()
-    told = []
-    with listening(told) as url:
+    messages = []
+    with listening(messages) as url:
         done = run_dag(
             "twinbeam_train",
             settings(data, alert_url=url),
@@ -108,21 +108,21 @@ def test_the_gate_refuses_a_worse_bundle(data: Path, trained: SimpleNamespace, r
     assert (done.tasks["gate"], done.tasks["promote"]) == ("failed", "upstream_failed")
     assert decided["promoted"] is False and "not better" in decided["reason"]
     assert (data / "models/current.json").read_text() == before
-    assert len(told) == 1 and "twinbeam_train.gate failed" in told[0]["text"]
-    assert decided["reason"] in told[0]["text"], "whoever is called is told why"
+    assert len(messages) == 1 and "twinbeam_train.gate failed" in messages[0]["text"]
+    assert decided["reason"] in messages[0]["text"], "whoever is called is told why"
 
 
 def test_without_a_bundle_the_first_task_says_what_to_do(
     data: Path, tmp_path: Path, run_dag: RunDag
 ):
     shutil.copytree(data / "pairs/2026-11-17", tmp_path / "pairs/2026-11-17")
-    told = []
-    with listening(told) as url:
+    messages = []
+    with listening(messages) as url:
         done = run_dag("twinbeam_daily", settings(tmp_path, alert_url=url), "2026-11-17")
 
     assert done.state == "failed" and done.tasks["plan"] == "failed"
-    assert len(told) == 1, "once, after the last try"
-    assert "no bundle was promoted yet" in told[0]["text"]
+    assert len(messages) == 1, "once, after the last try"
+    assert "no bundle was promoted yet" in messages[0]["text"]
     assert not (tmp_path / "scores").exists()
 
 
@@ -133,10 +133,10 @@ def test_ids_of_two_days_never_meet(data: Path):
 class listening:
     """A server on loopback that keeps the JSON that is posted to it."""
 
-    def __init__(self, told: list):
+    def __init__(self, messages: list):
         class Handler(BaseHTTPRequestHandler):
             def do_POST(self):
-                told.append(json.loads(self.rfile.read(int(self.headers["Content-Length"]))))
+                messages.append(json.loads(self.rfile.read(int(self.headers["Content-Length"]))))
                 self.send_response(204)
                 self.end_headers()
 

@@ -55,8 +55,8 @@ class Pages:
     def __init__(self, *pages: list[dict]):
         self.pages = pages
 
-    def list(self, **asked: str) -> SimpleNamespace:
-        assert asked == {"projectId": "p", "location": "l", "filter": "ACTIVE"}
+    def list(self, **query: str) -> SimpleNamespace:
+        assert query == {"projectId": "p", "location": "l", "filter": "ACTIVE"}
         return self._page(0)
 
     def list_next(self, request: SimpleNamespace, page: dict) -> SimpleNamespace | None:

@@ -135,12 +135,12 @@ def test_the_scheduler_runs_last_night_and_a_task_that_dies_is_tried_again(
     assert listened == {"127.0.0.1"}, "nothing listened elsewhere, servers and tasks"
 
 
-def create_backfill(airflow: LocalAirflow, asked: dict) -> int:
+def create_backfill(airflow: LocalAirflow, request: dict) -> int:
     """Its id. On SQLite Airflow makes none while anything else writes: it answers 503."""
 
     def created() -> dict | None:
         try:
-            return airflow.ask("POST", "/api/v2/backfills", asked)
+            return airflow.ask("POST", "/api/v2/backfills", request)
         except HTTPError as error:
             if error.code != 503:
                 raise
@@ -158,13 +158,13 @@ def test_a_backfill_of_three_days_has_each_days_rows(nights: tuple[LocalAirflow,
     airflow, folder = nights
     last = read_json(folder / "scores/latest.json")
     days = days_before(last["date"], 3)
-    asked = {
+    request = {
         "dag_id": "twinbeam_daily",
         "from_date": f"{days[0]}T00:00:00Z",
         "to_date": f"{days[-1]}T23:59:59Z",
         "max_active_runs": 2,
     }
-    backfill = create_backfill(airflow, asked)
+    backfill = create_backfill(airflow, request)
 
     def ended() -> list[dict]:
         runs = [run for run in airflow.runs("twinbeam_daily") if run["run_type"] == "backfill"]

@@ -52,7 +52,7 @@ class FakeJob:
         elif len(self.states) > 1:
             self.states.pop(0)
 
-    def told(self) -> dict[str, Any]:
+    def described(self) -> dict[str, Any]:
         now = datetime.now(UTC).isoformat().replace("+00:00", "Z")
         return {
             **self.request,
@@ -82,7 +82,7 @@ class FakeDataflow:
         request = _with_names(request)
         for job in self.jobs:
             if job.request["name"] == request["name"] and job.state not in ENDED:
-                return job.told()
+                return job.described()
         job = FakeJob(request, f"2026-11-21_{len(self.jobs):04d}", region, list(self.states))
         job.error = self.error
         if self.execute:
@@ -92,7 +92,7 @@ class FakeDataflow:
                 stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True,
             )  # fmt: skip
         self.jobs.append(job)
-        return job.told()
+        return job.described()
 
     def job(self, job_id: str) -> FakeJob | None:
         return next((job for job in self.jobs if job.id == job_id), None)
@@ -108,10 +108,10 @@ class FakeDataflow:
                 self.launches.append(content)
                 name = content["launchParameter"]["jobName"]
                 return 200, {"job": self.create({"name": name}, launched[2])}
-            asked = _JOBS.match(path)
-            if not asked:
+            match = _JOBS.match(path)
+            if not match:
                 return 404, {"error": {"code": 404, "message": f"no {path} here"}}
-            return self._jobs(method, asked[2] or "us-central1", asked[3], target, content)
+            return self._jobs(method, match[2] or "us-central1", match[3], target, content)
 
     def _jobs(
         self, method: str, region: str, rest: str | None, target: str, content: dict[str, Any]
@@ -119,21 +119,21 @@ class FakeDataflow:
         if rest is None and method == "POST":
             return 200, self.create(content, region)
         if rest is None:
-            return 200, {"jobs": [job.told() for job in self._listed(target)]}
+            return 200, {"jobs": [job.described() for job in self._listed(target)]}
         job_id, _, detail = rest.partition("/")
         job = self.job(job_id)
         if job is None:
             return 404, {"error": {"code": 404, "message": f"no job {job_id}"}}
         if method == "PUT":
             job.states = [content["requestedState"]]
-            return 200, job.told()
+            return 200, job.described()
         if detail == "messages":
             return 200, {"jobMessages": _messages(job)}
         if detail == "metrics":
             return 200, {"metrics": []}
-        told = job.told()
+        described = job.described()
         job.step()
-        return 200, told
+        return 200, described
 
     def _listed(self, target: str) -> list[FakeJob]:
         query = parse_qs(urlsplit(target).query)

@@ -299,18 +299,18 @@ def test_patterns_match_as_on_a_disk(cloud: FakeCloud, bucket: str):
 
 
 @pytest.mark.parametrize(
-    ("inputs", "told"),
+    ("inputs", "expected"),
     [
         ("gs://no-such-bucket/*.parquet", "cannot be listed: not there"),
         ("{bucket}/none/*.parquet", "matches no file"),
     ],
 )
 def test_what_is_not_there_is_reported_in_one_line(
-    cloud: FakeCloud, bucket: str, inputs: str, told: str, capsys: pytest.CaptureFixture
+    cloud: FakeCloud, bucket: str, inputs: str, expected: str, capsys: pytest.CaptureFixture
 ):
     assert exit_code(inputs.format(bucket=bucket), f"{bucket}/out") == 2
     error = capsys.readouterr().err
-    assert told in error and error.count("\n") == 1
+    assert expected in error and error.count("\n") == 1
 
 
 def test_a_store_that_cannot_be_reached_is_reported_with_the_cause(
@@ -320,10 +320,10 @@ def test_a_store_that_cannot_be_reached_is_reported_with_the_cause(
 
     hurried = DEFAULT_RETRY.with_delay(initial=0.01).with_timeout(0.1)
     monkeypatch.setattr(gcs, "_retry", lambda: hurried)
-    with cloud.storage.failing(1.0), pytest.raises(RunError) as told:
+    with cloud.storage.failing(1.0), pytest.raises(RunError) as raised:
         files.write_bytes(f"{bucket}/never", b"x")
-    assert "the bucket does not answer: " in str(told.value)
-    assert "Timeout of" not in str(told.value)  # that it was tried for long is not the cause
+    assert "the bucket does not answer: " in str(raised.value)
+    assert "Timeout of" not in str(raised.value)  # that it was tried for long is not the cause
 
 
 def test_a_call_that_gets_no_answer_is_made_again(

@@ -78,10 +78,15 @@ def test_what_gcloud_left_is_taken_however_long_gcloud_thinks(
     """The library asks gcloud for a project, which takes seconds when it starts cold."""
     lose_credentials(monkeypatch, tmp_path, silence)
     monkeypatch.setattr(gcs, "CREDENTIALS_SECONDS", 0.01)
-    told = {"type": "authorized_user", "client_id": "i", "client_secret": "s", "refresh_token": "t"}
+    credentials = {
+        "type": "authorized_user",
+        "client_id": "i",
+        "client_secret": "s",
+        "refresh_token": "t",
+    }
     left = tmp_path / "gcloud" / "application_default_credentials.json"
     left.parent.mkdir()
-    left.write_text(json.dumps(told))
+    left.write_text(json.dumps(credentials))
     slow = tmp_path / "bin" / "gcloud"
     slow.parent.mkdir()
     slow.write_text("#!/bin/sh\nsleep 0.5\n")

@@ -76,7 +76,7 @@ def test_the_job_is_asked_for_as_the_flags_say(cloud: FakeCloud, inputs: str, ca
     job = submit(cloud, inputs, *ASKED)
     environment = job["environment"]
     (pool,) = environment["workerPools"]
-    told = environment["sdkPipelineOptions"]["options"]
+    sent = environment["sdkPipelineOptions"]["options"]
 
     assert re.fullmatch(r"twinbeam-score-[0-9a-f]{10}-[0-9a-f]{10}", job["name"])
     assert job["type"] == "JOB_TYPE_BATCH"
@@ -103,10 +103,10 @@ def test_the_job_is_asked_for_as_the_flags_say(cloud: FakeCloud, inputs: str, ca
     image = "europe-docker.pkg.dev/my-project/twinbeam/worker:1"
     assert {one["containerImage"] for one in pool["sdkHarnessContainerImages"]} == {image}
     assert not [one for one in pool.get("packages", []) if one["name"].endswith(".tar.gz")]
-    assert (told["project"], told["region"]) == (PROJECT, REGION)
-    assert told["save_main_session"] is False
-    assert told["pipelineUrl"].startswith(f"{inputs}/tmp/{job['name']}.")
-    graph = beam_runner_api_pb2.Pipeline.FromString(cloud.read(told["pipelineUrl"]))
+    assert (sent["project"], sent["region"]) == (PROJECT, REGION)
+    assert sent["save_main_session"] is False
+    assert sent["pipelineUrl"].startswith(f"{inputs}/tmp/{job['name']}.")
+    graph = beam_runner_api_pb2.Pipeline.FromString(cloud.read(sent["pipelineUrl"]))
     hints = {
         hint
         for environment in graph.components.environments.values()
@@ -129,18 +129,18 @@ def test_without_an_image_the_workers_get_our_source_package(cloud: FakeCloud, i
 
 @pytest.mark.slow
 def test_the_id_is_reported_before_the_job_has_ended(cloud: FakeCloud, inputs: str, capsys):
-    told: list[str] = []
+    printed: list[str] = []
     cloud.dataflow.states = [RUNNING, DONE]
     seen = dataflow_runner.DataflowPipelineResult.wait_until_finish
 
     def look(self, duration=None):
-        told.append(capsys.readouterr().out)
+        printed.append(capsys.readouterr().out)
         return seen(self, duration)
 
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(dataflow_runner.DataflowPipelineResult, "wait_until_finish", look)
         submit(cloud, inputs)
-    assert "Created job with id: [2026" in told[0]
+    assert "Created job with id: [2026" in printed[0]
 
 
 @pytest.mark.slow
@@ -169,11 +169,11 @@ def test_a_job_of_the_same_name_that_does_something_else_is_not_taken_for_ours(
     submit(cloud, inputs, "--job_name=nightly")
     cloud.dataflow.jobs[0].states = [RUNNING] * 9 + [DONE]
     other = [one.replace(f"{inputs}/out", f"{inputs}/elsewhere") for one in named]
-    for argv, told in (
+    for argv, expected in (
         (other, "a job nightly .* runs already, and it writes to another folder"),
         ([*named, "--threshold=0.3"], "is being written by the job nightly"),
     ):
-        with pytest.raises(UserError, match=told):
+        with pytest.raises(UserError, match=expected):
             score.run(argv)
 
     assert len(cloud.dataflow.jobs) == 1
@@ -211,8 +211,8 @@ def test_a_job_submitted_elsewhere_at_the_same_moment_is_adopted(
 ):
     submit(cloud, inputs)
     cloud.dataflow.jobs[0].states = [RUNNING, RUNNING, RUNNING, DONE]
-    asked = jobs._active_jobs
-    answers = iter([lambda _: [], asked])  # at the first look it is not there yet
+    active_jobs = jobs._active_jobs
+    answers = iter([lambda _: [], active_jobs])  # at the first look it is not there yet
     monkeypatch.setattr(jobs, "_active_jobs", lambda options: next(answers)(options))
     with pytest.raises(UserError, match=r"has no _manifest\.json"):
         score.run(flags(cloud, inputs))
@@ -223,7 +223,7 @@ def test_a_job_submitted_elsewhere_at_the_same_moment_is_adopted(
 
 @pytest.mark.slow
 @pytest.mark.parametrize(
-    ("states", "message", "error", "told"),
+    ("states", "message", "error", "expected"),
     [
         ([RUNNING, FAILED], "Workflow failed. Causes: quota", RunError, "failed: Workflow failed"),
         ([RUNNING, CANCELLED], "", RunError, "was cancelled"),
@@ -236,19 +236,19 @@ def test_a_job_submitted_elsewhere_at_the_same_moment_is_adopted(
     ],
 )
 def test_a_job_that_does_not_end_well_ends_the_command_with_one_line(
-    cloud: FakeCloud, inputs: str, states, message, error, told, capsys
+    cloud: FakeCloud, inputs: str, states, message, error, expected, capsys
 ):
     cloud.dataflow.states, cloud.dataflow.error = states, message
 
     assert command_line.run_main(lambda: score.run(flags(cloud, inputs))) == 1
     lines = capsys.readouterr().err.strip().splitlines()
-    assert told in lines[-1] and lines[-1].startswith("twinbeam: ")
+    assert expected in lines[-1] and lines[-1].startswith("twinbeam: ")
 
 
 def test_an_estimate_reads_the_footers_and_submits_nothing(cloud: FakeCloud, inputs: str, capsys):
     cloud.storage.calls.clear()
-    asked = ["--estimate", "--machine_type=n1-standard-4", "--max_num_workers=9"]
-    found = score.run(flags(cloud, inputs, *asked, "--accelerator=nvidia-tesla-t4:2"))
+    estimate_flags = ["--estimate", "--machine_type=n1-standard-4", "--max_num_workers=9"]
+    found = score.run(flags(cloud, inputs, *estimate_flags, "--accelerator=nvidia-tesla-t4:2"))
 
     assert (found["rows"], found["shards"], found["workers"], found["vcpus"]) == (100, 1, 1, 4)
     assert found["costs"]["GPU"] == pytest.approx(found["hours"] * 2 * 0.42)
@@ -290,7 +290,7 @@ def emulated(monkeypatch: pytest.MonkeyPatch):
 
 
 @pytest.mark.parametrize(
-    ("more", "how", "told"),
+    ("more", "how", "expected"),
     [
         ([], {}, "needs --temp_location, such as --temp_location=gs://"),
         (["--temp_location=gs://bkt/t"], {"base": BASE[:2]}, "needs --region"),
@@ -311,8 +311,8 @@ def emulated(monkeypatch: pytest.MonkeyPatch):
         ),
     ],
 )
-def test_what_cannot_work_is_reported_before_anything_is_read(emulated, more, how, told):
-    with pytest.raises(UserError, match=told):
+def test_what_cannot_work_is_reported_before_anything_is_read(emulated, more, how, expected):
+    with pytest.raises(UserError, match=expected):
         configured(*more, **how)
 
 

@@ -42,10 +42,10 @@ def test_the_flags_are_what_the_commands_take(number: str, module):
         ["bash", "-c", f"printf '%s\\0' {line.partition('-m twinbeam ')[2].partition(' ')[2]}"],
         capture_output=True, text=True, check=True,
     ).stdout.split("\0")[:-1]  # fmt: skip
-    asked = module.parse(words)
+    options = module.parse(words)
 
-    assert asked.inputs[0].startswith("gs://my-bucket/") and asked.output.startswith("gs://")
-    found = beam_interface.beam_options(asked.beam_flags).get_all_options()
+    assert options.inputs[0].startswith("gs://my-bucket/") and options.output.startswith("gs://")
+    found = beam_interface.beam_options(options.beam_flags).get_all_options()
     assert found["runner"] == dataflow.RUNNER and found["max_num_workers"] == 10
     assert found["service_account_email"].startswith("twinbeam-worker@my-project.")
 

@@ -99,8 +99,8 @@ def test_scores_are_the_same_bytes_as_on_this_machine(runs: Runs, local_scores: 
 def test_examples_are_the_same_bytes_as_on_this_machine(runs: Runs, local_scores):
     do_preprocess(str(runs.local / "in" / "labelled.parquet"), runs.local, str(runs.local / "ex"))
 
-    there = objects(runs.cloud, f"{BASE}/examples", ".tfrecord.gz")
-    assert there == files_in(runs.local / "ex", ".tfrecord.gz") and len(there) == 3
+    in_bucket = objects(runs.cloud, f"{BASE}/examples", ".tfrecord.gz")
+    assert in_bucket == files_in(runs.local / "ex", ".tfrecord.gz") and len(in_bucket) == 3
     assert "_SUCCESS" in runs.cloud.names(f"{BASE}/examples")
     left = [name for name in runs.cloud.names(BASE) if name.startswith("examples.partial")]
     assert left == []
@@ -124,10 +124,10 @@ def test_the_report_lies_in_the_bucket_and_says_the_same(runs: Runs, local_score
         flags = ["--input", f"{base}/scores", "--output", f"{base}/report", "--resamples", "20"]
         return evaluate.run(flags)
 
-    there, here = judge(BASE), judge(str(runs.local))
+    in_bucket, here = judge(BASE), judge(str(runs.local))
     assert {"metrics.json", "report.html", "_SUCCESS"} <= set(runs.cloud.names(f"{BASE}/report"))
     differs = {"lineage", "seconds", "started"}
-    assert {k: v for k, v in there.items() if k not in differs} == {
+    assert {k: v for k, v in in_bucket.items() if k not in differs} == {
         k: v for k, v in here.items() if k not in differs
     }
 
@@ -190,33 +190,33 @@ def test_preprocessing_on_dataflow_writes_the_same_examples(
     job = cloud.dataflow.jobs[0].request
     assert job["name"].startswith("twinbeam-preprocess-")
     assert job["labels"]["step"] == "preprocess"
-    there, here = f"{BASE}/examples-dataflow", f"{BASE}/examples"
-    assert objects(cloud, there, ".gz") == objects(cloud, here, ".gz")
-    names = [name for name in cloud.names(there) if not name.endswith("/")]
+    in_bucket, here = f"{BASE}/examples-dataflow", f"{BASE}/examples"
+    assert objects(cloud, in_bucket, ".gz") == objects(cloud, here, ".gz")
+    names = [name for name in cloud.names(in_bucket) if not name.endswith("/")]
     assert names == cloud.names(here)
     for name in ("transform_fn/assets/vocabulary", "recipe.yaml"):
-        assert cloud.read(f"{there}/{name}") == cloud.read(f"{here}/{name}")
+        assert cloud.read(f"{in_bucket}/{name}") == cloud.read(f"{here}/{name}")
     differs = {"started", "seconds", "pairs_per_second"}
-    manifest, wanted = (json.loads(cloud.read(f"{one}/manifest.json")) for one in (there, here))
+    manifest, wanted = (json.loads(cloud.read(f"{one}/manifest.json")) for one in (in_bucket, here))
     assert {k: v for k, v in manifest.items() if k not in differs} == {
         k: v for k, v in wanted.items() if k not in differs
     }
     assert manifest["rows_in"] == ROWS and manifest["vocabulary_size"] > 2
-    assert open_examples(there).train.total == manifest["rows_train"]
+    assert open_examples(in_bucket).train.total == manifest["rows_train"]
     assert [name for name in cloud.names(BASE) if name.startswith("examples-dataflow.p")] == []
 
 
 def test_evaluating_on_dataflow_says_the_same(runs: Runs, local_scores, cloud: FakeCloud):
     cloud.dataflow.execute = True
     flags = ["--input", f"{BASE}/scores", "--resamples", "20"]
-    there = evaluate.run([*flags, "--output", f"{BASE}/report-dataflow", *on_dataflow(cloud)])
+    in_bucket = evaluate.run([*flags, "--output", f"{BASE}/report-dataflow", *on_dataflow(cloud)])
     here = evaluate.run([*flags, "--output", f"{BASE}/report-here"])
 
     differs = {"seconds", "started"}
-    assert {k: v for k, v in there.items() if k not in differs} == {
+    assert {k: v for k, v in in_bucket.items() if k not in differs} == {
         k: v for k, v in here.items() if k not in differs
     }
-    assert there["rows"] == ROWS
+    assert in_bucket["rows"] == ROWS
     (job,) = cloud.dataflow.jobs
     assert job.request["name"].startswith("twinbeam-evaluate-")
     assert job.request["labels"]["step"] == "evaluate"

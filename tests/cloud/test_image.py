@@ -113,17 +113,19 @@ def test_the_parameters_are_those_of_the_command(step: str):
     ],
 )
 def test_a_regex_lets_good_values_through_and_no_bad_ones(name: str, good: str, bad: str):
-    told = {one["name"]: one for one in template.metadata("score")["parameters"]}
-    (regex,) = told[name]["regexes"]
+    described = {one["name"]: one for one in template.metadata("score")["parameters"]}
+    (regex,) = described[name]["regexes"]
     assert re.match(regex, good) and not re.match(regex, bad)
 
 
 def test_the_defaults_pass_their_own_regexes():
     for step in template.STEPS:
-        told = {one["name"]: one for one in template.metadata(step)["parameters"]}
+        described = {one["name"]: one for one in template.metadata(step)["parameters"]}
         for action in template.flags_of(step)._actions:
-            if action.dest in told and action.default not in (None, True, False):
-                assert re.match(told[action.dest]["regexes"][0], str(action.default)), action.dest
+            if action.dest in described and action.default not in (None, True, False):
+                assert re.match(described[action.dest]["regexes"][0], str(action.default)), (
+                    action.dest
+                )
 
 
 def test_parameters_become_the_commands_flags():
@@ -145,9 +147,9 @@ def test_the_template_file_is_what_the_service_reads(cloud: FakeCloud, bucket: s
     image = "europe-docker.pkg.dev/p/twinbeam/worker:1"
     template.run(["score", "--image", image, "--output", f"{bucket}/templates/score.json"])
 
-    told = json.loads(cloud.read(f"{bucket}/templates/score.json"))
-    assert told["image"] == image and told["sdkInfo"] == {"language": "PYTHON"}
-    assert told["metadata"] == template.metadata("score")
+    described = json.loads(cloud.read(f"{bucket}/templates/score.json"))
+    assert described["image"] == image and described["sdkInfo"] == {"language": "PYTHON"}
+    assert described["metadata"] == template.metadata("score")
 
 
 @pytest.mark.slow
@@ -157,13 +159,13 @@ def test_what_the_image_holds_launches_a_job_as_the_launcher_would(
     """The launcher runs FLEX_TEMPLATE_PYTHON_PY_FILE, and wants the job's graph, not the job."""
     root = tmp_path / "root"
     for source, target in [*FROM_HERE, ("docker/launch.py", "/template/launch.py")]:
-        here, there = ROOT / source.replace("${DEVICE}", "cpu"), root / target.lstrip("/")
-        there.parent.mkdir(parents=True, exist_ok=True)
+        here, copied = ROOT / source.replace("${DEVICE}", "cpu"), root / target.lstrip("/")
+        copied.parent.mkdir(parents=True, exist_ok=True)
         ignore = shutil.ignore_patterns("__pycache__")
         if here.is_dir():
-            shutil.copytree(here, there, ignore=ignore)
+            shutil.copytree(here, copied, ignore=ignore)
         else:
-            shutil.copy(here, there)
+            shutil.copy(here, copied)
     environment = dict(re.findall(r"(FLEX_TEMPLATE_\w+|PYTHONPATH)=(\S+)", DOCKERFILE))
     started = root / environment["FLEX_TEMPLATE_PYTHON_PY_FILE"].lstrip("/")
     local = write(tmp_path / "a.parquet", pairs(50))

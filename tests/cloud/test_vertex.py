@@ -25,8 +25,8 @@ def main(monkeypatch, capsys):
     def call(*flags):
         monkeypatch.setattr("sys.argv", ["vertex", *flags])
         code = vertex.main()
-        said = capsys.readouterr()
-        return code, said.out, said.err
+        printed = capsys.readouterr()
+        return code, printed.out, printed.err
 
     return call
 
@@ -102,10 +102,10 @@ def test_the_containers_flags_are_those_of_training(main):
     _, out, _ = main(*FLAGS, "--epochs", "4", "--tensorboard", "gs://b/logs", "--dry_run")
     job = as_proto(json.loads(out)["customJob"])
     (pool,) = job.job_spec.worker_pool_specs  # one machine: the chief alone
-    asked = train_options.parse(list(pool.container_spec.args))
-    assert asked.examples == "gs://b/examples" and asked.output == "gs://b/bundle"
-    assert asked.checkpoints == "gs://b/bundle-checkpoints"  # so that a restart goes on
-    assert (asked.epochs, asked.tensorboard) == (4, "gs://b/logs")
+    options = train_options.parse(list(pool.container_spec.args))
+    assert options.examples == "gs://b/examples" and options.output == "gs://b/bundle"
+    assert options.checkpoints == "gs://b/bundle-checkpoints"  # so that a restart goes on
+    assert (options.epochs, options.tensorboard) == (4, "gs://b/logs")
     assert not job.job_spec.scheduling.restart_job_on_worker_restart
 
 
@@ -127,13 +127,13 @@ def test_it_is_submitted_to_the_service(main, service, cloud):
 
 
 @pytest.mark.parametrize(
-    ("status", "said"), [(403, "permission denied here"), (400, "quota of GPUs")]
+    ("status", "printed"), [(403, "permission denied here"), (400, "quota of GPUs")]
 )
-def test_a_refusal_is_reported_in_one_line(main, service, cloud, status, said):
-    service.answer = (status, {"error": {"code": status, "message": said}})
+def test_a_refusal_is_reported_in_one_line(main, service, cloud, status, printed):
+    service.answer = (status, {"error": {"code": status, "message": printed}})
     code, _, errors = main(*FLAGS, "--endpoint", service.url)
     assert code == 1 and errors.count("\n") == 1
-    assert said in errors and "did not take the job" in errors
+    assert printed in errors and "did not take the job" in errors
 
 
 def test_without_credentials_one_line(main, monkeypatch, tmp_path):
@@ -145,9 +145,9 @@ def test_without_credentials_one_line(main, monkeypatch, tmp_path):
 
 
 def test_credentials_that_do_not_work_are_reported_in_one_line(main, monkeypatch, cloud, tmp_path):
-    told = json.loads(Path(os.environ["GOOGLE_APPLICATION_CREDENTIALS"]).read_text())
-    told["credential_source"]["file"] = str(tmp_path / "gone")
-    (tmp_path / "credentials.json").write_text(json.dumps(told))
+    credentials = json.loads(Path(os.environ["GOOGLE_APPLICATION_CREDENTIALS"]).read_text())
+    credentials["credential_source"]["file"] = str(tmp_path / "gone")
+    (tmp_path / "credentials.json").write_text(json.dumps(credentials))
     monkeypatch.setenv("GOOGLE_APPLICATION_CREDENTIALS", str(tmp_path / "credentials.json"))
     code, _, errors = main(*FLAGS, "--endpoint", "http://127.0.0.1:9")
     assert code == 2 and errors.count("\n") == 1
@@ -163,17 +163,17 @@ def test_without_the_package_one_line_and_the_request_can_still_be_seen(main, mo
 
 
 @pytest.mark.parametrize(
-    ("flags", "said"),
+    ("flags", "printed"),
     [
         (("--output", "/home/me/bundle"), "--output must be a gs:// folder"),
         (("--checkpoints", "here"), "--checkpoints must be a gs:// folder"),
         (("--accelerator", "NVIDIA_ABACUS"), "NVIDIA_TESLA_T4"),
     ],
 )
-def test_what_cannot_be_run_is_reported_in_one_line(main, cloud, flags, said):
+def test_what_cannot_be_run_is_reported_in_one_line(main, cloud, flags, printed):
     code, _, errors = main(*FLAGS, *flags)
     assert code == 2 and errors.count("\n") == 1
-    assert said in errors
+    assert printed in errors
 
 
 def test_a_flag_that_training_does_not_know_is_refused(main, monkeypatch):

@@ -106,8 +106,8 @@ def test_a_gpu_is_asked_for(pod):
 def test_the_arguments_are_those_of_training(started):
     _, _, arguments = started(1)
     assert arguments[:2] == ["-m", "pipelines.train"]
-    asked = train_options.parse(arguments[2:])
-    assert asked.checkpoints and asked.checkpoint_minutes == 5
+    options = train_options.parse(arguments[2:])
+    assert options.checkpoints and options.checkpoint_minutes == 5
 
 
 def test_wrong_use_ends_the_job_and_a_lost_machine_does_not(parts):

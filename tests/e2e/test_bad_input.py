@@ -251,8 +251,10 @@ def test_the_accounts_of_the_whole_run_add_up(one_run):
     assert read_parts(folder / "out", "zero row groups").num_rows == 0
     assert len(USABLE) >= 60
     details = [read_parts(folder / "out", name, "_rejects") for name in ROWS]
-    told = {d for table in details if table is not None for d in table["reject_detail"].to_pylist()}
-    assert told <= {
+    details_given = {
+        d for table in details if table is not None for d in table["reject_detail"].to_pylist()
+    }
+    assert details_given <= {
         f"sentence{side} {what}"
         for side in (1, 2)
         for what in ("is null", "is blank", "has more than 10000 characters")

@@ -52,23 +52,25 @@ def test_a_calibrated_bundle_scores_calibrated_and_keeps_its_labels(
     pairs = str(tiny.folder / "labelled.parquet")
     score.run(["--input", pairs, "--model", fresh, "--output", str(tmp_path / "scores")])
     old, new = scored(scores), scored(str(tmp_path / "scores"))
-    told = loading.verify(fresh)["calibration"]
+    calibration = loading.verify(fresh)["calibration"]
     before = old["similarity"].to_numpy().astype(float).clip(1e-6, 1 - 1e-6)
     odds = np.log(before / (1 - before))
-    expected = 1 / (1 + np.exp(-(told["slope"] * odds + told["offset"])))
+    expected = 1 / (1 + np.exp(-(calibration["slope"] * odds + calibration["offset"])))
 
     assert new["similarity"].to_numpy() == pytest.approx(expected, abs=1e-5)
     assert new["similarity_label"] == old["similarity_label"]
-    assert told["metrics"]["after"]["log_loss"] < told["metrics"]["before"]["log_loss"]
+    assert (
+        calibration["metrics"]["after"]["log_loss"] < calibration["metrics"]["before"]["log_loss"]
+    )
 
 
 def test_a_calibrated_bundle_is_symmetric(fresh: str):
     opened = loading.load(fresh)
     left = np.array(["refund please", "快递在哪里"], object)
     right = np.array(["where is my invoice?", "help"], object)
-    there, back = opened.score(left, right), opened.score(right, left)
+    forward, back = opened.score(left, right), opened.score(right, left)
 
-    assert there["similarity"] == pytest.approx(back["similarity"], abs=1e-6)
+    assert forward["similarity"] == pytest.approx(back["similarity"], abs=1e-6)
 
 
 def test_calibration_refuses_what_does_not_go_together(
@@ -144,17 +146,17 @@ def saved_model_cli(command: str, folder: str, request: str = "") -> str:
 def test_tensorflow_serving_can_take_it_as_it_is(tiny: SimpleNamespace, fresh: str, which: str):
     folder = {"plain": tiny.bundle, "calibrated": fresh}[which]
     request = 'sentence1=[b"where is my refund?",b"help"];sentence2=[b"refund!",b"help"]'
-    told = saved_model_cli("show", folder) + saved_model_cli("run", folder, request)
-    answered = told.partition("Result for output key")[2]
+    printed = saved_model_cli("show", folder) + saved_model_cli("run", folder, request)
+    answered = printed.partition("Result for output key")[2]
 
-    shapes = dict(re.findall(r"(?:in|out)puts\['(\w+)'\] tensor_info:\s+dtype: (\w+)", told))
-    answered = told.partition("Result for output key")[2]
+    shapes = dict(re.findall(r"(?:in|out)puts\['(\w+)'\] tensor_info:\s+dtype: (\w+)", printed))
+    answered = printed.partition("Result for output key")[2]
 
     assert shapes == {
         "sentence1": "DT_STRING", "sentence2": "DT_STRING", "similarity": "DT_FLOAT",
         "label": "DT_INT64",
     }  # fmt: skip
-    assert told.count("shape: (-1)") == 4
+    assert printed.count("shape: (-1)") == 4
     similarity = re.search(r"similarity:\s*\[([^\]]*)\]", answered)[1].split()
     label = re.search(r"label:\s*\[([^\]]*)\]", answered)[1].split()
     opened = loading.load(folder)

@@ -32,8 +32,8 @@ def test_the_training_pairs_drift_little(tiny: SimpleNamespace, tmp_path: Path, 
         "drift", "sentence_length", "out_of_vocabulary", "similarity",
     }  # fmt: skip
     assert manifest["drift"]["sentence_length"] < 0.1
-    told = capsys.readouterr().out
-    assert "drift from training:" in told and f"{tmp_path}/scores/_drift.html" in told
+    printed = capsys.readouterr().out
+    assert "drift from training:" in printed and f"{tmp_path}/scores/_drift.html" in printed
 
 
 def test_other_pairs_drift_much_and_are_not_committed_if_asked(

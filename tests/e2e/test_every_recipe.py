@@ -94,8 +94,8 @@ def test_it_goes_from_pairs_to_scores(name, tmp_path):
     if recipe.task == "binary":
         assert set(scored["similarity_label"]) <= {0, 1}
         manifest = json.loads((tmp_path / "bundle" / "manifest.json").read_text())
-        told = (scored["similarity"] >= np.float32(manifest["threshold"])).astype(int)
-        assert (told == scored["similarity_label"]).all()
+        predicted = (scored["similarity"] >= np.float32(manifest["threshold"])).astype(int)
+        assert (predicted == scored["similarity_label"]).all()
         return
     classes = list(recipe.labels.classes)
     chances = scored[[c for c in scored.columns if c.startswith("probability")]]

@@ -53,8 +53,8 @@ def start(*given, fault: str = "", **how) -> subprocess.Popen:
 
 def run_to_end(*given, **how) -> tuple[int, str, str]:
     process = start(*given, **how)
-    told, complained = process.communicate(timeout=300)
-    return process.returncode, told, complained
+    printed, complained = process.communicate(timeout=300)
+    return process.returncode, printed, complained
 
 
 def sums(output: Path) -> dict[str, str]:
@@ -70,8 +70,8 @@ def strange_names(output: Path) -> list[str]:
     ours = {"_manifest.json", "_SUCCESS", "_shards/plan.json", "_shards/claim.json"}
     ours |= {f"_shards/closed-{manifest['run']}"}
     ours |= {f"_shards/{name}.json" for name in listed if not name.startswith("_rejects/")}
-    there = {str(p.relative_to(output)) for p in output.rglob("*") if p.is_file()}
-    return sorted(there ^ (listed | ours))
+    present = {str(p.relative_to(output)) for p in output.rglob("*") if p.is_file()}
+    return sorted(present ^ (listed | ours))
 
 
 def wait_for_work(process: subprocess.Popen) -> None:
@@ -215,9 +215,9 @@ def test_a_model_that_fails_on_everything_fails_the_run_without_quoting_rows(
     write(tmp_path / "in.parquet", pairs(1000))
     with_model(FailingScorer(ValueError("question 17 is a secret"), most=0))
     assert exit_code(tmp_path / "in.parquet", tmp_path / "out") == 1
-    told = capfd.readouterr()
-    assert "the model failed on 101 rows one by one, at last: ValueError" in told.err
-    assert "secret" not in told.err + told.out
+    printed = capfd.readouterr()
+    assert "the model failed on 101 rows one by one, at last: ValueError" in printed.err
+    assert "secret" not in printed.err + printed.out
     assert not list((tmp_path / "out").rglob("*.parquet"))
     assert exit_code(tmp_path / "in.parquet", tmp_path / "out", "--no-redact") == 1
     assert "at last: ValueError: question 17 is a secret" in capfd.readouterr().err

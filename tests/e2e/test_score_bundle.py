@@ -142,5 +142,5 @@ def test_the_threshold_can_be_overridden(tiny, to_score, tmp_path):
 def test_similarity_is_symmetric(tiny):
     bundle = load(tiny.bundle)
     first, second = np.array(["refund", "快递"], object), np.array(["where is it", "在哪"], object)
-    there, back = bundle.score(first, second), bundle.score(second, first)
-    np.testing.assert_array_equal(there["similarity"], back["similarity"])
+    forward, back = bundle.score(first, second), bundle.score(second, first)
+    np.testing.assert_array_equal(forward["similarity"], back["similarity"])

@@ -145,7 +145,7 @@ def test_the_pin_is_the_manifests_fingerprint_and_checked_on_a_real_folder(seale
 def test_a_recipe_runs_no_code(tmp_path, monkeypatch, text):
     monkeypatch.chdir(tmp_path)
     with pytest.raises(UserError):
-        reading.read_recipe(text, where="recipe.yaml")
+        reading.read_recipe(text, source="recipe.yaml")
     assert list(tmp_path.iterdir()) == []
 
 
@@ -214,8 +214,8 @@ def test_row_contents_never_reach_logs_manifests_or_details(tmp_path, monkeypatc
     marked[3], marked[4] = None, mark * 2000
     write(tmp_path / "in.parquet", table.set_column(1, "sentence1", [marked]))
     run_score(tmp_path / "in.parquet", tmp_path / "out", "--max_reject_fraction=1")
-    told = capfd.readouterr()
-    assert mark not in told.out + told.err
+    printed = capfd.readouterr()
+    assert mark not in printed.out + printed.err
     for path in (tmp_path / "out").rglob("*"):
         if path.is_file() and path.suffix not in (".parquet", ".rejected"):
             assert mark not in path.read_text()
@@ -270,7 +270,7 @@ def test_fuzz_recipes():
     texts = damaged(RECIPE.encode()) | trees.map(lambda t: yaml.safe_dump(t).encode()) | st.binary()
 
     def check(content):
-        only_our_errors(lambda: reading.read_recipe(content, where="recipe.yaml"))
+        only_our_errors(lambda: reading.read_recipe(content, source="recipe.yaml"))
 
     for_seconds(texts, check, 150)
 

@@ -20,7 +20,7 @@ def miscalibrated(rows: int = 8_000) -> tuple[np.ndarray, np.ndarray, np.ndarray
 
 
 def histogram(similarity: np.ndarray, label: np.ndarray) -> ScoreHistogram:
-    return ScoreHistogram.of(similarity, label, similarity >= 0.5)
+    return ScoreHistogram.count(similarity, label, similarity >= 0.5)
 
 
 def test_platt_is_the_logistic_regression_of_the_log_odds():

@@ -11,10 +11,10 @@ from model.threshold import RULES, choose_threshold
 
 SKLEARN = {
     "accuracy": accuracy_score,
-    "balanced_accuracy": lambda labels, told: (
-        balanced_accuracy_score(labels, told) if 0 < labels.sum() < len(labels) else None
+    "balanced_accuracy": lambda labels, predicted: (
+        balanced_accuracy_score(labels, predicted) if 0 < labels.sum() < len(labels) else None
     ),
-    "f1": lambda labels, told: f1_score(labels, told, zero_division=0),
+    "f1": lambda labels, predicted: f1_score(labels, predicted, zero_division=0),
 }
 
 

@@ -20,10 +20,10 @@ def columns(pairs: list) -> tuple[np.ndarray, np.ndarray]:
     return np.array([p[0] for p in pairs], np.float32), np.array([p[1] for p in pairs], int)
 
 
-def scores(labels: np.ndarray, told: np.ndarray) -> tuple[float, float]:
+def scores(labels: np.ndarray, predicted: np.ndarray) -> tuple[float, float]:
     return (
-        precision_score(labels, told, zero_division=0),
-        recall_score(labels, told, zero_division=0),
+        precision_score(labels, predicted, zero_division=0),
+        recall_score(labels, predicted, zero_division=0),
     )
 
 
@@ -33,7 +33,7 @@ def test_precision_of_at_least_finds_the_most(pairs: list, floor: float):
     similarities, labels = columns(pairs)
     threshold, _ = choose_threshold(similarities, labels, f"precision>={floor}")
     precision, recall = scores(labels, similarities >= np.float32(threshold))
-    possible = [scores(labels, told) for told in every_cut(similarities)]
+    possible = [scores(labels, predicted) for predicted in every_cut(similarities)]
     allowed = [r for p, r in possible if p >= floor]
 
     if allowed:
@@ -48,7 +48,7 @@ def test_recall_of_at_least_is_the_most_precise(pairs: list, floor: float):
     similarities, labels = columns(pairs)
     threshold, _ = choose_threshold(similarities, labels, f"recall>={floor}")
     precision, recall = scores(labels, similarities >= np.float32(threshold))
-    possible = [scores(labels, told) for told in every_cut(similarities)]
+    possible = [scores(labels, predicted) for predicted in every_cut(similarities)]
 
     if labels.any():
         assert recall >= floor
@@ -61,12 +61,12 @@ def test_the_cost_of_errors_is_least(pairs: list, costs: tuple[float, float]):
     similarities, labels = columns(pairs)
     threshold, _ = choose_threshold(similarities, labels, f"cost={costs[0]}:{costs[1]}")
 
-    def cost(told: np.ndarray) -> float:
-        alarms, misses = (told & (labels == 0)).sum(), (~told & (labels == 1)).sum()
+    def cost(predicted: np.ndarray) -> float:
+        alarms, misses = (predicted & (labels == 0)).sum(), (~predicted & (labels == 1)).sum()
         return alarms * costs[0] + misses * costs[1]
 
     assert cost(similarities >= np.float32(threshold)) == pytest.approx(
-        min(cost(told) for told in every_cut(similarities))
+        min(cost(predicted) for predicted in every_cut(similarities))
     )
 
 

@@ -28,4 +28,4 @@ def values(**changes: Any) -> dict[str, Any]:
 
 def recipe(**changes: Any) -> Recipe:
     """The recipe of `values(**changes)`."""
-    return parse_recipe(values(**changes), where="here")
+    return parse_recipe(values(**changes), source="here")

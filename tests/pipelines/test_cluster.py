@@ -169,8 +169,8 @@ def test_wrong_use_is_told_in_one_line(tmp_path, monkeypatch, capsys, flags, wor
     write(tmp_path / "in.parquet", as_table([(1, 2)], [0.9]))
     write(tmp_path / "rows.parquet", pa.table({"id": ["x"], "sentence": ["text"]}))
     code = cluster.command_line.run_main(lambda: cluster.run([*flags, "--output", "out"]))
-    told = capsys.readouterr().err
-    assert code == 2 and words in told and told.count("\n") == 1
+    printed = capsys.readouterr().err
+    assert code == 2 and words in printed and printed.count("\n") == 1
 
 
 def test_a_second_run_does_nothing(tmp_path, capsys):

@@ -133,7 +133,7 @@ def test_blocks_do_not_show(tmp_path: Path, monkeypatch, block: int):
 
 
 @pytest.mark.parametrize(
-    ("name", "text", "flags", "said"),
+    ("name", "text", "flags", "message"),
     [
         ("p.csv", "a,b,c\n1,2,3\n", [], "no column 'sentence1'.*number from 1 to 3"),
         ("p.xyz", "a", [], "--format"),
@@ -156,8 +156,10 @@ def test_blocks_do_not_show(tmp_path: Path, monkeypatch, block: int):
         ("p.csv", "a\n1\n", ["--label_map", "x"], "FROM=TO"),
     ],
 )
-def test_mistakes_are_reported(tmp_path: Path, name: str, text: str, flags: list[str], said: str):
-    with pytest.raises(UserError, match=said):
+def test_mistakes_are_reported(
+    tmp_path: Path, name: str, text: str, flags: list[str], message: str
+):
+    with pytest.raises(UserError, match=message):
         converted(tmp_path, name, text, *flags)
 
 
@@ -203,11 +205,12 @@ def test_the_most_common_reason_comes_first_with_a_line_and_without_its_text(tmp
     with pytest.raises(RunError) as failed:
         converted(tmp_path, "p.csv", "sentence1,sentence2,label\n" + "\n".join(lines))
 
-    said = str(failed.value)
+    message = str(failed.value)
     assert (
-        "3 of 5 lines are bad, most of them for this: 4 columns, expected 3 (2, the first" in said
+        "3 of 5 lines are bad, most of them for this: 4 columns, expected 3 (2, the first"
+        in message
     )
-    assert f"{tmp_path / 'p.csv'}:4)" in said and "secret" not in said
+    assert f"{tmp_path / 'p.csv'}:4)" in message and "secret" not in message
 
 
 def test_suspect_values_are_reported_and_refused_above_a_limit(tmp_path: Path, capsys):

@@ -7,7 +7,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
-from sklearn import metrics as sk
+from sklearn import measured as sk
 
 from pipelines import evaluate
 from tests.scored_pairs import scored_table, write_scores
@@ -25,7 +25,7 @@ def table() -> pa.Table:
 
 
 @pytest.fixture(scope="module")
-def told(folder: Path, table: pa.Table) -> dict:
+def measured(folder: Path, table: pa.Table) -> dict:
     # two rows that cannot be judged, and training pairs of half of the sentences
     nothing = pa.table({**table.slice(0, 2).to_pydict(), "label": [None, 7]}, table.schema)
     write_scores(folder / "scores", pa.concat_tables([table, nothing]))
@@ -36,26 +36,26 @@ def told(folder: Path, table: pa.Table) -> dict:
     )  # fmt: skip
 
 
-def test_measures_of_a_scoring_folder(told: dict, table: pa.Table):
+def test_measures_of_a_scoring_folder(measured: dict, table: pa.Table):
     label, similarity, given = (
         table[name].to_numpy() for name in ("label", "similarity", "similarity_label")
     )
 
-    assert told["rows"] == 3_000  # and nothing of _rejects/
-    assert told["skipped_by_reason"] == {"label_invalid": 1, "label_null": 1}
-    assert told["metrics"]["accuracy"] == pytest.approx(sk.accuracy_score(label, given))
-    assert told["metrics"]["roc_auc"] == pytest.approx(
+    assert measured["rows"] == 3_000  # and nothing of _rejects/
+    assert measured["skipped_by_reason"] == {"label_invalid": 1, "label_null": 1}
+    assert measured["metrics"]["accuracy"] == pytest.approx(sk.accuracy_score(label, given))
+    assert measured["metrics"]["roc_auc"] == pytest.approx(
         sk.roc_auc_score(label, similarity), abs=1e-3
     )
-    assert told["confusion"] == sk.confusion_matrix(label, given).tolist()
-    for name, (low, high) in told["intervals"].items():
-        assert low <= told["metrics"][name] <= high
+    assert measured["confusion"] == sk.confusion_matrix(label, given).tolist()
+    for name, (low, high) in measured["intervals"].items():
+        assert low <= measured["metrics"][name] <= high
 
 
-def test_slices_are_the_measures_of_their_rows(told: dict, table: pa.Table):
+def test_slices_are_the_measures_of_their_rows(measured: dict, table: pa.Table):
     frame = table.to_pandas()
     longer = np.maximum(frame.sentence1.str.len(), frame.sentence2.str.len())
-    by_name = {(entry["slice"], entry["value"]): entry for entry in told["slices"]}
+    by_name = {(entry["slice"], entry["value"]): entry for entry in measured["slices"]}
 
     for value, part in frame.groupby("channel"):
         entry = by_name["channel", value]
@@ -69,26 +69,26 @@ def test_slices_are_the_measures_of_their_rows(told: dict, table: pa.Table):
     assert by_name["sentences seen in training", "both"]["rows"] == both.sum()
 
 
-def test_baselines(told: dict, table: pa.Table):
+def test_baselines(measured: dict, table: pa.Table):
     ones = table["label"].to_numpy().mean()
 
-    assert told["baselines"]["majority"]["label"] == "0"
-    assert told["baselines"]["majority"]["metrics"]["accuracy"] == pytest.approx(1 - ones)
+    assert measured["baselines"]["majority"]["label"] == "0"
+    assert measured["baselines"]["majority"]["metrics"]["accuracy"] == pytest.approx(1 - ones)
     # labels do not depend on the sentences here, so looking them up can tell next to nothing
-    assert told["baselines"]["sentence_prior"]["metrics"]["roc_auc"] < 0.7
+    assert measured["baselines"]["sentence_prior"]["metrics"]["roc_auc"] < 0.7
 
 
-def test_the_worst_are_the_surest_mistakes(told: dict, table: pa.Table):
+def test_the_worst_are_the_surest_mistakes(measured: dict, table: pa.Table):
     frame = table.to_pandas()
     wrong = frame[(frame.label == 0) & (frame.similarity_label == 1)]
-    worst = told["worst"]["false positives"]
+    worst = measured["worst"]["false positives"]
 
     assert len(worst) == 20
     assert worst[0]["similarity"] == pytest.approx(wrong.similarity.max(), abs=1e-5)
     assert all(one["label"] == "0" and one["given"] == "1" for one in worst)
 
 
-def test_what_is_written(told: dict, folder: Path):
+def test_what_is_written(measured: dict, folder: Path):
     names = {path.name for path in (folder / "report").iterdir()}
     page = (folder / "report/report.html").read_text()
 
@@ -96,12 +96,12 @@ def test_what_is_written(told: dict, folder: Path):
         "metrics.json", "report.html", "_SUCCESS", "roc.png", "precision_recall.png",
         "calibration.png", "distribution.png",
     }  # fmt: skip
-    assert json.loads((folder / "report/metrics.json").read_text()) == told
-    assert told["worst"]["false positives"][0]["sentence2"] in page
+    assert json.loads((folder / "report/metrics.json").read_text()) == measured
+    assert measured["worst"]["false positives"][0]["sentence2"] in page
     assert "Baselines" in page and "@" not in page.split("<main>")[1].split("</main>")[0]
 
 
-def test_nothing_is_written_over(told: dict, folder: Path, tmp_path: Path):
+def test_nothing_is_written_over(measured: dict, folder: Path, tmp_path: Path):
     argv = ["--input", str(folder / "scores"), "--output"]
     (tmp_path / "letters").mkdir()
     (tmp_path / "letters/dear.txt").touch()
@@ -112,16 +112,16 @@ def test_nothing_is_written_over(told: dict, folder: Path, tmp_path: Path):
         evaluate.run([*argv, str(tmp_path / "letters"), "--overwrite"])
 
 
-def test_the_same_command_again_does_nothing(told: dict, folder: Path, capsys):
+def test_the_same_command_again_does_nothing(measured: dict, folder: Path, capsys):
     page = (folder / "report/report.html").stat().st_mtime_ns
     argv = ["--input", str(folder / "scores"), "--output", str(folder / "report")]
     argv += ["--slice_column", "channel", "--train_input", str(folder / "train.parquet")]
-    assert evaluate.run([*argv, "--resamples", "30"]) == told
+    assert evaluate.run([*argv, "--resamples", "30"]) == measured
     assert "is complete already: same inputs and options" in capsys.readouterr().out
     assert (folder / "report/report.html").stat().st_mtime_ns == page
 
 
-def test_redact_shows_no_sentence_and_threshold_judges_anew(folder: Path, tmp_path: Path, told):
+def test_redact_shows_no_sentence_and_threshold_judges_anew(folder: Path, tmp_path: Path, measured):
     found = evaluate.run(
         ["--input", str(folder / "scores/*.parquet"), "--output", str(tmp_path / "out"), "--redact",
          "--threshold", "0.9", "--resamples", "0"]
@@ -129,7 +129,7 @@ def test_redact_shows_no_sentence_and_threshold_judges_anew(folder: Path, tmp_pa
     page = (tmp_path / "out/report.html").read_text()
 
     assert found["worst"] == {} and "where is order" not in page
-    assert found["metrics"]["recall"] < told["metrics"]["recall"]
+    assert found["metrics"]["recall"] < measured["metrics"]["recall"]
 
 
 def test_numbers_as_labels(tmp_path: Path):
@@ -181,7 +181,7 @@ def test_more_classes(tmp_path: Path):
 
 
 @pytest.mark.parametrize(
-    ("flags", "said"),
+    ("flags", "message"),
     [
         (["--slice_column", "sentence1"], "more than 100 values"),
         (["--similarity_column", "score"], "no column 'score'"),
@@ -189,7 +189,9 @@ def test_more_classes(tmp_path: Path):
         (["--classes", "x", "y"], "no row can be judged"),
     ],
 )
-def test_mistakes_are_reported(folder: Path, told, tmp_path: Path, capfd, flags, said, monkeypatch):
+def test_mistakes_are_reported(
+    folder: Path, measured, tmp_path: Path, capfd, flags, message, monkeypatch
+):
     table = scored_table(400)
     many = table.set_column(0, "sentence1", [[f"question {n}" for n in range(400)]])
     pq.write_table(many, tmp_path / "scores.parquet")
@@ -203,5 +205,5 @@ def test_mistakes_are_reported(folder: Path, told, tmp_path: Path, capfd, flags,
     monkeypatch.setattr("sys.argv", [*argv, *flags])
 
     assert evaluate.main() == 2
-    assert said in capfd.readouterr().err.splitlines()[-1]
+    assert message in capfd.readouterr().err.splitlines()[-1]
     assert not (tmp_path / "o").exists()

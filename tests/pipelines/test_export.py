@@ -48,8 +48,8 @@ def flags(trained: Path, output: Path, *more: str) -> list[str]:
 
 def test_a_bundle_in_int16_says_so_and_scores_near_the_first(trained, tmp_path, capsys):
     manifest = export.run(flags(trained, tmp_path / "new", "--max_flipped", "1"))
-    said = capsys.readouterr().out
-    assert "labels flipped: " in said and "eval_accuracy" in said
+    printed = capsys.readouterr().out
+    assert "labels flipped: " in printed and "eval_accuracy" in printed
     old, new = load(str(trained / "bundle")), load(str(tmp_path / "new"))
     assert manifest["precision"] == "int16"
     assert manifest["exported_from"] == old.manifest["fingerprint"] != manifest["fingerprint"]

@@ -188,8 +188,8 @@ def test_wrong_use_is_told_in_one_line(tmp_path, monkeypatch, capsys, flags, wor
     write(tmp_path / "in.parquet", table(["ab", "ac"], at=[0.5, 1.5], twice=[7, 7]))
     write(tmp_path / "text_ids.parquet", table(["ab", "ac"], ["x", "y"]))
     code = find.command_line.run_main(lambda: run_find("out", *flags))
-    told = capsys.readouterr().err
-    assert code == 2 and words in told and told.count("\n") == 1
+    printed = capsys.readouterr().err
+    assert code == 2 and words in printed and printed.count("\n") == 1
 
 
 @pytest.mark.parametrize("kind", ["concat", "absdiff_product"])

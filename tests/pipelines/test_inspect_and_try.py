@@ -81,8 +81,8 @@ class FakeBundle:
 
 def test_a_pair_in_a_line():
     assert try_pairs.format_scores(FakeBundle(), "a", "b") == "similarity 0.2500\tlabel 0"
-    told = try_pairs.format_scores(FakeBundle(["no", "yes"]), "a", "a")
-    assert told == "similarity 1.0000\tlabel yes\tno 0.2500\tyes 0.7500"
+    printed = try_pairs.format_scores(FakeBundle(["no", "yes"]), "a", "a")
+    assert printed == "similarity 1.0000\tlabel yes\tno 0.2500\tyes 0.7500"
 
 
 def test_a_loop_from_standard_input(monkeypatch, capsys):
@@ -91,9 +91,9 @@ def test_a_loop_from_standard_input(monkeypatch, capsys):
     monkeypatch.setattr("sys.stdin", io.StringIO("a\ta\nno tab\n\na\tb\n"))
 
     assert try_pairs.run(["bundle"]) == 2
-    told = capsys.readouterr()
-    assert told.out.splitlines() == ["similarity 1.0000\tlabel 1", "similarity 0.2500\tlabel 0"]
-    assert "no tab" in told.err
+    printed = capsys.readouterr()
+    assert printed.out.splitlines() == ["similarity 1.0000\tlabel 1", "similarity 0.2500\tlabel 0"]
+    assert "no tab" in printed.err
     with pytest.raises(UserError, match="two sentences"):
         try_pairs.run(["bundle", "one"])
 

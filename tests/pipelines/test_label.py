@@ -98,7 +98,7 @@ def test_a_page_holds_nothing_that_runs_but_its_own_script(tmp_path: Path):
 
 
 @pytest.mark.parametrize(
-    ("flags", "said"),
+    ("flags", "message"),
     [
         ([], "give --input SCORES to choose pairs, or --estimate"),
         (["--input", "x", "--estimate", "y"], "give --input"),
@@ -111,9 +111,9 @@ def test_a_page_holds_nothing_that_runs_but_its_own_script(tmp_path: Path):
         ),
     ],
 )
-def test_mistakes_are_reported(scores: Path, tmp_path: Path, flags: list[str], said: str):
+def test_mistakes_are_reported(scores: Path, tmp_path: Path, flags: list[str], message: str):
     flags = [flag.format(scores) for flag in flags]
-    with pytest.raises(UserError, match=said):
+    with pytest.raises(UserError, match=message):
         label.run([*flags, "--output", str(tmp_path / "out")])
 
 

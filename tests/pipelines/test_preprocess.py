@@ -297,7 +297,7 @@ def test_no_row_left_is_an_error_of_the_input(tmp_path, capsys):
 
 
 @pytest.mark.parametrize(
-    ("flags", "told"),
+    ("flags", "message"),
     [
         (["--label_column=score"], "--label_column"),
         (["--sentence1_column=id"], "--sentence1_column"),
@@ -306,9 +306,9 @@ def test_no_row_left_is_an_error_of_the_input(tmp_path, capsys):
         (["--no_such_flag=1"], "no_such_flag"),
     ],
 )
-def test_mistakes_are_reported_before_any_work(made, tmp_path, flags, told):
+def test_mistakes_are_reported_before_any_work(made, tmp_path, flags, message):
     _, pattern, recipe, _ = made
-    with pytest.raises(UserError, match=told):
+    with pytest.raises(UserError, match=message):
         run(pattern, recipe, tmp_path / "out", *flags)
     assert not list(tmp_path.iterdir())
 
@@ -417,8 +417,10 @@ def test_pairs_that_follow_join_the_training_part_alone(tmp_path, split, capsys)
     if split == "groups":
         assert not set().union(*pairs["train"]) & set().union(*pairs["eval"])
     assert manifest["inferred_agreement"] == 1
-    told = f"{manifest['rows_inferred']:,} pairs that follow from these added to train (100.0% of"
-    assert told in capsys.readouterr().out
+    message = (
+        f"{manifest['rows_inferred']:,} pairs that follow from these added to train (100.0% of"
+    )
+    assert message in capsys.readouterr().out
     again = run(pattern, recipe, tmp_path / "again", "--shard_rows=37")
     assert again["train_files"] == manifest["train_files"]
 

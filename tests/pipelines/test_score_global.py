@@ -25,11 +25,11 @@ class LetterTwins:
     reads_text = False
     packed = None
 
-    def __init__(self, asked: Counter):
-        self.asked = asked
+    def __init__(self, encoded: Counter):
+        self.encoded = encoded
 
     def tokenize(self, sentences):
-        self.asked.update(sentences.tolist())
+        self.encoded.update(sentences.tolist())
         ids = [[ord(letter) for letter in sentence] for sentence in sentences]
         return np.array(sum(ids, [])), np.array([len(row) for row in ids])
 
@@ -47,7 +47,7 @@ class FakeBundle:
 
     bundle: str
     options: ScorerOptions = field(default_factory=ScorerOptions)
-    asked = Counter()
+    encoded = Counter()
 
     def verify(self):
         return {"fingerprint": self.bundle, "dimensions": 2}
@@ -56,7 +56,7 @@ class FakeBundle:
         return FIELDS
 
     def load(self):
-        return LoadedScorer(Engine(LetterTwins(self.asked), cache_mb=0), FIELDS, {}, self.options)
+        return LoadedScorer(Engine(LetterTwins(self.encoded), cache_mb=0), FIELDS, {}, self.options)
 
 
 @pytest.fixture
@@ -69,7 +69,7 @@ def scored(tmp_path, monkeypatch):
         pq.write_table(table, tmp_path / f"{name}.parquet", row_group_size=100)
 
     def run(output, *flags, model="bundle"):
-        FakeBundle.asked.clear()
+        FakeBundle.encoded.clear()
         paths = ["--input", f"{tmp_path}/*.parquet", "--output", str(tmp_path / output)]
         return score.run([*paths, "--model", model, "--shard_rows", "100", *flags])
 
@@ -78,11 +78,11 @@ def scored(tmp_path, monkeypatch):
 
 def test_same_bytes_as_shard_by_shard_and_each_sentence_once(scored):
     plain = scored("plain")
-    assert FakeBundle.asked["hot"] == 8  # once a shard: four shards a file, no cache
+    assert FakeBundle.encoded["hot"] == 8  # once a shard: four shards a file, no cache
     whole = scored("whole", "--encode_once=global")
-    assert set(FakeBundle.asked.values()) == {1}
+    assert set(FakeBundle.encoded.values()) == {1}
     assert whole["files"] == plain["files"]
-    assert whole["sentences"] == whole["sentences_encoded"] == len(FakeBundle.asked)
+    assert whole["sentences"] == whole["sentences_encoded"] == len(FakeBundle.encoded)
     assert whole["rows_rejected"] == 3
 
 
@@ -92,7 +92,7 @@ def test_a_second_night_takes_every_vector_from_the_store(scored, tmp_path):
     second = scored("second", store)
     assert first["files"] == second["files"]
     assert (first["sentences_encoded"], second["sentences_encoded"]) == (first["sentences"], 0)
-    assert not FakeBundle.asked
+    assert not FakeBundle.encoded
 
 
 def test_a_store_of_another_bundle_is_refused(scored, tmp_path):

@@ -41,8 +41,8 @@ def main(monkeypatch, capsys):
     def call(*flags):
         monkeypatch.setattr("sys.argv", ["train", *map(str, flags)])
         code = train.main()
-        said = capsys.readouterr()
-        return code, said.out, said.err
+        printed = capsys.readouterr()
+        return code, printed.out, printed.err
 
     return call
 
@@ -77,11 +77,11 @@ def test_metrics_are_those_of_the_kept_similarities(examples, exported, tmp_path
         [line["eval_accuracy"] for line in lines]
     )
 
-    told = out.splitlines()
-    assert told[0] == "strategy: one CPU (0 GPUs, no cluster)"
-    assert told[1].startswith("epoch 1/2: loss ")
-    assert told[-1].startswith(f"2 epochs, best {metrics['best_epoch']}, eval accuracy ")
-    assert told[-1].endswith(f"bundle in {tmp_path / 'bundle'}")
+    lines = out.splitlines()
+    assert lines[0] == "strategy: one CPU (0 GPUs, no cluster)"
+    assert lines[1].startswith("epoch 1/2: loss ")
+    assert lines[-1].startswith(f"2 epochs, best {metrics['best_epoch']}, eval accuracy ")
+    assert lines[-1].endswith(f"bundle in {tmp_path / 'bundle'}")
 
 
 def test_accuracy_and_area_are_scikit_learns(examples, exported, tmp_path, monkeypatch):
@@ -100,8 +100,8 @@ def test_accuracy_and_area_are_scikit_learns(examples, exported, tmp_path, monke
     )
     alike, labels = seen["evaluation"].similarity, seen["evaluation"].labels
     assert metrics["eval_roc_auc"] == pytest.approx(roc_auc_score(labels, alike))
-    told = alike >= np.float32(metrics["threshold"])
-    assert metrics["eval_accuracy"] == pytest.approx(accuracy_score(labels, told))
+    predicted = alike >= np.float32(metrics["threshold"])
+    assert metrics["eval_accuracy"] == pytest.approx(accuracy_score(labels, predicted))
     assert metrics["eval_accuracy_at_half"] == pytest.approx(accuracy_score(labels, alike >= 0.5))
 
 
@@ -115,18 +115,18 @@ def test_flags_come_before_the_recipe(examples, exported, tmp_path):
 
 
 def test_an_output_that_is_there_is_left_alone(examples, exported, tmp_path, main):
-    there = tmp_path / "bundle"
-    there.mkdir()
-    (there / "manifest.json").write_text("{}")
-    code, _, errors = main("--examples", examples, "--output", there)
+    bundle = tmp_path / "bundle"
+    bundle.mkdir()
+    (bundle / "manifest.json").write_text("{}")
+    code, _, errors = main("--examples", examples, "--output", bundle)
     assert (
         code == 2
         and "manifest.json is not the manifest of a bundle" in errors
         and errors.count("\n") == 1
     )
     assert not exported
-    (there / "manifest.json").rename(there / "photo.jpg")
-    code, _, errors = main("--examples", examples, "--output", there, "--overwrite")
+    (bundle / "manifest.json").rename(bundle / "photo.jpg")
+    code, _, errors = main("--examples", examples, "--output", bundle, "--overwrite")
     assert code == 2 and "is no bundle" in errors
 
 
@@ -139,11 +139,11 @@ def test_unusable_examples_are_reported_in_one_line(examples, exported, tmp_path
         ),
         "recipe": lambda folder: (folder / "recipe.yaml").write_text("name: x"),
     }
-    for number, (said, spoil) in enumerate(cases.items()):
+    for number, (printed, spoil) in enumerate(cases.items()):
         folder = Path(shutil.copytree(examples, tmp_path / str(number)))
         spoil(folder)
         code, _, errors = main("--examples", folder, "--output", tmp_path / "bundle")
-        assert code == 2 and said in errors and errors.count("\n") == 1, errors
+        assert code == 2 and printed in errors and errors.count("\n") == 1, errors
     assert not exported
 
 
@@ -162,7 +162,7 @@ def test_pretraining_and_word_vectors_see_the_training_part_alone(tmp_path, expo
         "embedding": {"dimensions": 8, "vectors": "corpus"},
         "training": {"epochs": 1, "pretrain_epochs": 1},
     }
-    rules = parse_recipe(TINY | parts, where="here")
+    rules = parse_recipe(TINY | parts, source="here")
     examples = write_examples(tmp_path / "examples", rules.to_yaml())
     seen = {}
 

@@ -42,6 +42,6 @@ def test_another_runs_bundle_is_refused_with_what_differs(options):
         finished(options, more, "another run")
     with pytest.raises(UserError, match=rf"seed {RECIPE.training.seed}, now 7"):
         finished(options, more, "another run")
-    asked = TrainOptions(examples="e", output=options.output, threshold_rule="precision>=0.9")
+    repeated = TrainOptions(examples="e", output=options.output, threshold_rule="precision>=0.9")
     with pytest.raises(UserError, match="now precision>=0.9"):
-        finished(asked, RECIPE, "abc")
+        finished(repeated, RECIPE, "abc")

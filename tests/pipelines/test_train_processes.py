@@ -81,9 +81,9 @@ def test_two_workers_give_the_bundle_of_one_and_the_chief_alone_writes(examples,
     code, _, errors = finish(start("train", "--examples", examples, "--output", tmp_path / "one"))
     assert code == 0, errors
     log = tmp_path / "log.jsonl"
-    told = [finish(each) for each in both(examples, tmp_path / "two", "--log_json", log)]
-    assert [code for code, _, _ in told] == [0, 0], [errors[-500:] for _, _, errors in told]
-    (_, chief, _), (_, other, _) = told
+    ended = [finish(each) for each in both(examples, tmp_path / "two", "--log_json", log)]
+    assert [code for code, _, _ in ended] == [0, 0], [errors[-500:] for _, _, errors in ended]
+    (_, chief, _), (_, other, _) = ended
     assert "strategy: multi_worker, this is worker 0 of 2 workers, 2 replicas" in chief
     assert "bundle in" in chief and "bundle in" not in other
     assert [json.loads(line)["epoch"] for line in log.read_text().splitlines()] == [1, 2, 3]
@@ -105,6 +105,6 @@ def test_workers_that_would_train_other_things_are_reported_so(examples, tmp_pat
         start("train", "--examples", examples, "--output", tmp_path / "b", *each, tf_config=config)
         for each, config in zip(flags, clusters(), strict=True)
     ]
-    told = [finish(process) for process in processes]
-    assert [code for code, _, _ in told] == [2, 2]
-    assert all("the workers disagree" in errors for _, _, errors in told)
+    ended = [finish(process) for process in processes]
+    assert [code for code, _, _ in ended] == [2, 2]
+    assert all("the workers disagree" in errors for _, _, errors in ended)

@@ -88,6 +88,6 @@ def test_rows_are_kept_whatever_the_type(mask, kind):
 )  # fmt: skip
 def test_a_schema_that_will_not_do(fields, columns, message):
     schema = pa.schema([(name, pa.type_for_alias(kind)) for name, kind in fields])
-    with pytest.raises(UserError, match=message) as told:
+    with pytest.raises(UserError, match=message) as raised:
         check_schema(schema, columns, "in/a.parquet")
-    assert "--sentence" in str(told.value) or "in/a.parquet" in str(told.value)
+    assert "--sentence" in str(raised.value) or "in/a.parquet" in str(raised.value)

@@ -49,7 +49,7 @@ def test_help_of_every_command_loads_neither_beam_nor_tensorflow():
 
 def test_every_module_with_a_command_line_is_listed():
     listed = {command.module.rpartition(".")[2] for command in COMMANDS.values()} | {"commands"}
-    there = {
+    present = {
         path.stem
         for path in (ROOT / "pipelines").glob("*.py")
         if any(
@@ -57,7 +57,7 @@ def test_every_module_with_a_command_line_is_listed():
             for node in ast.parse(path.read_text(encoding="utf-8")).body
         )
     }
-    assert there <= listed
+    assert present <= listed
 
 
 @pytest.mark.parametrize("name", COMMANDS)

@@ -29,7 +29,7 @@ BLOCK_SHARDS = 1_000
 
 
 @dataclass(frozen=True)
-class Block:
+class AccountBlock:
     """What the accounts of some shards come to.
 
     Attributes:
@@ -56,7 +56,7 @@ class Block:
 
 
 @dataclass(frozen=True)
-class Blocks:
+class AccountBlocks:
     """How the shards of a plan are parted into blocks: by name, in order.
 
     Attributes:
@@ -70,16 +70,16 @@ class Blocks:
     inline: bool
 
     @staticmethod
-    def of(claim: Claim, names: Iterable[str]) -> Blocks:
+    def plan(claim: Claim, names: Iterable[str]) -> AccountBlocks:
         """The blocks of a plan with these shards."""
         ordered = sorted(names)
-        return Blocks(claim, tuple(ordered[::BLOCK_SHARDS]), len(ordered) <= INLINE_SHARDS)
+        return AccountBlocks(claim, tuple(ordered[::BLOCK_SHARDS]), len(ordered) <= INLINE_SHARDS)
 
     def place(self, name: str) -> int:
         """The block of a shard."""
         return bisect_right(self.bounds, name)
 
-    def add_up(self, place: int, accounts: Iterable[tuple[bool, ShardAccount]]) -> Block:
+    def add_up(self, place: int, accounts: Iterable[tuple[bool, ShardAccount]]) -> AccountBlock:
         """What a block's accounts come to; doing it twice is harmless.
 
         Args:
@@ -94,7 +94,7 @@ class Blocks:
         fresh = [account for new, account in ordered if new]
         summary = summarise([account for _, account in ordered])
         listed = () if self.inline else (self._list(place, summary.pop("files")),)
-        return Block(
+        return AccountBlock(
             names=tuple(by_name) if self.inline else (),
             shards=len(by_name),
             summary=summary,
@@ -112,10 +112,10 @@ class Blocks:
         return name
 
 
-def merge(blocks: Iterable[Block]) -> Block:
+def merge(blocks: Iterable[AccountBlock]) -> AccountBlock:
     """The blocks of a whole plan as one; its summary is what `summarise` says of all accounts."""
     ordered = sorted(blocks, key=lambda block: (block.listed, sorted(block.names[:1])))
-    return Block(
+    return AccountBlock(
         names=tuple(name for block in ordered for name in block.names),
         shards=sum(block.shards for block in ordered),
         summary=_merged(ordered),
@@ -128,7 +128,7 @@ def merge(blocks: Iterable[Block]) -> Block:
     )
 
 
-def _merged(blocks: Sequence[Block]) -> dict[str, Any]:
+def _merged(blocks: Sequence[AccountBlock]) -> dict[str, Any]:
     merged = summarise([])
     reasons: Counter[str] = Counter()
     for block in blocks:
@@ -161,7 +161,7 @@ def read_done(shard: Shard, output: str) -> tuple[bool, ShardAccount]:
 class AddUpAccounts(beam.PTransform):
     """(whether it is of this run, account) → blocks."""
 
-    def __init__(self, blocks: Blocks):
+    def __init__(self, blocks: AccountBlocks):
         super().__init__()
         self._blocks = blocks
 

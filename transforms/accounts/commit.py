@@ -169,11 +169,11 @@ def _committed_before(claim: Claim) -> dict[str, Any]:
     Raises:
         RunError: it is another run's.
     """
-    there = read_manifest(claim.folder)
-    if claim.run is None or there.get("run") != claim.run:
+    committed = read_manifest(claim.folder)
+    if claim.run is None or committed.get("run") != claim.run:
         raise RunError(f"another run has committed {claim.folder} meanwhile; not committed")
     claim.publish({SUCCESS: b""}, new=frozenset([SUCCESS]))
-    return there
+    return committed
 
 
 def _tidy(claim: Claim, manifest: dict[str, Any]) -> None:

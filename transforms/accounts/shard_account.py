@@ -128,8 +128,8 @@ def find_account(output: str, shard: Shard, key: str) -> ShardAccount | None:
         return None
     account = read_account(output, shard.name)
     same = account.run_key == key and account.shard == shard.to_json()
-    there = (files.exists(files.join(output, *file.name.split("/"))) for file in account.files)
-    return account if same and all(there) else None
+    present = (files.exists(files.join(output, *file.name.split("/"))) for file in account.files)
+    return account if same and all(present) else None
 
 
 def account_name(shard_name: str) -> str:

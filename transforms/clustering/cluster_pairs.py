@@ -12,9 +12,9 @@ from typing import Any
 import apache_beam as beam
 
 from transforms.clustering.clusters import ClusterSettings, label_nodes, write_clusters
-from transforms.clustering.components import TaskDone, gather, plan_steps, run_step, settled
-from transforms.clustering.descent import claim, settle
-from transforms.clustering.tables import ReadSettings, TableShard, read_table
+from transforms.clustering.components import TaskDone, converged, gather, plan_steps, run_step
+from transforms.clustering.descent import claim, follow_claims
+from transforms.clustering.tables import ClusterShard, ReadSettings, read_table
 from transforms.storage.exchange import Exchange
 
 
@@ -72,8 +72,8 @@ class ClusterPairs(beam.PTransform):
         claimed = buckets | "Claim earlier ids" >> beam.Map(
             _claim, self._exchange, self._settings, before=beam.pvalue.AsList(labelled)
         )
-        heirs = buckets | "Settle claims" >> beam.Map(
-            _settle, self._exchange, before=beam.pvalue.AsList(claimed)
+        heirs = buckets | "Follow claims" >> beam.Map(
+            _follow_claims, self._exchange, before=beam.pvalue.AsList(claimed)
         )
         return heirs, [claimed, heirs]
 
@@ -85,7 +85,7 @@ def _step(bucket: int, step: str, exchange: Exchange, before: list[TaskDone]) ->
 def _label(
     bucket: int, exchange: Exchange, settings: ClusterSettings, before: list[TaskDone]
 ) -> int:
-    return label_nodes(bucket, settled(gather(before, exchange.buckets)), exchange, settings)
+    return label_nodes(bucket, converged(gather(before, exchange.buckets)), exchange, settings)
 
 
 def _claim(
@@ -94,8 +94,8 @@ def _claim(
     return {"clusters_merged": claim(bucket, exchange, settings)}
 
 
-def _settle(bucket: int, exchange: Exchange, before: list[Any]) -> dict[str, Any]:
-    return {"clusters_split": settle(bucket, exchange)}
+def _follow_claims(bucket: int, exchange: Exchange, before: list[Any]) -> dict[str, Any]:
+    return {"clusters_split": follow_claims(bucket, exchange)}
 
 
 class _ReadTable(beam.DoFn):
@@ -103,7 +103,7 @@ class _ReadTable(beam.DoFn):
         self._exchange = exchange
         self._settings = settings
 
-    def process(self, table: TableShard) -> Iterator[Any]:
+    def process(self, table: ClusterShard) -> Iterator[Any]:
         done, account = read_table(table, self._exchange, self._settings)
         yield done
         yield beam.pvalue.TaggedOutput("accounts", account)

@@ -83,7 +83,7 @@ def run_step(step: str, bucket: int, before: Before, exchange: Exchange) -> Task
     return replace(left, signature=notes.get("signature"))
 
 
-def settled(before: Before) -> Before:
+def converged(before: Before) -> Before:
     """Checks that the last step left stars.
 
     Raises:

@@ -44,7 +44,7 @@ def claim(bucket: int, exchange: Exchange, settings: ClusterSettings) -> int:
     return merged
 
 
-def settle(bucket: int, exchange: Exchange) -> int:
+def follow_claims(bucket: int, exchange: Exchange) -> int:
     """Decides which cluster inherits each earlier one of a bucket, and hands that on.
 
     Returns:

@@ -22,7 +22,7 @@ Kind = Literal["pairs", "rows", "previous"]
 
 
 @dataclass(frozen=True)
-class TableShard:
+class ClusterShard:
     """A shard, and what it is a shard of."""
 
     kind: Kind
@@ -56,7 +56,7 @@ class ReadSettings:
 
 
 def read_table(
-    table: TableShard, exchange: Exchange, settings: ReadSettings
+    table: ClusterShard, exchange: Exchange, settings: ReadSettings
 ) -> tuple[TaskDone, ShardAccount]:
     """Reads a shard of any table, hands on what is in it, and accounts for its rows."""
     shard, key = table.shard, settings.run_key
@@ -86,11 +86,11 @@ def _read_rows(shard: Shard, exchange: Exchange, settings: ReadSettings) -> int:
     parts = [schema.empty_table()]
     for batch in read_shard(shard, columns=list(settings.row_columns)):
         ids = batch.column(settings.row_columns[0])
-        there = batch.filter(ids.is_valid())
+        with_id = batch.filter(ids.is_valid())
         count += batch.num_rows
-        columns = [pa.array(node_numbers(there.column(settings.row_columns[0])))]
+        columns = [pa.array(node_numbers(with_id.column(settings.row_columns[0])))]
         for name, field in zip(settings.row_columns, list(schema)[1:], strict=True):
-            columns.append(there.column(name).cast(field.type))
+            columns.append(with_id.column(name).cast(field.type))
         parts.append(pa.table(columns, schema=schema))
     nodes = distinct_nodes(pa.concat_tables(parts))
     exchange.write("nodes", shard.name, nodes, exchange.buckets_of(nodes["node"].to_numpy()))

@@ -27,7 +27,9 @@ class ClassTally:
     one_vs_rest: tuple[ScoreHistogram, ...]
 
     @classmethod
-    def of(cls, probabilities: np.ndarray, actual: np.ndarray, predicted: np.ndarray) -> ClassTally:
+    def count(
+        cls, probabilities: np.ndarray, actual: np.ndarray, predicted: np.ndarray
+    ) -> ClassTally:
         """Counts probabilities [n, classes] with actual and predicted class indices [n]."""
         classes = probabilities.shape[1]
         actual, predicted = np.asarray(actual, np.int64), np.asarray(predicted, np.int64)
@@ -38,7 +40,9 @@ class ClassTally:
             np.bincount(cell, minlength=classes**2).reshape(square),
             np.bincount(cell, loss, minlength=classes**2).reshape(square),
             tuple(
-                ScoreHistogram.of(probabilities[:, k], actual == k, predicted == k, bins=CLASS_BINS)
+                ScoreHistogram.count(
+                    probabilities[:, k], actual == k, predicted == k, bins=CLASS_BINS
+                )
                 for k in range(classes)
             ),
         )

@@ -95,12 +95,12 @@ def tally(rows: ScoredRows, mask: np.ndarray, settings: EvaluationSettings) -> T
     """Counts the rows under a mask, in the way of the task."""
     score, actual, predicted = rows.score[mask], rows.actual[mask], rows.predicted[mask]
     if settings.columns.task == "binary":
-        return ScoreHistogram.of(score, actual > 0, predicted > 0)
+        return ScoreHistogram.count(score, actual > 0, predicted > 0)
     if settings.columns.task == "classes":
-        return ClassTally.of(rows.probabilities[mask], actual, predicted)
+        return ClassTally.count(rows.probabilities[mask], actual, predicted)
     labels = settings.columns.labels
     label_range = (float(labels.minimum or 0.0), float(labels.maximum or 1.0))
-    return JointHistogram.of(
+    return JointHistogram.count(
         score, actual, score_range=settings.score_range, label_range=label_range
     )
 

@@ -52,7 +52,7 @@ class ScoreHistogram:
     log_loss: np.ndarray
 
     @classmethod
-    def of(
+    def count(
         cls,
         similarity: np.ndarray,
         actual: np.ndarray,
@@ -76,7 +76,7 @@ class ScoreHistogram:
     def empty(cls, bins: int = BINS) -> ScoreHistogram:
         """One without rows."""
         nothing = np.zeros(0)
-        return cls.of(nothing, nothing, nothing, bins)
+        return cls.count(nothing, nothing, nothing, bins)
 
     def __add__(self, other: ScoreHistogram) -> ScoreHistogram:
         """Both together."""

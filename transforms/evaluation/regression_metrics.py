@@ -28,7 +28,7 @@ class JointHistogram:
     moments: np.ndarray
 
     @classmethod
-    def of(
+    def count(
         cls,
         scores: np.ndarray,
         labels: np.ndarray,

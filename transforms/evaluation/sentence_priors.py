@@ -38,7 +38,7 @@ class SentencePriors:
     total: np.ndarray
 
     @classmethod
-    def of(
+    def count(
         cls, side1: pa.Array, side2: pa.Array, labels: np.ndarray, classes: int | None
     ) -> SentencePriors:
         """Counts pairs.
@@ -99,7 +99,7 @@ def _grouped(hashes: np.ndarray, rows: np.ndarray) -> tuple[np.ndarray, np.ndarr
 def no_priors(classes: int | None) -> SentencePriors:
     """What is known where nothing was read; see `SentencePriors.of` for `classes`."""
     nothing = pa.array([], pa.large_string())
-    return SentencePriors.of(nothing, nothing, np.zeros(0), classes)
+    return SentencePriors.count(nothing, nothing, np.zeros(0), classes)
 
 
 def add_priors(parts: Iterable[SentencePriors], *, classes: int | None) -> SentencePriors:
@@ -124,7 +124,7 @@ def count_sentences(shard: Shard, columns: PairColumns, labels: LabelRule) -> Se
         side1, side2 = (sentences(good, name) for name in columns.sides)
         values = parse_labels(good.column(columns.label), labels)
         numbers = values.to_numpy(zero_copy_only=False)
-        counted.append(SentencePriors.of(side1, side2, numbers, classes))
+        counted.append(SentencePriors.count(side1, side2, numbers, classes))
     return add_priors(counted, classes=classes)
 
 

@@ -32,20 +32,20 @@ _VIEW = pa.schema(
 
 
 @dataclass(frozen=True, eq=False)
-class LabelledPairs:
+class HashedPairs:
     """Pairs by their hash, uint64 [n], and whether each is alike, bool [n]."""
 
     hashes: np.ndarray
     similar: np.ndarray
 
-    def rows(self, numbers: np.ndarray) -> LabelledPairs:
+    def rows(self, numbers: np.ndarray) -> HashedPairs:
         """Some of them."""
-        return LabelledPairs(self.hashes[numbers], self.similar[numbers])
+        return HashedPairs(self.hashes[numbers], self.similar[numbers])
 
     @classmethod
-    def join(cls, parts: Iterable[LabelledPairs]) -> LabelledPairs:
+    def join(cls, parts: Iterable[HashedPairs]) -> HashedPairs:
         """All of them as one."""
-        nothing = LabelledPairs(np.zeros(0, np.uint64), np.zeros(0, bool))
+        nothing = HashedPairs(np.zeros(0, np.uint64), np.zeros(0, bool))
         hashes, similar = zip(
             *((each.hashes, each.similar) for each in (nothing, *parts)), strict=True
         )
@@ -65,9 +65,9 @@ def pair_hashes(pairs: pa.RecordBatch) -> np.ndarray:
     return pair_hash(*sides(pairs))
 
 
-def labelled_pairs(pairs: pa.RecordBatch) -> LabelledPairs:
+def labelled_pairs(pairs: pa.RecordBatch) -> HashedPairs:
     """What raw pairs say."""
-    return LabelledPairs(pair_hashes(pairs), pairs.column("label").flatten().to_numpy() > 0.5)
+    return HashedPairs(pair_hashes(pairs), pairs.column("label").flatten().to_numpy() > 0.5)
 
 
 def sides(pairs: pa.RecordBatch) -> tuple[pa.Array, pa.Array]:
@@ -119,7 +119,7 @@ def _joined(
 
 
 def drop_contradictions(
-    known: LabelledPairs, inferred: pa.RecordBatch
+    known: HashedPairs, inferred: pa.RecordBatch
 ) -> tuple[pa.RecordBatch, int, int]:
     """The inferred pairs that are new: once each, and none that was inferred both ways.
 
@@ -132,15 +132,17 @@ def drop_contradictions(
     """
     first, second = sides(inferred)
     label = inferred.column("label").flatten().to_numpy()
-    hashes, where, of = np.unique(pair_hash(first, second), return_index=True, return_inverse=True)
-    times, similar = np.bincount(of), np.bincount(of, weights=label)
+    hashes, places, pair = np.unique(
+        pair_hash(first, second), return_index=True, return_inverse=True
+    )
+    times, similar = np.bincount(pair), np.bincount(pair, weights=label)
     agreed = (similar == 0) | (similar == times)
-    differ = ~pc.equal(first, second).to_numpy(zero_copy_only=False)[where]
-    there = np.isin(hashes, known.hashes)
-    new = inferred.take(pa.array(where[agreed & differ & ~there]))
-    tested = agreed & differ & there
+    differ = ~pc.equal(first, second).to_numpy(zero_copy_only=False)[places]
+    already = np.isin(hashes, known.hashes)
+    new = inferred.take(pa.array(places[agreed & differ & ~already]))
+    tested = agreed & differ & already
     labelled = pd.Series(known.similar, known.hashes).groupby(level=0).max()
-    same = int((labelled[hashes[tested]].to_numpy() == label[where[tested]]).sum())
+    same = int((labelled[hashes[tested]].to_numpy() == label[places[tested]]).sum())
     return new, same, int(tested.sum()) - same
 
 
@@ -184,12 +186,13 @@ class InferPairs(beam.PTransform):
             )
         )
         known = pairs | "Hash pairs" >> beam.FlatMap(_labels_by_pair, count)
-        settled = (
+        new = (
             {"known": known, "inferred": inferred}
             | "Gather by pair" >> beam.CoGroupByKey()
-            | "Settle" >> beam.FlatMap(_without_contradictions).with_outputs(COUNTS, main="pairs")
+            | "Drop contradictions"
+            >> beam.FlatMap(_without_contradictions).with_outputs(COUNTS, main="pairs")
         )
-        return settled.pairs | "Spread inferred pairs" >> beam.Reshuffle(), settled[COUNTS]
+        return new.pairs | "Spread inferred pairs" >> beam.Reshuffle(), new[COUNTS]
 
 
 @dataclass(eq=False)
@@ -245,7 +248,7 @@ def _inferred_by_pair(
         yield bucket, found.take(pa.array(rows))
 
 
-def _labels_by_pair(pairs: pa.RecordBatch, count: int) -> Iterator[tuple[int, LabelledPairs]]:
+def _labels_by_pair(pairs: pa.RecordBatch, count: int) -> Iterator[tuple[int, HashedPairs]]:
     labelled = labelled_pairs(pairs)
     for bucket, rows in split_by_hash(labelled.hashes, count):
         yield bucket, labelled.rows(rows)
@@ -255,7 +258,7 @@ def _without_contradictions(grouped: tuple[int, dict[str, Iterable[Any]]]) -> It
     known, inferred = (list(grouped[1][name]) for name in ("known", "inferred"))
     if not inferred:
         return
-    new, same, other = drop_contradictions(LabelledPairs.join(known), pa.concat_batches(inferred))
+    new, same, other = drop_contradictions(HashedPairs.join(known), pa.concat_batches(inferred))
     yield beam.pvalue.TaggedOutput(COUNTS, count_inferred(new.num_rows, same, other))
     for start in range(0, new.num_rows, _BATCH_ROWS):
         yield new.slice(start, _BATCH_ROWS)

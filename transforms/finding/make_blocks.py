@@ -95,7 +95,7 @@ class TableSettings:
 
 
 @dataclass(frozen=True)
-class TableShard:
+class FindShard:
     """A shard of a table.
 
     Attributes:
@@ -111,20 +111,20 @@ class TableShard:
     first_row: int
 
 
-def table_shards(side: Side, shards: Iterable[Shard], *, alone: bool) -> list[TableShard]:
+def table_shards(side: Side, shards: Iterable[Shard], *, alone: bool) -> list[FindShard]:
     """Shards in the order of a plan, as those of one side; `alone`: there is no other."""
     found, source, row = [], None, 0
     for shard in shards:
         row = 0 if shard.source != source else row
         file = shard.name.rsplit("-", 3)[0] + ".parquet"
         named = shard if alone else replace(shard, name=f"{side}-{shard.name}")
-        found.append(TableShard(side, named, file, row))
+        found.append(FindShard(side, named, file, row))
         source, row = shard.source, row + shard.rows
     return found
 
 
 def read_table_shard(
-    table: TableShard, settings: TableSettings
+    table: FindShard, settings: TableSettings
 ) -> tuple[list[tuple[int, pa.RecordBatch]], ShardAccount]:
     """Reads a shard: its rows by number of their block, and its account, left in the folder."""
     started, parts, used = time.time(), [], 0
@@ -243,7 +243,7 @@ class _ReadShard(beam.DoFn):
     def __init__(self, settings: TableSettings):
         self._settings = settings
 
-    def process(self, table: TableShard) -> Iterator[Any]:
+    def process(self, table: FindShard) -> Iterator[Any]:
         parts, account = read_table_shard(table, self._settings)
         if table.shard.name in self._settings.todo:
             yield beam.pvalue.TaggedOutput("accounts", account)
@@ -280,5 +280,5 @@ class _MakeBlock(beam.DoFn):
         self, gathered: tuple[tuple[Side, int], Iterable[Any]], _checked: Any
     ) -> Iterator[BlockAccount]:
         (side, number), batches = gathered
-        there = (batch for batch in batches if batch is not None)
-        yield make_block(side, number, there, self._encoder, self._store, self._settings)
+        present = (batch for batch in batches if batch is not None)
+        yield make_block(side, number, present, self._encoder, self._store, self._settings)

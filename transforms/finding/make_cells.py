@@ -11,7 +11,7 @@ import apache_beam as beam
 import numpy as np
 import pyarrow.compute as pc
 
-from transforms.finding.units import Blocks, Side
+from transforms.finding.units import Side, TableBlocks
 from transforms.finding.vector_block import (
     BLOCKS_FOLDER,
     RAW,
@@ -45,7 +45,7 @@ class CellSettings:
 
     output: str
     key: str
-    blocks: Blocks
+    blocks: TableBlocks
     distance: Distance
 
     @property

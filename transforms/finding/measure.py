@@ -49,7 +49,7 @@ class Needed:
 
 
 @dataclass(frozen=True)
-class Settled:
+class ChosenVisits:
     """How many cells are visited, and the recall that this was measured to have."""
 
     visits: int
@@ -98,7 +98,9 @@ def _ranks(cells: Cells, vectors: np.ndarray) -> np.ndarray:
     return ranks
 
 
-def settle(needed: Sequence[Needed], anchors: int, target: float, cells: int) -> Settled:
+def choose_visits(
+    needed: Sequence[Needed], anchors: int, target: float, cells: int
+) -> ChosenVisits:
     """Chooses by one half of the anchors, measures by the other: no half judges its own choice."""
     which = np.concatenate([np.zeros(0, np.int64), *(part.anchors for part in needed)])
     visits = np.concatenate([np.zeros(0, np.int64), *(part.visits for part in needed)])
@@ -110,7 +112,7 @@ def settle(needed: Sequence[Needed], anchors: int, target: float, cells: int) ->
     judges = ~chooses
     pairs = np.bincount(which[judges], minlength=anchors)[1::2]
     found = np.bincount(which[judges & (visits <= chosen)], minlength=anchors)[1::2]
-    return Settled(chosen, measure(pairs, found))
+    return ChosenVisits(chosen, measure(pairs, found))
 
 
 @dataclass(frozen=True)
@@ -170,9 +172,9 @@ class MeasureRecall(beam.PTransform):
         return (
             made.pipeline
             | "One measure" >> beam.Create([settings.target])
-            | "Settle visits"
+            | "Choose visits"
             >> beam.Map(
-                _settle,
+                _choose_visits,
                 beam.pvalue.AsList(needed),
                 beam.pvalue.AsList(anchors),
                 beam.pvalue.AsSingleton(self._cells),
@@ -186,9 +188,11 @@ def _choose(account: BlockAccount, settings: MeasureSettings, made: list[BlockAc
     return choose_anchors(account.number, block, settings.anchors / max(total, 1))
 
 
-def _settle(target: float, needed: list[Needed], anchors: list[Anchors], cells: Cells) -> Settled:
+def _choose_visits(
+    target: float, needed: list[Needed], anchors: list[Anchors], cells: Cells
+) -> ChosenVisits:
     count = sum(len(part.rows) for part in anchors)
-    return settle(needed, count, target, len(cells.centroids))
+    return choose_visits(needed, count, target, len(cells.centroids))
 
 
 class _SearchBlock(beam.DoFn):

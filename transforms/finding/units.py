@@ -23,7 +23,7 @@ Side = Literal["left", "right"]
 
 
 @dataclass(frozen=True)
-class Blocks:
+class TableBlocks:
     """How many blocks each side has: `left` is compared with itself, with `right`, or with both.
 
     Attributes:
@@ -70,7 +70,7 @@ def block_count(rows: int) -> int:
     return min(MAX_BLOCKS, max(1, -(-rows // BLOCK_ROWS)))
 
 
-def plan_units(blocks: Blocks, *, strips: bool = False) -> list[Unit]:
+def plan_units(blocks: TableBlocks, *, strips: bool = False) -> list[Unit]:
     """The units that compare all pairs of blocks that are to be compared.
 
     Args:
@@ -111,7 +111,7 @@ def fingerprint(shards: Sequence[Shard]) -> str:
     return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()[:32]
 
 
-def pairs_of(blocks: Blocks, left: int, right: int) -> int:
+def pairs_of(blocks: TableBlocks, left: int, right: int) -> int:
     """How many pairs of different sentences there are: n (n − 1) / 2 within, n m across."""
     within = left * (left - 1) // 2 if blocks.within else 0
     return within + left * right

@@ -70,13 +70,13 @@ def partition_folders(path: str) -> list[str]:
 
 
 def partitions_of(
-    path: str, there: Sequence[str], types: Mapping[str, str], wanted: Sequence[str]
+    path: str, columns: Sequence[str], types: Mapping[str, str], wanted: Sequence[str]
 ) -> list[Partition]:
     """The columns that stand in a path.
 
     Args:
         path: of a file.
-        there: names of the file's own columns, which come first.
+        columns: names of the file's own columns, which come first.
         types: columns that are to be written into the files, with their type.
         wanted: columns that the run reads, and hence writes into the files.
 
@@ -87,7 +87,7 @@ def partitions_of(
     for folder in partition_folders(path):
         name, _, text = folder.partition("=")
         name, value = unquote(name), None if text == NULL else unquote(text)
-        if name in there:
+        if name in columns:
             continue
         kind = types.get(name, TEXT)
         partition = Partition(name, value, kind, name in types or name in wanted)

@@ -44,7 +44,7 @@ class LabelledPairs:
     similarity: np.ndarray | None = None
 
     @staticmethod
-    def of(
+    def from_columns(
         sentence1: list[str],
         sentence2: list[str],
         label: np.ndarray,

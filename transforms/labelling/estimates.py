@@ -20,7 +20,7 @@ _SEED = 20
 
 
 @dataclass(frozen=True)
-class Estimate:
+class LabelEstimate:
     """A measure with its 95 % interval; None where nothing is known of it."""
 
     value: float | None
@@ -96,8 +96,10 @@ def _accuracy(same: np.ndarray, other: np.ndarray, rows: tuple[int, int]) -> np.
     return (rows[0] * same + rows[1] * (1 - other)) / max(sum(rows), 1)
 
 
-def _measure(value: np.ndarray, low: np.ndarray, high: np.ndarray, known: bool) -> Estimate:
+def _measure(value: np.ndarray, low: np.ndarray, high: np.ndarray, known: bool) -> LabelEstimate:
     if not known:
-        return Estimate(None)
+        return LabelEstimate(None)
     found = None if np.isnan(value[0]) else float(value[0])
-    return Estimate(found, float(np.nanquantile(low, 0.025)), float(np.nanquantile(high, 0.975)))
+    return LabelEstimate(
+        found, float(np.nanquantile(low, 0.025)), float(np.nanquantile(high, 0.975))
+    )

@@ -28,7 +28,7 @@ BUCKET_SENTENCES = 100_000
 MAX_BUCKETS = 4096
 
 
-class SentenceEncoder(Protocol):
+class VectorEncoder(Protocol):
     """What encodes sentences: the engine over a bundle, or a fake in a test."""
 
     @property
@@ -48,7 +48,7 @@ class Vectors:
     vectors: np.ndarray
 
 
-def partition_count(rows: int) -> int:
+def bucket_count(rows: int) -> int:
     """How many buckets the sentences of so many pairs are encoded in: a power of two."""
     wanted = max(1, 2 * rows // BUCKET_SENTENCES)
     return min(MAX_BUCKETS, 1 << (wanted - 1).bit_length())
@@ -66,21 +66,21 @@ def distinct_sentences(
     return distinct
 
 
-def by_partition(distinct: pa.Array, partitions: int) -> Iterator[tuple[int, pa.Array]]:
+def by_bucket(distinct: pa.Array, buckets: int) -> Iterator[tuple[int, pa.Array]]:
     """Parts sentences by the leading bits of their keys."""
     keys = sentence_keys(distinct.to_pylist())
     leading = np.array([int.from_bytes(key.as_py()[:4], "big") for key in keys], np.int64)
-    numbers = leading * partitions >> 32
+    numbers = leading * buckets >> 32
     order = np.argsort(numbers, kind="stable")
-    bounds = np.flatnonzero(np.diff(numbers[order], prepend=-1, append=partitions))
+    bounds = np.flatnonzero(np.diff(numbers[order], prepend=-1, append=buckets))
     for start, end in pairwise(bounds):
         yield int(numbers[order[start]]), distinct.take(pa.array(order[start:end]))
 
 
-def encode_partition(
-    wanted: Iterable[tuple[str, pa.Array]], encoder: SentenceEncoder, store: EmbeddingStore | None
+def encode_bucket(
+    wanted: Iterable[tuple[str, pa.Array]], encoder: VectorEncoder, store: EmbeddingStore | None
 ) -> tuple[list[tuple[str, Vectors]], dict[str, int]]:
-    """Encodes the sentences of a partition, each once.
+    """Encodes the sentences of a bucket, each once.
 
     Args:
         wanted: shard names with the sentences they need.
@@ -105,7 +105,7 @@ def encode_partition(
 
 
 def encode_stored(
-    texts: list[str], encoder: SentenceEncoder, store: EmbeddingStore | None
+    texts: list[str], encoder: VectorEncoder, store: EmbeddingStore | None
 ) -> tuple[np.ndarray, int]:
     """Distinct sentences [n] → vectors, float32 [n, d], and how many the store did not have.
 
@@ -143,7 +143,7 @@ class EncodeOnce(beam.PTransform):
         columns: PairColumns,
         max_chars: int,
         truncate: bool = False,
-        partitions: int,
+        buckets: int,
         store: EmbeddingStore | None = None,
     ):
         super().__init__()
@@ -152,16 +152,18 @@ class EncodeOnce(beam.PTransform):
         self._columns = columns
         self._max_chars = max_chars
         self._truncate = truncate
-        self._partitions = partitions
+        self._buckets = buckets
         self._store = store
 
     def expand(self, shards: beam.PCollection) -> dict[str, beam.PCollection]:
         named = shards | "Name shards" >> beam.Map(lambda shard: (shard.name, shard))
         encoded = (
             shards
-            | "Ask for sentences"
-            >> beam.FlatMap(_ask, self._columns, self._max_chars, self._truncate, self._partitions)
-            | "Gather partitions" >> beam.GroupByKey()
+            | "List sentences"
+            >> beam.FlatMap(
+                _list_sentences, self._columns, self._max_chars, self._truncate, self._buckets
+            )
+            | "Gather buckets" >> beam.GroupByKey()
             | "Encode bucket"
             >> beam.ParDo(
                 _EncodeBucket(self._load_encoder, self._shared, self._store)
@@ -175,12 +177,12 @@ class EncodeOnce(beam.PTransform):
         return {"shards": shards_with_vectors, "counts": encoded.counts}
 
 
-def _ask(
-    shard: Shard, columns: PairColumns, max_chars: int, truncate: bool, partitions: int
+def _list_sentences(
+    shard: Shard, columns: PairColumns, max_chars: int, truncate: bool, buckets: int
 ) -> Iterator[tuple[int, tuple[str, pa.Array]]]:
     distinct = distinct_sentences(shard, columns, max_chars, truncate)
-    for partition, array in by_partition(distinct, partitions):
-        yield partition, (shard.name, array)
+    for bucket, array in by_bucket(distinct, buckets):
+        yield bucket, (shard.name, array)
 
 
 def _join(_: str, found: dict[str, Any]) -> tuple[Shard, list[Vectors]]:
@@ -199,7 +201,7 @@ class _EncodeBucket(beam.DoFn):
     def setup(self) -> None:
         self._encoder = self._shared.acquire(self._load_encoder, tag="model")
 
-    def process(self, partition: tuple[int, Iterable[tuple[str, pa.Array]]]) -> Iterator[Any]:
-        answers, counts = encode_partition(partition[1], self._encoder, self._store)
+    def process(self, bucket: tuple[int, Iterable[tuple[str, pa.Array]]]) -> Iterator[Any]:
+        answers, counts = encode_bucket(bucket[1], self._encoder, self._store)
         yield from answers
         yield beam.pvalue.TaggedOutput("counts", counts)

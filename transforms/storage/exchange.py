@@ -28,7 +28,7 @@ class Exchange:
 
     Attributes:
         folder: for this run's key and input alone.
-        buckets: how many pieces the nodes are parted into.
+        buckets: into how many pieces the nodes are divided.
     """
 
     folder: str
@@ -85,8 +85,8 @@ class Exchange:
     def read(self, step: str, tasks: Iterable[int | str], bucket: int) -> pa.Table | None:
         """All rows of a bucket, in the order of the tasks; None where no task has any."""
         parts = [self._read(self.path(step, task), bucket) for task in tasks]
-        there = [part for part in parts if part is not None]
-        return pa.concat_tables(there).combine_chunks() if there else None
+        present = [part for part in parts if part is not None]
+        return pa.concat_tables(present).combine_chunks() if present else None
 
     def _read(self, path: str, bucket: int) -> pa.Table | None:
         with files.open_input(path) as file:

@@ -319,8 +319,8 @@ def delete(paths: Sequence[str]) -> None:
             with _writing(path):
                 local.delete(path)
     others = [path for path in paths if not is_local(path) and not gcs.is_object(path)]
-    if there := [path for path in others if exists(path)]:
-        FileSystems.delete(there)
+    if present := [path for path in others if exists(path)]:
+        FileSystems.delete(present)
 
 
 def delete_folder(folder: str) -> None:
@@ -360,9 +360,9 @@ def copy_tree(source: str, target: str) -> None:
 
     def copy(name: str) -> None:
         path, goal = (join(folder, *name.split("/")) for folder in (source, target))
-        with open_input(path) as reading, closing(_create(goal)) as writing, _writing(goal):
-            while piece := reading.read(_PIECE):
-                writing.write(piece)
+        with open_input(path) as source_file, closing(_create(goal)) as target_file, _writing(goal):
+            while piece := source_file.read(_PIECE):
+                target_file.write(piece)
 
     names = list_folder(source)
     if is_local(source):

@@ -373,9 +373,9 @@ def copy(source: str, target: str, *, new: bool = False) -> None:
 
 def _check_same(path: str, crc32c: str) -> None:
     with _errors_named(path):
-        there = _blob(path)
-        there.reload()
-    if there.crc32c != crc32c:
+        existing = _blob(path)
+        existing.reload()
+    if existing.crc32c != crc32c:
         raise FileExistsError(errno.EEXIST, TAKEN, path)
 
 

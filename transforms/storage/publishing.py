@@ -101,12 +101,12 @@ def _put(source: str, target: str, name: str) -> None:
 
 def _check_whole(source: str, target: str, names: Sequence[str]) -> None:
     """Checks that all is there as it was copied: another run may have deleted or replaced it."""
-    there = gcs.sums(target)
-    if set(there) != set(names):
-        odd = min(set(there) ^ set(names))
+    present = gcs.sums(target)
+    if set(present) != set(names):
+        odd = min(set(present) ^ set(names))
         raise FileExistsError(0, gcs.TAKEN, files.join(target, *odd.split("/")))
     if not files.is_local(source):
         wanted = gcs.sums(source)
         for name in names:
-            if there[name] != wanted[name]:
+            if present[name] != wanted[name]:
                 raise FileExistsError(0, gcs.TAKEN, files.join(target, *name.split("/")))

@@ -20,7 +20,7 @@ from transforms.errors import UserError
 from transforms.tables import records
 from transforms.tables.accounts import Account
 from transforms.tables.encodings import NOT_TEXT
-from transforms.tables.lines import Block
+from transforms.tables.lines import LineBlock
 from transforms.tables.options import QUOTE, Layout
 from transforms.tables.records import RecordScanner, Spoilt
 from transforms.tables.rows import BATCH_ROWS, Rows, is_unreadable, reject_unreadable, text_column
@@ -59,7 +59,7 @@ class DelimitedReader:
         self._scanner = RecordScanner(self.layout)
         self._pattern = self._scanner.pattern(len(self.names))
 
-    def read(self, blocks: Iterator[Block]) -> Iterator[Rows]:
+    def read(self, blocks: Iterator[LineBlock]) -> Iterator[Rows]:
         """Blocks of lines → rows; a record that is open at a block's end waits for the next."""
         rest = ""
         for block in blocks:

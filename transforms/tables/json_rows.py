@@ -13,7 +13,7 @@ from transforms.errors import UserError
 from transforms.tables.accounts import Account
 from transforms.tables.json_array import array_elements
 from transforms.tables.json_values import DECODER, as_texts, parse_object
-from transforms.tables.lines import Block
+from transforms.tables.lines import LineBlock
 from transforms.tables.rows import (
     BATCH_CHARS,
     BATCH_ROWS,
@@ -40,7 +40,7 @@ class JsonReader:
     encoding: str
     account: Account
 
-    def read_lines(self, blocks: Iterable[Block]) -> Iterator[Rows]:
+    def read_lines(self, blocks: Iterable[LineBlock]) -> Iterator[Rows]:
         """Blocks of JSON Lines → rows."""
         first = True
         for block in blocks:
@@ -113,7 +113,7 @@ class JsonReader:
         return Rows(batch, np.array(lines, np.int64), np.ones(len(lines), np.int64))
 
 
-def _numbered(block: Block) -> Iterator[tuple[int, str]]:
+def _numbered(block: LineBlock) -> Iterator[tuple[int, str]]:
     text = block.text[:-1] if block.text.endswith("\n") else block.text
     if text or block.text:
         yield from enumerate(text.split("\n"), block.line)

@@ -14,7 +14,7 @@ _KEPT = 200
 
 
 @dataclass(frozen=True)
-class Block:
+class LineBlock:
     """Complete lines of a file.
 
     Attributes:
@@ -28,7 +28,7 @@ class Block:
     last: bool = False
 
 
-def line_blocks(pieces: Iterable[str], account: Account) -> Iterator[Block]:
+def line_blocks(pieces: Iterable[str], account: Account) -> Iterator[LineBlock]:
     """Cuts text at its line breaks; the account is told how many lines there are.
 
     Lines end with a line feed, with or without a carriage return before it; a file without a line
@@ -48,10 +48,10 @@ def line_blocks(pieces: Iterable[str], account: Account) -> Iterator[Block]:
             continue
         text = rest.take(piece[:cut])
         rest.add(piece[cut:])
-        yield Block(text, account.total + 1)
+        yield LineBlock(text, account.total + 1)
         account.total += text.count("\n")
     text = rest.take("")
-    yield Block(text, account.total + 1, last=True)
+    yield LineBlock(text, account.total + 1, last=True)
     account.total += bool(text)
 
 

@@ -62,15 +62,15 @@ def _too_many_bad(
     accounts: Sequence[Account], rejects: Rejects, lines: int
 ) -> UserError | RunError:
     reason, doubts = rejects.most_common()
-    said = (
+    message = (
         f"{rejects.lines:,} of {lines:,} lines are bad, most of them for this: {reason} "
         f"({doubts.lines:,}, the first at {doubts.first})"
     )
     if reason == NOT_UTF8:
         sample = b"".join(account.undecoded for account in accounts)
-        return UserError(said + encoding_hint(sample))
+        return UserError(message + encoding_hint(sample))
     hint = _HINTS.get(reason) or _delimiter_hint(accounts, doubts) or "fix the flags"
-    return RunError(f"{said}; {hint}, or raise --max_reject_fraction; all are in {rejects.path}")
+    return RunError(f"{message}; {hint}, or raise --max_reject_fraction; all are in {rejects.path}")
 
 
 def _delimiter_hint(accounts: Sequence[Account], doubts: Doubts) -> str | None:

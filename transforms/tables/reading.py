@@ -16,7 +16,7 @@ from transforms.tables.delimited import DelimitedReader, first_record
 from transforms.tables.encodings import UTF8, bytes_of, decoded, encoding_of, guess
 from transforms.tables.json_array import is_array
 from transforms.tables.json_rows import JsonReader, kind_of_document
-from transforms.tables.lines import Block, line_blocks
+from transforms.tables.lines import LineBlock, line_blocks
 from transforms.tables.options import Format, Layout, TextTable, format_of, layout_of
 from transforms.tables.rows import Rows, column_names, is_unreadable
 from transforms.tables.signatures import HEAD_BYTES, open_unpacked, refuse_other_kinds
@@ -75,7 +75,7 @@ def _read_json(
 
 def _read_delimited(
     path: str,
-    blocks: Iterator[Block],
+    blocks: Iterator[LineBlock],
     kind: Format,
     table: TextTable,
     encoding: str,
@@ -100,14 +100,14 @@ def _read_delimited(
     yield from reader.read(chain([block], blocks))
 
 
-def _without_blank_lines(block: Block, account: Account) -> Block:
+def _without_blank_lines(block: LineBlock, account: Account) -> LineBlock:
     text = block.text.lstrip("\r\n")
     blank = block.text.count("\n", 0, len(block.text) - len(text))
     account.blank += blank
     return replace(block, text=text, line=block.line + blank)
 
 
-def _without_separator_line(block: Block, account: Account) -> tuple[Block, str | None]:
+def _without_separator_line(block: LineBlock, account: Account) -> tuple[LineBlock, str | None]:
     """Excel's first line `sep=;` says how the columns are separated; it is no row."""
     match = _SEPARATOR_LINE.match(block.text)
     if match is None:
@@ -116,7 +116,9 @@ def _without_separator_line(block: Block, account: Account) -> tuple[Block, str 
     return replace(block, text=block.text[match.end() :], line=block.line + 1), match[1]
 
 
-def _first(path: str, block: Block, layout: Layout, encoding: str) -> tuple[tuple[str, ...], int]:
+def _first(
+    path: str, block: LineBlock, layout: Layout, encoding: str
+) -> tuple[tuple[str, ...], int]:
     first_line = block.text[: block.text.find("\n") + 1 or len(block.text)]
     if layout.header and is_unreadable(first_line):
         sample = bytes_of(block.text[:START_CHARS]) if encoding == UTF8 else b""

@@ -83,9 +83,9 @@ def test_the_parts_make_the_same_scores(made):
 
 def test_the_order_of_a_pair_does_not_matter_here(made):
     opened = load(made[2])
-    there = opened.score(strings(PAIRS[0]), strings(PAIRS[1]))["similarity"]
+    forward = opened.score(strings(PAIRS[0]), strings(PAIRS[1]))["similarity"]
     back = opened.score(strings(PAIRS[1]), strings(PAIRS[0]))["similarity"]
-    np.testing.assert_array_equal(there, back)
+    np.testing.assert_array_equal(forward, back)
 
 
 def test_no_sentence_is_empty_to_the_engine(made):
@@ -116,12 +116,12 @@ def test_stands_alone(made, graph, tmp_path):
 def test_holds_its_papers(made):
     _, rules, folder = made
     manifest = json.loads(Path(folder, MANIFEST).read_text())
-    there = {p.relative_to(folder).as_posix() for p in Path(folder).rglob("*") if p.is_file()}
-    assert set(manifest["files"]) == there - {MANIFEST}
+    forward = {p.relative_to(folder).as_posix() for p in Path(folder).rglob("*") if p.is_file()}
+    assert set(manifest["files"]) == forward - {MANIFEST}
     for name, expected in manifest["files"].items():
         assert hashlib.sha256(Path(folder, name).read_bytes()).hexdigest() == expected
-    assert {"recipe.yaml", "metrics.json", "README.md", "saved_model/saved_model.pb"} <= there
-    assert ("model.png" in there) == (shutil.which("dot") is not None)
+    assert {"recipe.yaml", "metrics.json", "README.md", "saved_model/saved_model.pb"} <= forward
+    assert ("model.png" in forward) == (shutil.which("dot") is not None)
     assert load_recipe(f"{folder}/recipe.yaml") == rules
     threshold = manifest["threshold"]
     assert manifest["dimensions"] == 6

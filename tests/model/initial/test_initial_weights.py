@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from model.bundle import export, loading
-from model.dataset.examples import Examples, Part
+from model.dataset.examples import Examples, ExampleSet
 from model.initial.initial_weights import begin_with
 from model.network.siamese import build_siamese
 from tests.model.tiny_recipes import recipe
@@ -38,18 +38,18 @@ def bundle(tmp_path: Path, rules, seed=1):
 
 def begun(tmp_path: Path, rules, folder):
     write_vocabulary(tmp_path / "examples" / "transform_fn" / "assets", NEW)
-    part = Part((), ())
+    part = ExampleSet((), ())
     examples = Examples(str(tmp_path / "examples"), part, part, {})
     keras.utils.set_random_seed(2)
     fresh = build_siamese(rules, vocabulary_size=2 + len(NEW))
     start = fresh.encoder.get_layer("embedding").get_weights()[0]
-    told = begin_with(folder, fresh, rules, examples)
-    return fresh, start, told
+    line = begin_with(folder, fresh, rules, examples)
+    return fresh, start, line
 
 
 def test_known_tokens_keep_their_vectors_and_new_ones_begin_afresh(tmp_path):
     old, folder = bundle(tmp_path, recipe(comparison=HEAD))
-    fresh, start, told = begun(tmp_path, recipe(comparison=HEAD), folder)
+    fresh, start, line = begun(tmp_path, recipe(comparison=HEAD), folder)
     table = old.encoder.get_layer("embedding").get_weights()[0]
     found = fresh.encoder.get_layer("embedding").get_weights()[0]
     # Old rows: padding, unknown, a, b, c. New ones: padding, unknown, c, d, a, e.
@@ -60,14 +60,14 @@ def test_known_tokens_keep_their_vectors_and_new_ones_begin_afresh(tmp_path):
     for ours, theirs in zip(fresh.comparison.weights, old.comparison.weights, strict=True):
         np.testing.assert_array_equal(ours, theirs)
     assert (
-        told == f"weights from {folder}: 4 tokens of the vocabulary, the encoder, the head as well"
+        line == f"weights from {folder}: 4 tokens of the vocabulary, the encoder, the head as well"
     )
 
 
 def test_another_head_is_learned_anew(tmp_path):
     _, folder = bundle(tmp_path, recipe())
-    fresh, _, told = begun(tmp_path, recipe(comparison=HEAD), folder)
-    assert told.endswith("the encoder, no head") and fresh.comparison.weights
+    fresh, _, line = begun(tmp_path, recipe(comparison=HEAD), folder)
+    assert line.endswith("the encoder, no head") and fresh.comparison.weights
 
 
 @pytest.mark.parametrize(

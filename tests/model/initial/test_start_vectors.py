@@ -152,7 +152,7 @@ def test_a_recipe_s_file_goes_to_the_ids_of_its_words(tmp_path, capsys):
     assets.mkdir(parents=True)
     (assets / "vocabulary").write_text("a\nthe\n狗\n")
     path = write(tmp_path / "v.txt", GLOVE)
-    recipe = parse_recipe(values(embedding={"dimensions": 3, "vectors": path}), where="here")
+    recipe = parse_recipe(values(embedding={"dimensions": 3, "vectors": path}), source="here")
     examples = SimpleNamespace(folder=str(tmp_path), vocabulary_size=5)
     vectors, coverage = load_vectors(recipe, examples)
     assert vectors.shape == (5, 3) and vectors.dtype == np.float32

@@ -72,9 +72,9 @@ def _lstm(inputs, kernel, recurrent, bias):
 
 def plain_lstm(arrays: dict[str, np.ndarray], ids: np.ndarray) -> np.ndarray:
     """One sentence's vector."""
-    told = json.loads(bytes(arrays["about"]))
+    description = json.loads(bytes(arrays["about"]))
     x = arrays["embeddings"][ids].astype(np.float64)
-    for layer in range(len(told["units"])):
+    for layer in range(len(description["units"])):
         weights = [
             [arrays[f"layer_{layer}_{side}_{part}"].astype(np.float64) for part in
              ("kernel", "recurrent", "bias")] for side in ("forward", "backward")
@@ -84,7 +84,7 @@ def plain_lstm(arrays: dict[str, np.ndarray], ids: np.ndarray) -> np.ndarray:
         x = np.concatenate([ahead, back[::-1]], axis=1)
     pooled = {"last": [last], "mean": [x.mean(0)], "max": [x.max(0)]}
     pooled["mean_max"] = pooled["mean"] + pooled["max"]
-    return np.concatenate(pooled[told["pooling"]])
+    return np.concatenate(pooled[description["pooling"]])
 
 
 def _norm(x, scale, offset):
@@ -94,11 +94,11 @@ def _norm(x, scale, offset):
 
 def plain_bert(arrays: dict[str, np.ndarray], ids: np.ndarray) -> np.ndarray:
     """One sentence's vector."""
-    told = json.loads(bytes(arrays["about"]))
-    heads = told["heads"]
+    description = json.loads(bytes(arrays["about"]))
+    heads = description["heads"]
     a = {name: value.astype(np.float64) for name, value in arrays.items() if name != "about"}
     x = _norm(a["embeddings"][ids] + a["positions"][: len(ids)], a["scale"], a["offset"])
-    for layer in range(told["layers"]):
+    for layer in range(description["layers"]):
         w = {name.removeprefix(f"layer_{layer}_"): value for name, value in a.items()}
         q, k, v = np.split(x @ w["qkv_kernel"] + w["qkv_bias"], 3, axis=1)
         q, k, v = (np.stack(np.split(part, heads, axis=1)) for part in (q, k, v))
@@ -110,4 +110,4 @@ def plain_bert(arrays: dict[str, np.ndarray], ids: np.ndarray) -> np.ndarray:
         wide = wide / 2 * (1 + np.tanh(np.sqrt(2 / np.pi) * (wide + 0.044715 * wide**3)))
         x = _norm(x + wide @ w["narrow_kernel"] + w["narrow_bias"],
                   w["second_scale"], w["second_offset"])  # fmt: skip
-    return x.mean(0) if told["pooling"] == "mean" else x[0]
+    return x.mean(0) if description["pooling"] == "mean" else x[0]

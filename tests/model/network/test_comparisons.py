@@ -112,9 +112,9 @@ def test_the_model_is_symmetric_where_its_kind_says_so(kind):
     model = build_comparison(rules, 4)
     rng = np.random.default_rng(0)
     u, v = rng.normal(size=(2, 6, 4)).astype(np.float32)
-    there, back = (np.asarray(model([a, b])) for a, b in ((u, v), (v, u)))
-    assert there.shape == (6,)
-    assert np.array_equal(there, back) == rules.symmetric
+    forward, back = (np.asarray(model([a, b])) for a, b in ((u, v), (v, u)))
+    assert forward.shape == (6,)
+    assert np.array_equal(forward, back) == rules.symmetric
 
 
 def test_several_classes_have_an_output_each():

@@ -63,8 +63,8 @@ def test_order_of_tokens_matters(name):
         encoder.get_layer("positions").set_weights(
             [w * 20 for w in encoder.get_layer("positions").get_weights()]
         )
-    there, back = encode(encoder, [[3, 4, 5], [5, 4, 3]])
-    assert np.abs(there - back).max() > 1e-5
+    forward, back = encode(encoder, [[3, 4, 5], [5, 4, 3]])
+    assert np.abs(forward - back).max() > 1e-5
 
 
 @pytest.mark.parametrize("name", FROM_SCRATCH)

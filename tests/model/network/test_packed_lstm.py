@@ -19,7 +19,7 @@ IDS2 = np.array([[8, 0, 0, 0], [2, 2, 3, 4], [5, 6, 0, 0], [7, 7, 7, 0]], np.int
 def twins(**changes):
     keras.utils.set_random_seed(3)
     encoder = {"kind": "bilstm", "units": [5, 4], "dropout": 0.3} | changes.pop("encoder", {})
-    recipe = parse_recipe(TINY | {"encoder": encoder} | changes, where="here")
+    recipe = parse_recipe(TINY | {"encoder": encoder} | changes, source="here")
     siamese = build_siamese(recipe, vocabulary_size=10)
     for variable in siamese.network.trainable_variables:  # biases, too
         variable.assign(np.random.default_rng(variable.shape[0]).normal(0, 0.6, variable.shape))

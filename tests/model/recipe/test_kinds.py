@@ -88,7 +88,7 @@ def test_without_a_row_there_is_no_such_kind():
 def test_a_recipe_reads_checks_and_writes_the_new_kinds(with_rows):
     made = recipe(**BAGS, comparison={"kind": "surplus"})
     assert isinstance(made.encoder, Bags) and made.encoder.size == 4
-    assert read_recipe(made.to_yaml(), where="copy") == made
+    assert read_recipe(made.to_yaml(), source="copy") == made
     with pytest.raises(UserError, match="encoder.length: unknown key; allowed here: kind, size"):
         recipe(encoder={"kind": "bags", "length": 4}, embedding=None)
     with pytest.raises(UserError, match="encoder.size: .*received 'x'"):
@@ -96,13 +96,13 @@ def test_a_recipe_reads_checks_and_writes_the_new_kinds(with_rows):
 
 
 def test_the_checks_obey_an_encoder_s_row(with_rows):
-    for changes, told in [
+    for changes, message in [
         ({"embedding": {}}, "embedding: encoder bags brings its own vectors"),
         ({"text": {"tokenizer": "none"}}, "encoder bags needs char or word"),
         ({"training": {"xla": True}}, "cannot compile the encoder bags"),
         ({"training": {"pretrain_epochs": 1}}, "only for encoder bilstm; it is bags"),
     ]:
-        with pytest.raises(UserError, match=told):
+        with pytest.raises(UserError, match=message):
             recipe(**(BAGS | changes))
     assert recipe(**BAGS).padding_changes_bits
 
@@ -214,11 +214,11 @@ def test_an_installed_package_adds_a_kind_by_an_entry_point(tmp_path):
 def test_entry_points_that_cannot_be_used_are_named(monkeypatch):
     monkeypatch.setitem(ENCODERS, "bagged", ROW)
     add_installed([entry("bagged", f"{HERE}:ROW")])  # the same again does no harm
-    for name, value, told in [
+    for name, value, message in [
         ("x", "no.such.module:ROW", r"'x' of twinbeam.kinds .* cannot be loaded: ModuleNotFound"),
         ("x", f"{HERE}:HERE", "is a str; expected an EncoderKind"),
         ("cnn", f"{HERE}:ROW", "names a encoder that is there already"),
     ]:
-        with pytest.raises(UserError, match=told):
+        with pytest.raises(UserError, match=message):
             add_installed([entry(name, value)])
     assert "x" not in ENCODERS

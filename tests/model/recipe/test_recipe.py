@@ -61,7 +61,7 @@ def test_every_recipe_of_the_articles_is_there():
 def test_a_recipe_bears_its_file_s_name_and_survives_yaml(name):
     loaded = load_recipe(name)
     assert loaded.name == name
-    assert read_recipe(loaded.to_yaml(), where="copy") == loaded
+    assert read_recipe(loaded.to_yaml(), source="copy") == loaded
     assert load_recipe(str(RECIPES / f"{name}.yaml")) == loaded
 
 
@@ -98,7 +98,7 @@ def test_bert_of_the_article_has_its_optimiser():
 
 
 @pytest.mark.parametrize(
-    ("path", "value", "told"),
+    ("path", "value", "message"),
     [
         ("text.tokeniser", "char", ["text.tokeniser: unknown key", "tokenizer, lowercase"]),
         (
@@ -123,12 +123,12 @@ def test_bert_of_the_article_has_its_optimiser():
         ("encoder", "bilstm", ["encoder", "received 'bilstm'"]),
     ],
 )
-def test_names_the_key_what_is_allowed_and_what_was_received(path, value, told):
+def test_names_the_key_what_is_allowed_and_what_was_received(path, value, message):
     with pytest.raises(UserError) as caught:
-        parse_recipe(changed(path, value), where="my.yaml")
+        parse_recipe(changed(path, value), source="my.yaml")
     message = str(caught.value)
     assert message.startswith("recipe my.yaml: ") and "\n" not in message
-    for part in told:
+    for part in message:
         assert part in message
 
 

@@ -79,11 +79,11 @@ def test_threads_never_get_the_vector_of_another_sentence(threads, entries, eage
     def work(seed: int) -> int:
         wrong, choice = 0, np.random.default_rng(seed)
         for _ in range(60):
-            asked = [words[place] for place in choice.choice(len(words), 20, replace=False)]
-            into, unknown = ask(cache, asked)
+            wanted = [words[place] for place in choice.choice(len(words), 20, replace=False)]
+            into, unknown = ask(cache, wanted)
             wrong += sum(
                 into[place, 0] != ord(word)
-                for place, word in enumerate(asked)
+                for place, word in enumerate(wanted)
                 if word not in unknown
             )
             cache.add(unknown, np.array([vector(word) for word in unknown]).reshape(-1, D))

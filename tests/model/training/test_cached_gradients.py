@@ -25,7 +25,7 @@ def test_training_in_pieces_is_training_on_whole_batches(tmp_path):
     ends = []
     for at_once in (None, 10):
         training = TINY["training"] | {"epochs": 1, "encode_at_once": at_once}
-        rules = parse_recipe(TINY | NEGATIVES | {"training": training}, where="here")
+        rules = parse_recipe(TINY | NEGATIVES | {"training": training}, source="here")
         result, weights = train(examples, rules)
         ends.append((result.history[0]["loss"], weights))
     (whole, wanted), (pieces, found) = ends

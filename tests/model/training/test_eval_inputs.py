@@ -9,7 +9,7 @@ import pytest
 import tensorflow as tf
 from sklearn.metrics import average_precision_score, roc_auc_score
 
-from model.dataset.examples import Examples, Part
+from model.dataset.examples import Examples, ExampleSet
 from model.training.eval_inputs import measure_input, plan_eval_inputs
 from pipelines.options.train_options import parse
 from tests.model.tiny_recipes import recipe
@@ -27,7 +27,9 @@ def score(first, second):
 
 
 def examples(columns=("q1", "q2", "same")):
-    return Examples("nowhere", Part((), ()), Part((), ()), {"options": {"columns": list(columns)}})
+    return Examples(
+        "nowhere", ExampleSet((), ()), ExampleSet((), ()), {"options": {"columns": list(columns)}}
+    )
 
 
 def test_a_named_file_is_measured_at_the_bundle_s_threshold(tmp_path):
@@ -61,7 +63,10 @@ def test_inputs_have_names(capsys):
     begin = ["--examples", "e", "--output", "o", "--eval_input"]
     options = parse([*begin, "dev=a.parquet", "new=gs://b/*.parquet"])
     assert options.eval_inputs == (("dev", "a.parquet"), ("new", "gs://b/*.parquet"))
-    for wrong, told in [(["a.parquet"], "expected NAME=GLOB"), (["a=b", "a=c"], "name of its own")]:
+    for wrong, message in [
+        (["a.parquet"], "expected NAME=GLOB"),
+        (["a=b", "a=c"], "name of its own"),
+    ]:
         with pytest.raises(SystemExit):
             parse([*begin, *wrong])
-        assert told in capsys.readouterr().err
+        assert message in capsys.readouterr().err

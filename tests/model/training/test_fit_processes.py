@@ -58,8 +58,8 @@ def signal_at(process, step, number):
 
 def read(path):
     stored = np.load(path)
-    told = json.loads(str(stored["history"]))
-    return [stored[name] for name in stored.files if name != "history"], told
+    outcome = json.loads(str(stored["history"]))
+    return [stored[name] for name in stored.files if name != "history"], outcome
 
 
 def free_ports(count):
@@ -95,11 +95,13 @@ def test_killed_at_any_step_it_ends_with_the_same_weights(folder, undisturbed, t
         assert process.returncode == -signal.SIGKILL
     out = tmp_path / "out.npz"
     finish(start(folder, out, tmp_path / "checkpoints"))
-    weights, told = read(out)
-    wanted, undisturbed_told = undisturbed
+    weights, outcome = read(out)
+    wanted, undisturbed_outcome = undisturbed
     # One CPU device: not a bit differs.
     assert all(map(np.array_equal, weights, wanted))
-    assert [r["loss"] for r in told["history"]] == [r["loss"] for r in undisturbed_told["history"]]
+    assert [r["loss"] for r in outcome["history"]] == [
+        r["loss"] for r in undisturbed_outcome["history"]
+    ]
 
 
 def test_two_workers_train_as_one_does(folder, undisturbed, tmp_path):
@@ -110,13 +112,13 @@ def test_two_workers_train_as_one_does(folder, undisturbed, tmp_path):
     ]
     for process in processes:
         finish(process)
-    (weights, told), (others, _) = map(read, outs)
+    (weights, outcome), (others, _) = map(read, outs)
     assert all(map(np.array_equal, weights, others))
     wanted, alone = undisturbed
-    np.testing.assert_allclose(told["losses"], alone["losses"], rtol=1e-4)
+    np.testing.assert_allclose(outcome["losses"], alone["losses"], rtol=1e-4)
     for ours, theirs in zip(weights, wanted, strict=True):
         np.testing.assert_allclose(ours, theirs, atol=1e-4)
-    accuracies = [[r["eval_accuracy"] for r in t["history"]] for t in (told, alone)]
+    accuracies = [[r["eval_accuracy"] for r in t["history"]] for t in (outcome, alone)]
     np.testing.assert_allclose(*accuracies, atol=0.02)
 
 

@@ -36,7 +36,7 @@ TINY = {
 
 
 def recipe(**training):
-    return parse_recipe(TINY | {"training": TINY["training"] | training}, where="here")
+    return parse_recipe(TINY | {"training": TINY["training"] | training}, source="here")
 
 
 @pytest.fixture(scope="module")
@@ -110,7 +110,7 @@ def test_one_epoch_is_adam_by_the_book(examples):
         TINY
         | {"encoder": {"kind": "cnn", "filters": 4}, "comparison": {"kind": "l1"}}
         | {"training": TINY["training"] | {"epochs": 1, "batch_size": 46}},
-        where="here",
+        source="here",
     )
     _, weights = train(examples, rules)
 
@@ -211,7 +211,7 @@ def test_the_moving_average_is_what_is_evaluated_and_kept(examples):
 def test_the_vector_of_unknown_tokens_is_learned_where_tokens_are_hidden(examples, share):
     # No sentence of these examples has the id 1.
     rules = parse_recipe(
-        TINY | {"embedding": {"dimensions": 8, "token_dropout": share}}, where="here"
+        TINY | {"embedding": {"dimensions": 8, "token_dropout": share}}, source="here"
     )
     keras.utils.set_random_seed(5)
     start = build_siamese(rules, vocabulary_size=examples.vocabulary_size).network.get_weights()
@@ -225,7 +225,7 @@ def test_the_vector_of_unknown_tokens_is_learned_where_tokens_are_hidden(example
 def test_mirrored_pairs_make_an_uneven_comparison_even(examples):
     values = TINY | {"comparison": {"kind": "concat"}}
     rules = parse_recipe(
-        values | {"training": TINY["training"] | {"mirror": True, "epochs": 1}}, where="here"
+        values | {"training": TINY["training"] | {"mirror": True, "epochs": 1}}, source="here"
     )
     result, _ = train(examples, rules)
     assert result.history[0]["loss"] > 0
@@ -269,7 +269,7 @@ def test_a_transformer_trains_where_the_longest_sentence_is_no_multiple_of_four(
     text = {"tokenizer": "char", "max_tokens": longest}
     training = TINY["training"] | {"epochs": 1}
     rules = parse_recipe(
-        TINY | {"encoder": transformer, "text": text, "training": training}, where="here"
+        TINY | {"encoder": transformer, "text": text, "training": training}, source="here"
     )
     result, _ = train(examples, rules)
     assert np.isfinite(result.history[0]["eval_loss"])

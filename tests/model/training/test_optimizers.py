@@ -64,13 +64,13 @@ def test_the_average_soon_forgets_the_first_weights():
     weight = keras.Variable([10.0])
     optimizer.build([weight])
     step_once = tf.function(lambda: optimizer.apply([tf.ones(1)], [weight]))
-    expected, told = 9.0, []
+    expected, rates = 9.0, []
     for step in range(120):
         step_once()
         decay = min(0.9, (1 + step) / (10 + step)) if step else 0.0
         expected = decay * expected + (1 - decay) * float(weight[0])
-        told.append(decay)
-    assert told[79] < 0.9 and told[80] == 0.9
+        rates.append(decay)
+    assert rates[79] < 0.9 and rates[80] == 0.9
     optimizer.finalize_variable_values([weight])
     assert float(weight[0]) == pytest.approx(expected, rel=1e-4)
     # At the full decay an average lags 0.9 / (1 − 0.9) = 9 steps behind.

@@ -28,7 +28,7 @@ ENCODERS = {
 
 def recipe(encoder, **training):
     parts = {"encoder": ENCODERS[encoder], "training": TINY["training"] | training}
-    return parse_recipe(TINY | parts, where="here")
+    return parse_recipe(TINY | parts, source="here")
 
 
 @pytest.fixture(scope="module")

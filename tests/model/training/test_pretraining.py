@@ -46,7 +46,7 @@ def test_the_loss_is_that_of_the_keras_layers_sentence_by_sentence():
     table = built.get_layer("embedding").get_weights()[0]
     layer = built.get_layer("bilstm_1")
 
-    def told(lstm, head, ids):
+    def losses_by_hand(lstm, head, ids):
         """Losses of telling ids[1:] from the states after ids[:-1]."""
         kernel, bias = head.get_weights()
         states = keras.layers.LSTM(5, return_sequences=True)
@@ -59,8 +59,8 @@ def test_the_loss_is_that_of_the_keras_layers_sentence_by_sentence():
     losses = []
     for row in IDS:
         ids = row[row > 0]
-        losses += [*told(layer.forward_layer, model.heads[0], ids)]
-        losses += [*told(layer.backward_layer, model.heads[1], ids[::-1])]
+        losses += [*losses_by_hand(layer.forward_layer, model.heads[0], ids)]
+        losses += [*losses_by_hand(layer.backward_layer, model.heads[1], ids[::-1])]
     assert len(losses) == 2 * (3 + 1 + 0 + 2)
     assert float(model.loss(IDS, training=False)) == pytest.approx(np.mean(losses), rel=1e-5)
 

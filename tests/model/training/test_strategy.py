@@ -47,7 +47,7 @@ def test_what_vertex_ai_adds_to_tf_config_is_passed_over():
 
 
 @pytest.mark.parametrize(
-    ("config", "said"),
+    ("config", "message"),
     [
         ("{not json", "cannot be read"),
         ("[1, 2]", "cannot be read"),
@@ -55,10 +55,10 @@ def test_what_vertex_ai_adds_to_tf_config_is_passed_over():
         ('{"cluster": {"worker": ["a:1"]}, "task": {"type": "worker", "index": 1}}', "has 1"),
     ],
 )
-def test_a_tf_config_that_makes_no_sense_is_reported_in_one_line(config, said):
-    with pytest.raises(UserError, match=said) as told:
+def test_a_tf_config_that_makes_no_sense_is_reported_in_one_line(config, message):
+    with pytest.raises(UserError, match=message) as raised:
         read_cluster({"TF_CONFIG": config})
-    assert "\n" not in str(told.value)
+    assert "\n" not in str(raised.value)
 
 
 def test_one_device_by_default_and_the_line_says_why(monkeypatch):
@@ -75,8 +75,8 @@ def test_the_flag_overrides(monkeypatch):
     assert "--strategy asks for it" in placement.why
 
 
-@pytest.mark.parametrize(("name", "said"), [("multi_worker", "TF_CONFIG"), ("tpu", "one of")])
-def test_what_cannot_be_had_is_refused(monkeypatch, name, said):
+@pytest.mark.parametrize(("name", "message"), [("multi_worker", "TF_CONFIG"), ("tpu", "one of")])
+def test_what_cannot_be_had_is_refused(monkeypatch, name, message):
     monkeypatch.delenv("TF_CONFIG", raising=False)
-    with pytest.raises(UserError, match=said):
+    with pytest.raises(UserError, match=message):
         choose_strategy(name)

@@ -44,7 +44,7 @@ def in_a_worker(error):
     return run
 
 
-@pytest.mark.parametrize("where", [fails_with, in_a_worker])
+@pytest.mark.parametrize("place", [fails_with, in_a_worker])
 @pytest.mark.parametrize(
     ("error", "code", "line"),
     [
@@ -52,16 +52,16 @@ def in_a_worker(error):
         (RunError("the disk\nis full"), 1, "the disk"),
     ],
 )
-def test_errors_of_ours_are_one_line(capsys, where, error, code, line):
-    assert command_line.run_main(where(error)) == code
-    told = capsys.readouterr().err
-    assert told.startswith(f"twinbeam: {line}") and told.count("\n") == 1
+def test_errors_of_ours_are_one_line(capsys, place, error, code, line):
+    assert command_line.run_main(place(error)) == code
+    printed = capsys.readouterr().err
+    assert printed.startswith(f"twinbeam: {line}") and printed.count("\n") == 1
 
 
 def test_an_unforeseen_error_of_a_worker_does_not_quote_rows(capsys):
     assert command_line.run_main(in_a_worker(KeyError("a secret row"))) == 1
-    told = capsys.readouterr().err
-    assert told == "twinbeam: a worker failed with KeyError\n"
+    printed = capsys.readouterr().err
+    assert printed == "twinbeam: a worker failed with KeyError\n"
 
 
 def test_an_unforeseen_error_of_the_launcher_says_what_it_is(capsys):

@@ -42,16 +42,16 @@ def test_blocks_come_to_the_whole(
     monkeypatch.setattr(blocks, "BLOCK_SHARDS", 10)
     monkeypatch.setattr(blocks, "INLINE_SHARDS", 100 if inline else 10)
     accounts = [account(name, rows=number + 1) for number, name in enumerate(NAMES)]
-    parted = blocks.Blocks.of(Claim(str(tmp_path)), NAMES)
+    planned = blocks.AccountBlocks.plan(Claim(str(tmp_path)), NAMES)
     places: dict[int, list] = {}
     for number, each in enumerate(random.Random(1).sample(accounts, len(accounts))):
         new = number % 2 == 0
-        places.setdefault(parted.place(each.shard["name"]), []).extend([(new, each)] * 2)
+        places.setdefault(planned.place(each.shard["name"]), []).extend([(new, each)] * 2)
     assert {place: len(part) for place, part in sorted(places.items())} == {
         **{place: 20 for place in range(1, 6)},
         6: 14,  # each account came twice, and counts once
     }
-    whole = blocks.merge([parted.add_up(place, part) for place, part in places.items()])
+    whole = blocks.merge([planned.add_up(place, part) for place, part in places.items()])
     summary = shard_account.summarise(accounts)
     listed = list(output_folder.manifest_files(str(tmp_path), whole.summary))
     assert listed == summary.pop("files")

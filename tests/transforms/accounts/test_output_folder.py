@@ -20,17 +20,17 @@ def shard(name: str, rows: int = 10, fingerprint: str = "f") -> Shard:
 
 
 def finish(
-    output: Path, of: Shard, *, rejected: int = 0, key: str = "key"
+    output: Path, shard: Shard, *, rejected: int = 0, key: str = "key"
 ) -> shard_account.ShardAccount:
     """Leaves a shard's files and its account, as scoring does."""
-    written = shard_account.WrittenFile(of.name, of.rows - rejected, "sum", of.source)
-    (output / of.name).write_bytes(b"rows")
+    written = shard_account.WrittenFile(shard.name, shard.rows - rejected, "sum", shard.source)
+    (output / shard.name).write_bytes(b"rows")
     reasons = {"sentence_null": rejected} if rejected else {}
     account = shard_account.ShardAccount(
-        of.to_json(),
+        shard.to_json(),
         key,
-        of.rows,
-        of.rows - rejected,
+        shard.rows,
+        shard.rows - rejected,
         rejected,
         reasons,
         {"sentences": 4},

@@ -47,7 +47,7 @@ def test_measures_agree_with_scikit_learn_to_a_thousandth(kind: str):
         "calibration_error": calibration_error(similarity, labels),
     }
 
-    found = binary_metrics.measures(ScoreHistogram.of(similarity, labels, predicted))
+    found = binary_metrics.measures(ScoreHistogram.count(similarity, labels, predicted))
 
     assert found == pytest.approx(expected, abs=1e-3, nan_ok=True)
 
@@ -55,7 +55,7 @@ def test_measures_agree_with_scikit_learn_to_a_thousandth(kind: str):
 def test_four_scores_by_hand():
     # similarity 0.9 0.8 0.3 0.2, actual 1 0 1 0, predicted 1 1 0 0: every cell of the confusion
     # holds one. Of the four (positive, negative) pairs 3 are in order: 0.9>0.8, 0.9>0.2, 0.3>0.2.
-    histogram = ScoreHistogram.of(
+    histogram = ScoreHistogram.count(
         np.array([0.9, 0.8, 0.3, 0.2]), np.array([1, 0, 1, 0]), np.array([1, 1, 0, 0])
     )
     found = binary_metrics.measures(histogram)
@@ -69,7 +69,7 @@ def test_four_scores_by_hand():
 
 
 def test_what_has_no_meaning_is_nan_and_no_error():
-    only_negatives = ScoreHistogram.of(np.array([0.2, 0.4]), np.zeros(2), np.zeros(2))
+    only_negatives = ScoreHistogram.count(np.array([0.2, 0.4]), np.zeros(2), np.zeros(2))
     found = binary_metrics.measures(only_negatives)
 
     assert found["accuracy"] == 1
@@ -79,7 +79,7 @@ def test_what_has_no_meaning_is_nan_and_no_error():
 
 def test_thresholds_show_the_confusion_that_a_cut_would_give():
     similarity, labels = scores("spread", 5_000)
-    table = binary_metrics.threshold_table(ScoreHistogram.of(similarity, labels, labels))
+    table = binary_metrics.threshold_table(ScoreHistogram.count(similarity, labels, labels))
 
     assert [table[0]["false_neg"], table[-1]["true_pos"]] == [0, 0]
     for entry in table[::37]:
@@ -97,7 +97,7 @@ def test_thresholds_show_the_confusion_that_a_cut_would_give():
 def test_parts_add_up_to_the_whole(rows: list, cut: int):
     table = np.array(rows, float).reshape(-1, 3)
     whole, left, right = (
-        ScoreHistogram.of(part[:, 0], part[:, 1] > 0, part[:, 2] > 0)
+        ScoreHistogram.count(part[:, 0], part[:, 1] > 0, part[:, 2] > 0)
         for part in (table, table[:cut], table[cut:])
     )
     summed = right + left

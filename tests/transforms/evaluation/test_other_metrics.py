@@ -13,7 +13,7 @@ from transforms.evaluation.regression_metrics import JointHistogram
 
 
 def joint(scores: np.ndarray, labels: np.ndarray) -> JointHistogram:
-    return JointHistogram.of(scores, labels, score_range=(-1, 6), label_range=(0, 5))
+    return JointHistogram.count(scores, labels, score_range=(-1, 6), label_range=(0, 5))
 
 
 def test_regression_agrees_with_scipy():
@@ -48,7 +48,7 @@ def test_classes_agree_with_scikit_learn():
     probabilities = np.exp(logits) / np.exp(logits).sum(axis=1, keepdims=True)
     predicted = probabilities.argmax(axis=1)
     halves = (slice(None, 3_000), slice(3_000, None))
-    left, right = (ClassTally.of(probabilities[s], actual[s], predicted[s]) for s in halves)
+    left, right = (ClassTally.count(probabilities[s], actual[s], predicted[s]) for s in halves)
     tally = left + right
     expected = {
         "accuracy": sk.accuracy_score(actual, predicted),
@@ -72,7 +72,7 @@ def test_intervals_are_as_wide_as_theory_says():
     # so the central 95 % span 2 · 1.96 · 0.00894 = 0.0351.
     actual = np.arange(2_000) % 2 == 0
     predicted = np.where(np.arange(2_000) % 10 < 8, actual, ~actual)
-    histogram = ScoreHistogram.of(np.where(predicted, 0.7, 0.3), actual, predicted).occupied()
+    histogram = ScoreHistogram.count(np.where(predicted, 0.7, 0.3), actual, predicted).occupied()
 
     found = intervals(
         histogram.counts, lambda counts: binary_metrics.measures(histogram, counts), resamples=800

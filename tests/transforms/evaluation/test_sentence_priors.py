@@ -23,7 +23,7 @@ def texts(*values: str) -> pa.Array:
 def test_probabilities_by_hand():
     # "a" stands in two pairs of label 1, "b" and "c" in one of them each, "d" and "e" in a pair of
     # label 0. Base: (1 + 1) / (3 + 2) = 0.4 for 0, 0.6 for 1.
-    priors = SentencePriors.of(
+    priors = SentencePriors.count(
         texts("a", "c", "d"), texts("b", "a", "e"), np.array([1, 1, 0]), classes=2
     )
     # For ("a", "new"): "a" has (0 + 1 · 0.4) / 3 and (2 + 1 · 0.6) / 3; "new" has the base, so it
@@ -36,7 +36,7 @@ def test_probabilities_by_hand():
 
 def test_numbers_by_hand():
     # labels 1 and 4 over "a", 4 over "b"; their mean over the pairs is 2.5
-    priors = SentencePriors.of(texts("a", "a"), texts("c", "b"), np.array([1.0, 4.0]), None)
+    priors = SentencePriors.count(texts("a", "a"), texts("c", "b"), np.array([1.0, 4.0]), None)
     # "a": (5 + 2.5) / 3 = 2.5; "b": (4 + 2.5) / 2 = 3.25
     assert priors.numbers(texts("a"), texts("b")) == pytest.approx([(2.5 + 3.25) / 2])
 
@@ -45,9 +45,11 @@ def test_parts_add_up_to_the_whole():
     random = np.random.default_rng(1)
     sides = [texts(*(f"s{n}" for n in random.integers(0, 30, 200))) for _ in range(2)]
     labels = random.integers(0, 3, 200)
-    whole = SentencePriors.of(*sides, labels, 3)
+    whole = SentencePriors.count(*sides, labels, 3)
     halves = [
-        SentencePriors.of(*(side.slice(*cut) for side in sides), labels[slice(cut[0], sum(cut))], 3)
+        SentencePriors.count(
+            *(side.slice(*cut) for side in sides), labels[slice(cut[0], sum(cut))], 3
+        )
         for cut in ((0, 70), (70, 130))
     ]
     summed = add_priors(halves[::-1], classes=3)

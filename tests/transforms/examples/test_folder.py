@@ -47,7 +47,7 @@ def test_a_graph_kept_elsewhere_comes_along_without_its_temporary_files(tmp_path
 
 
 @pytest.mark.parametrize(
-    ("changes", "counts", "error", "told"),
+    ("changes", "counts", "error", "message"),
     [
         ({"planned": 11}, COUNTS, RunError, "must add up"),
         (
@@ -64,9 +64,9 @@ def test_a_graph_kept_elsewhere_comes_along_without_its_temporary_files(tmp_path
         ),
     ],
 )
-def test_what_must_not_be_used_does_not_appear(tmp_path, changes, counts, error, told):
+def test_what_must_not_be_used_does_not_appear(tmp_path, changes, counts, error, message):
     written = WRITTEN if counts is COUNTS else []
-    with pytest.raises(error, match=told):
+    with pytest.raises(error, match=message):
         make_commit(tmp_path, **changes)(None, [None], written, counts)
     assert not (tmp_path / "examples").exists()
 

@@ -30,10 +30,8 @@ def raw(pairs: list[tuple[str, str, int]]) -> pa.RecordBatch:
 def new_pairs(pairs: list[tuple[str, str, int]], rounds: int = MANY) -> Known:
     batch = raw(pairs)
     inferred = inferred_pairs.infer(inferred_pairs.views(batch), rounds)
-    settled, _, _ = inferred_pairs.drop_contradictions(
-        inferred_pairs.labelled_pairs(batch), inferred
-    )
-    rows = list(zip(*(column.flatten().to_pylist() for column in settled.columns), strict=True))
+    new, _, _ = inferred_pairs.drop_contradictions(inferred_pairs.labelled_pairs(batch), inferred)
+    rows = list(zip(*(column.flatten().to_pylist() for column in new.columns), strict=True))
     found = {frozenset((one.decode(), two.decode())): int(label) for one, two, label in rows}
     assert len(found) == len(rows), "a pair, or its mirror, stands there twice"
     return found

@@ -23,7 +23,7 @@ def compared(plan: list[units.Unit]) -> Counter:
 )
 def test_every_pair_of_blocks_is_in_one_unit(left, right, within, most):
     within = within or not right
-    blocks = units.Blocks(left, right, within)
+    blocks = units.TableBlocks(left, right, within)
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(units, "MAX_UNITS", most)
         plan = units.plan_units(blocks)
@@ -38,7 +38,7 @@ def test_every_pair_of_blocks_is_in_one_unit(left, right, within, most):
 
 @given(left=st.integers(1, 20), right=st.integers(0, 20))
 def test_a_unit_comes_back_from_its_shard(left, right):
-    for unit in units.plan_units(units.Blocks(left, right)):
+    for unit in units.plan_units(units.TableBlocks(left, right)):
         assert unit_of(units.as_shard(unit, "f")) == unit
 
 
@@ -50,6 +50,6 @@ def test_as_many_blocks_as_the_rows_need():
 
 def test_pairs_within_and_across():
     """5 sentences: 10 pairs; 5 and 3: 15; new with each other and with the old ones: 25."""
-    assert units.pairs_of(units.Blocks(1), 5, 0) == 10
-    assert units.pairs_of(units.Blocks(1, 1, within=False), 5, 3) == 15
-    assert units.pairs_of(units.Blocks(1, 1), 5, 3) == 25
+    assert units.pairs_of(units.TableBlocks(1), 5, 0) == 10
+    assert units.pairs_of(units.TableBlocks(1, 1, within=False), 5, 3) == 15
+    assert units.pairs_of(units.TableBlocks(1, 1), 5, 3) == 25

@@ -23,22 +23,22 @@ def groups(seed: int = 3, rows: int = 1_200) -> tuple[pd.DataFrame, np.ndarray]:
     sides = [
         [
             f"about subject {chr(97 + t)}{t * 37 % 11} in wording {w}"
-            for t, w in zip(of, ws, strict=True)
+            for t, w in zip(topic_name, ws, strict=True)
         ]
-        for of, ws in ((topic, word[0]), (other, word[1]))
+        for topic_name, ws in ((topic, word[0]), (other, word[1]))
     ]
     table = pd.DataFrame({"sentence1": sides[0], "sentence2": sides[1], "label": label ^ flipped})
     return table.assign(id=[f"r{n}" for n in range(rows)]), flipped
 
 
-def of(*rows: tuple[str, str, int]) -> LabelledPairs:
+def topic_name(*rows: tuple[str, str, int]) -> LabelledPairs:
     one, other, label = zip(*rows, strict=True)
-    return LabelledPairs.of(list(one), list(other), np.array(label))
+    return LabelledPairs.from_columns(list(one), list(other), np.array(label))
 
 
 def test_flipped_labels_come_first():
     table, flipped = groups()
-    pairs = LabelledPairs.of(
+    pairs = LabelledPairs.from_columns(
         table.sentence1.tolist(), table.sentence2.tolist(), table.label.to_numpy()
     )
     found = doubt_labels(pairs)
@@ -49,7 +49,7 @@ def test_flipped_labels_come_first():
 
 
 def test_triangles_by_hand():
-    pairs = of(("a", "b", 1), ("c", "b", 1), ("c", "a", 0), ("d", "a", 0), ("e", "e", 1))
+    pairs = topic_name(("a", "b", 1), ("c", "b", 1), ("c", "a", 0), ("d", "a", 0), ("e", "e", 1))
 
     assert triangles(pairs).tolist() == [[1, 0, 2]]
     found = doubt_labels(pairs)
@@ -59,7 +59,7 @@ def test_triangles_by_hand():
 
 
 def test_equal_sentences_labelled_apart():
-    pairs = of(("a", "b", 1), ("b", "a", 0), ("c", "c", 0), ("c", "d", 1), ("d", "d", 1))
+    pairs = topic_name(("a", "b", 1), ("b", "a", 0), ("c", "c", 0), ("c", "d", 1), ("d", "d", 1))
 
     assert doubt_labels(pairs)["labelled_apart"].tolist() == [True, True, True, False, False]
 

@@ -29,15 +29,15 @@ def look_up(store: EmbeddingStore, words: list[str]) -> dict[str, list[float]]:
 
 @given(
     batches=st.lists(st.sets(st.text(max_size=3), min_size=1), max_size=5),
-    asked=st.sets(st.text(max_size=3)),
+    wanted=st.sets(st.text(max_size=3)),
     rows=st.integers(1, 10),
 )
-def test_finds_just_what_was_added_also_after_compaction(tmp_path_factory, batches, asked, rows):
+def test_finds_just_what_was_added_also_after_compaction(tmp_path_factory, batches, wanted, rows):
     store = EmbeddingStore(str(tmp_path_factory.mktemp("store")), "bundle", D).open()
     for words in batches:
         add(store, sorted(words))
     known = set().union(*batches)
-    words = sorted(asked | known)
+    words = sorted(wanted | known)
     wanted = {word: vector.tolist() for word, vector in zip(words, vectors_of(words), strict=True)}
     wanted = {word: vector for word, vector in wanted.items() if word in known}
     assert look_up(store, words) == wanted

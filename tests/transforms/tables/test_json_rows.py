@@ -72,7 +72,7 @@ def test_a_line_that_is_no_object_is_a_bad_line(folder: Path, line: str, detail:
 
 
 @pytest.mark.parametrize(
-    ("text", "said"),
+    ("text", "message"),
     [
         (pd.DataFrame({"x": ["a", "b"]}).to_json(), "to_json.*orient='records'"),
         ('{\n  "x": "a",\n  "y": "b"\n}\n', "one JSON document over many lines"),
@@ -82,8 +82,8 @@ def test_a_line_that_is_no_object_is_a_bad_line(folder: Path, line: str, detail:
         ("[" + '{"a":' * 5_000, "nested too deeply"),
     ],
 )
-def test_other_documents_are_named(folder: Path, text: str, said: str):
-    with pytest.raises(UserError, match=said):
+def test_other_documents_are_named(folder: Path, text: str, message: str):
+    with pytest.raises(UserError, match=message):
         read(folder, "p.json", text)
 
 

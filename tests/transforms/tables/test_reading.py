@@ -58,7 +58,7 @@ def test_packed_files_are_known_by_their_bytes(tmp_path: Path, pack, ending: str
 
 
 @pytest.mark.parametrize(
-    ("content", "said"),
+    ("content", "message"),
     [
         (zipped("pairs.csv"), "a zip archive; unpack it"),
         (zipped("[Content_Types].xml", "xl/workbook.xml"), "an Excel workbook; save it as"),
@@ -71,8 +71,8 @@ def test_packed_files_are_known_by_their_bytes(tmp_path: Path, pack, ending: str
         ("a,b\nc,d\n".encode("utf-16-be"), "give --encoding utf-16-be"),
     ],
 )
-def test_other_files_are_named_with_what_to_do(tmp_path: Path, content: bytes, said: str):
-    with pytest.raises(UserError, match=said):
+def test_other_files_are_named_with_what_to_do(tmp_path: Path, content: bytes, message: str):
+    with pytest.raises(UserError, match=message):
         read(tmp_path, "p.csv", content)
 
 
