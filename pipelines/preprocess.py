@@ -28,6 +28,7 @@ from pipelines.running import same_run
 from pipelines.running.progress import show_steps
 from pipelines.running.run_graph import running
 from pipelines.running.transform_graph import given_vocabulary, text_features
+from pipelines.teachers import ask_teachers
 from transforms.examples import folder
 from transforms.examples.counts import COUNTS, INFERRED, add_up
 from transforms.examples.inferred_pairs import InferPairs, MeasuredPairs
@@ -47,7 +48,7 @@ PACKAGES = ("apache-beam", "pyarrow", "tensorflow", "tensorflow-text", "tensorfl
 
 def run(argv: Sequence[str] | None = None) -> dict[str, Any]:
     """Preprocesses, and returns the manifest."""
-    return preprocess(parse(sys.argv[1:] if argv is None else argv))
+    return preprocess(ask_teachers(parse(sys.argv[1:] if argv is None else argv)))
 
 
 def preprocess(options: PreprocessOptions) -> dict[str, Any]:
@@ -119,6 +120,7 @@ def preprocess(options: PreprocessOptions) -> dict[str, Any]:
                 "recipe": options.recipe.name,
                 **({"vocabulary_size": vocabulary.size} if vocabulary.size else {}),
                 "options": options.to_json(),
+                "teachers": list(options.taught),
                 same_run.MADE_FROM: made_from,
                 "files_rejected": [asdict(file) for file in planned.rejected],
                 "versions": {name: version(name) for name in PACKAGES},

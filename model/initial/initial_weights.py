@@ -5,18 +5,50 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
+import h5py
 import numpy as np
 
 from model.bundle import loading
 from model.dataset.examples import Examples
 from model.initial.start_vectors import read_vocabulary
 from model.network.encoders import EMBEDDING
+from model.network.quantized_embedding import QuantizedEmbedding
 from model.network.siamese import Siamese, build_siamese
 from model.recipe.reading import read_recipe
 from model.recipe.recipe import Recipe
 from transforms.errors import UserError
 from transforms.storage import files
 from transforms.text.token_ids import FIRST_ID
+
+FIRST_ROW = 1  # the id of a table's first row; padding has none
+
+
+def with_rows_of(folder: str, ids: np.ndarray | None) -> np.ndarray | None:
+    """Ids whose rows are trained, with those that the training of a bundle has changed already.
+
+    Args:
+        folder: the bundle; only its weights are read.
+        ids: of the training part, [n]; None where the encoder has no table of its own, or where
+            it stays as it is.
+    """
+    with files.local_copy(folder) as local:
+        before = trained_rows(Path(local) / loading.WEIGHTS) + FIRST_ROW
+    if not len(before):
+        return ids
+    return before if ids is None else np.union1d(ids, before).astype(np.int32)
+
+
+def trained_rows(weights: Path) -> np.ndarray:
+    """The rows of a `QuantizedEmbedding` that training has changed, [n]; none without a table."""
+    places: list[np.ndarray] = []
+
+    def look(name: str, found: Any) -> None:
+        if "/quantized_embedding/" in name and getattr(found, "dtype", None) == np.int32:
+            places.append(found[:])
+
+    with h5py.File(weights) as file:
+        file.visititems(look)
+    return np.flatnonzero(places[0]) if places else np.zeros(0, np.int64)
 
 
 def begin_with(folder: str, siamese: Siamese, recipe: Recipe, examples: Examples) -> str:
@@ -32,13 +64,17 @@ def begin_with(folder: str, siamese: Siamese, recipe: Recipe, examples: Examples
         manifest = loading.verify(local, name=folder)
         path = Path(local) / loading.RECIPE
         old_recipe = read_recipe(path.read_bytes(), source=f"{folder}/{loading.RECIPE}")
-        if old_recipe.encoder_kind.trains_used_ids:
+        weights = Path(local) / loading.WEIGHTS
+        size = int(manifest["vocabulary_size"] or 0)
+        if old_recipe.encoder_kind.trains_used_ids and size != examples.vocabulary_size:
             raise UserError(
-                f"--init_from {folder}: its encoder {old_recipe.encoder.kind} keeps vectors of its "
-                "own training's tokens, which training on others cannot begin with; leave it out"
+                f"--init_from {folder}: its tokenizer has {size} ids, and that of the examples "
+                f"{examples.vocabulary_size}; they must be the same one"
             )
-        old = build_siamese(old_recipe, vocabulary_size=int(manifest["vocabulary_size"] or 0))
-        old.network.load_weights(Path(local) / loading.WEIGHTS)
+        old = build_siamese(
+            old_recipe, vocabulary_size=size, trained_ids=trained_rows(weights) + FIRST_ROW
+        )
+        old.network.load_weights(weights)
         rows = _rows(Path(local), recipe, examples)
     same = old_recipe.encoder.kind == recipe.encoder.kind
     encoder, head = siamese.encoder, siamese.comparison
@@ -76,8 +112,14 @@ def _rows(bundle: Path, recipe: Recipe, examples: Examples) -> dict[int, int] | 
 
 def _assign(source: Any, target: Any, rows: dict[int, int] | None) -> bool:
     """Copies weights from one model to another of the same shapes; whether they were."""
-    pairs = list(zip(source.weights, target.weights, strict=False))
-    if len(source.weights) != len(target.weights):
+    tables = [_tables(model) for model in (source, target)]
+    before, after = (
+        _weights_beside(model, own) for model, own in zip((source, target), tables, strict=True)
+    )
+    pairs = list(zip(before, after, strict=False))
+    if len(before) != len(after) or len(tables[0]) != len(tables[1]):
+        return False
+    if any(old.rows != new.rows for old, new in zip(*tables, strict=True)):
         return False
     values = []
     for old, new in pairs:
@@ -91,7 +133,19 @@ def _assign(source: Any, target: Any, rows: dict[int, int] | None) -> bool:
         values.append(value)
     for (_, new), value in zip(pairs, values, strict=True):
         new.assign(value)
+    for old, new in zip(*tables, strict=True):
+        new.begin_with(old)
     return True
+
+
+def _tables(model: Any) -> list[QuantizedEmbedding]:
+    return [layer for layer in model.layers if isinstance(layer, QuantizedEmbedding)]
+
+
+def _weights_beside(model: Any, tables: list[QuantizedEmbedding]) -> list[Any]:
+    """All weights but those of such tables."""
+    inside = {id(weight) for table in tables for weight in table.weights}
+    return [weight for weight in model.weights if id(weight) not in inside]
 
 
 def _mapped(old: np.ndarray, new: np.ndarray, rows: dict[int, int]) -> np.ndarray:

@@ -67,6 +67,19 @@ class QuantizedEmbedding(keras.layers.Layer):
         for weight, values in ((self.table, table), (self.scale, scale), (self.least, least)):
             weight.assign(values)
 
+    def begin_with(self, other: QuantizedEmbedding) -> None:
+        """Takes another's table, and its changes of rows that may be trained here too."""
+        self.fill(other.table.numpy(), other.scale.numpy(), other.least.numpy())
+        if self.changes is None:
+            return
+        changes = np.zeros(self.changes.shape, np.float32)
+        place = {row: number for number, row in enumerate(self.trained_rows)}
+        known = [(n, place[row]) for n, row in enumerate(other.trained_rows) if row in place]
+        if known:
+            old, new = np.array(known).T
+            changes[new] = other.changes.numpy()[old]
+        self.changes.assign(changes)
+
     def call(self, ids):
         """Ids, int32 [b, t] → [b, t, d]; id i is row i − 1, and padding, 0, is whatever comes."""
         rows = ops.maximum(ids - 1, 0)

@@ -39,7 +39,8 @@ def universal(
     Args:
         recipe: its encoder says where the weights lie, and what is trained.
         vocabulary_size: ids in use, padding included; the table must have a row for each.
-        trained_ids: the ids whose rows of the table may be trained, int [n]; none when not given.
+        trained_ids: the ids whose rows of the table differ from it or may be trained, int [n];
+            none when not given.
 
     Raises:
         UserError: the weights are not there, are of another shape, or are too few for the ids.
@@ -49,7 +50,7 @@ def universal(
     path = Path(resolve_path(spec.preset)) / WEIGHTS
     weights = read_weights(path)
     ids = keras.Input((None,), dtype="int32", name="ids")
-    table = _table(weights, trained_ids if spec.trainable else None)
+    table = _table(weights, trained_ids)
     if table.rows < vocabulary_size - 1:
         raise UserError(
             f"{path} has vectors of {table.rows} pieces; the tokenizer's model has "

@@ -23,6 +23,11 @@ ClassName = Annotated[
 ]
 
 
+def _one_or_more(value: object) -> object:
+    """A text as a list of one."""
+    return (value,) if isinstance(value, str) else value
+
+
 class Part(BaseModel):
     """A piece of a recipe: frozen, and strict about its keys."""
 
@@ -233,11 +238,16 @@ class Angle(VectorLoss):
 
 
 class Distill(Part):
-    """Learning from other models' scores of the same pairs: `preprocess --teacher_column`.
+    """Learning from other models' scores of the same pairs.
 
+    `teacher` is a bundle, or several whose mean counts; `preprocess` scores the pairs with them.
+    Without it the scores stand in the data, under `preprocess --teacher_column`.
     `weight` is their share of a label; pairs without one are learned from the scores alone.
     """
 
+    teacher: Annotated[
+        tuple[Annotated[str, Field(min_length=1)], ...], BeforeValidator(_one_or_more)
+    ] = ()
     weight: Annotated[float, Field(gt=0, le=1)] = 0.5
 
 

@@ -125,13 +125,18 @@ def begin(
     fresh = placement.cluster.is_chief and options.init_from is None
     vectors, coverage = start_vectors(recipe, examples) if fresh else (None, {})
     pretrained = pretrained_weights(recipe, examples, vectors, checkpoints) if fresh else []
+    ids = trained_ids(recipe, examples)
+    if options.init_from is not None and recipe.encoder_kind.trains_used_ids:
+        from model.initial.initial_weights import with_rows_of
+
+        ids = with_rows_of(options.init_from, ids)
     keras.utils.set_random_seed(recipe.training.seed)  # the same dropout, whatever came before
     with placement.strategy.scope():
         siamese = build_siamese(
             recipe,
             vocabulary_size=examples.vocabulary_size,
             vectors=vectors,
-            trained_ids=trained_ids(recipe, examples),
+            trained_ids=ids,
         )
     if pretrained:
         siamese.encoder.set_weights(pretrained)

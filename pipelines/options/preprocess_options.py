@@ -34,6 +34,7 @@ class PreprocessOptions(PairOptions):
     eval_shards: int = 1
     split: EvalSplit = field(default_factory=lambda: EvalSplit(0.1))
     measured_inputs: tuple[str, ...] = ()
+    taught: tuple[dict[str, Any], ...] = ()  # what teachers in the recipe scored, and where
 
     @property
     def measured_reading(self) -> PairReading:
@@ -59,6 +60,7 @@ class PreprocessOptions(PairOptions):
             "measured_inputs": list(self.measured_inputs),
             "numbers": self.columns.number_features,
             "number_columns": [name for _, name in self.columns.numbers],
+            "teachers": [each["bundle"] for each in self.taught],
             "max_sentence_chars": self.max_chars,
             "shard_rows": self.shard_rows,
         }
@@ -97,14 +99,10 @@ def example_columns(args: argparse.Namespace, recipe: Recipe) -> PairColumns:
     """The columns that the flags name; triplets have a negative where pairs have a label."""
     pairs = command_line.columns(args)
     teachers = tuple(args.teacher_column)
-    if bool(teachers) != (recipe.distill is not None):
+    check_teachers(teachers, recipe)
+    if recipe.labels.transitive and (recipe.distill or args.weight_column):
         raise UserError(
-            f"--teacher_column and the recipe's 'distill' belong together; received {teachers} and "
-            f"a recipe {'without it' if recipe.distill is None else 'with it'}"
-        )
-    if recipe.labels.transitive and (teachers or args.weight_column):
-        raise UserError(
-            "--weight_column and --teacher_column say nothing of inferred pairs; set "
+            "--weight_column and teachers say nothing of inferred pairs; set "
             "labels.transitive: 0 in the recipe"
         )
     unlabelled = recipe.reads_positives or recipe.reads_triplets
@@ -115,6 +113,25 @@ def example_columns(args: argparse.Namespace, recipe: Recipe) -> PairColumns:
         weight=args.weight_column,
         teachers=teachers,
     )
+
+
+def check_teachers(columns: tuple[str, ...], recipe: Recipe) -> None:
+    """Checks that a recipe that learns from teachers has them, from one place.
+
+    Raises:
+        UserError: it has none, or two sorts of them; or the recipe learns from none.
+    """
+    if recipe.distill is None and columns:
+        raise UserError(
+            "--teacher_column: the recipe learns from no teacher; add 'distill: {weight: 0.5}' to "
+            "it"
+        )
+    if recipe.distill is not None and bool(recipe.distill.teacher) == bool(columns):
+        found = "both" if columns else "neither"
+        raise UserError(
+            "the recipe's 'distill' needs either 'teacher: BUNDLE' or scores in the data "
+            f"(--teacher_column); received {found}"
+        )
 
 
 def add_flags(parser: argparse.ArgumentParser) -> None:
@@ -132,8 +149,8 @@ def add_flags(parser: argparse.ArgumentParser) -> None:
         "--teacher_column",
         nargs="+",
         default=[],
-        help="similarities that other models gave the rows, for recipes with 'distill'; of several "
-        "the mean. The label may then be null",
+        help="similarities that other models gave the rows, for recipes with 'distill' that name "
+        "no teacher; of several the mean. The label may then be null",
     )
     group.add_argument(
         "--train_shards", type=command_line.positive, default=16, help="files to train on"

@@ -10,9 +10,10 @@ import pytest
 
 from model.bundle import export, loading
 from model.dataset.examples import Examples, ExampleSet
-from model.initial.initial_weights import begin_with
-from model.network.siamese import build_siamese
+from model.initial.initial_weights import begin_with, with_rows_of
+from model.network.siamese import Siamese, build_siamese
 from tests.model.tiny_recipes import recipe
+from tests.model.tiny_universal import SMALL, write_weights
 from transforms.errors import UserError
 
 OLD, NEW = ["a", "b", "c"], ["c", "d", "a", "e"]
@@ -92,3 +93,61 @@ def test_a_bundle_that_was_changed_is_refused(tmp_path):
     (Path(folder) / loading.RECIPE).write_text("name: other\n")
     with pytest.raises(UserError, match="recipe.yaml was changed"):
         begun(tmp_path, recipe(), folder)
+
+
+def universal(folder: Path, **changes):
+    encoder = {"kind": "universal", "preset": str(folder), "normalize": False}
+    return recipe(
+        embedding=None,
+        encoder=encoder | changes,
+        text={"tokenizer": "sentencepiece", "vocabulary": "sp.model"},
+        comparison={"kind": "absdiff_product", "hidden": [4]},
+    )
+
+
+def universal_bundle(tmp_path: Path, rules, ids) -> tuple[Siamese, str]:
+    """A bundle of a universal encoder whose vectors of some ids were trained."""
+    keras.utils.set_random_seed(1)
+    old = build_siamese(rules, vocabulary_size=SMALL, trained_ids=ids)
+    for weight in old.network.trainable_variables:
+        weight.assign(weight + 0.5)
+    local = tmp_path / "local"
+    local.mkdir()
+    old.network.save_weights(local / loading.WEIGHTS)
+    (local / loading.RECIPE).write_text(rules.to_yaml(), encoding="utf-8")
+    export.publish(local, str(tmp_path / "bundle"), {"vocabulary_size": SMALL})
+    return old, str(tmp_path / "bundle")
+
+
+@pytest.mark.parametrize("trained", [np.array([3, 5, 9]), None])
+@pytest.mark.parametrize("trainable", [True, False])
+def test_a_universal_encoder_keeps_the_rows_that_were_trained(tmp_path, trained, trainable):
+    rules = universal(write_weights(tmp_path))
+    old, folder = universal_bundle(tmp_path, rules, trained)
+    part = ExampleSet((), ())
+    examples = Examples(str(tmp_path / "examples"), part, part, {"vocabulary_size": SMALL})
+    rules = universal(tmp_path, trainable=trainable)
+    ids = with_rows_of(folder, np.array([5, 6], np.int32) if trainable else None)
+    expected = {5, 6} if trainable else set()
+    expected |= set() if trained is None else {3, 5, 9}
+    assert set([] if ids is None else ids.tolist()) == expected
+    keras.utils.set_random_seed(2)
+    fresh = build_siamese(rules, vocabulary_size=SMALL, trained_ids=ids)
+    line = begin_with(folder, fresh, rules, examples)
+    assert line.endswith("the encoder, the head as well")
+    every = np.arange(1, SMALL)[None]
+    np.testing.assert_array_equal(
+        fresh.encoder.get_layer("table")(every), old.encoder.get_layer("table")(every)
+    )
+    np.testing.assert_array_equal(fresh.encoder(every), old.encoder(every))
+    assert bool(fresh.encoder.trainable_variables) == trainable
+
+
+def test_a_universal_encoder_of_another_tokenizer_is_refused(tmp_path):
+    rules = universal(write_weights(tmp_path))
+    _, folder = universal_bundle(tmp_path, rules, None)
+    part = ExampleSet((), ())
+    examples = Examples(str(tmp_path), part, part, {"vocabulary_size": 20})
+    fresh = build_siamese(rules, vocabulary_size=20)
+    with pytest.raises(UserError, match="has 69 ids, and that of the examples 20; they must be"):
+        begin_with(folder, fresh, rules, examples)

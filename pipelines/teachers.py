@@ -1,0 +1,141 @@
+"""The teachers that a recipe names: they score the pairs before these become examples.
+
+Each teacher's run is one of `score`: on any runner, resumed where it ended, each distinct sentence
+encoded once. What it makes stays beside the examples, in `OUTPUT.teachers`, under a name made from
+all that decides it; the next preprocessing of the same pairs finds it there.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from dataclasses import replace
+from typing import Any
+
+from model.bundle import loading
+from model.recipe.reading import read_recipe
+from model.recipe.recipe import Recipe, similarity_range
+from model.scoring.scorer_options import ScorerOptions
+from pipelines.options.preprocess_options import PreprocessOptions
+from pipelines.options.score_options import ScoreOptions
+from pipelines.score import score
+from transforms.errors import UserError
+from transforms.examples import folder
+from transforms.examples.label_check import check_labels
+from transforms.input.shards import plan
+from transforms.storage import files
+
+FOLDER = "{output}.teachers"
+COLUMN = "teacher_{number}_similarity"
+_NAME = 12  # characters of a hash that stand in a folder's name
+
+
+def ask_teachers(options: PreprocessOptions) -> PreprocessOptions:
+    """The same run on scored pairs, where the recipe names teachers; else as it is.
+
+    Raises:
+        UserError: a teacher is no bundle, or scores on another scale.
+        RunError: scoring failed; what it finished is kept.
+    """
+    distill = options.recipe.distill
+    if distill is None or not distill.teacher or options.estimating.wanted:
+        return options
+    for bundle in distill.teacher:
+        check_teacher(bundle, options.recipe)
+    check_pairs(options)
+    taught: list[dict[str, Any]] = []
+    inputs = options.inputs
+    for number, bundle in enumerate(distill.teacher, start=1):
+        print(f"teacher {number} of {len(distill.teacher)}: {bundle}", flush=True)
+        asked = scoring_options(replace(options, inputs=inputs), bundle, number)
+        manifest = score(asked)
+        if not manifest:
+            raise UserError(
+                f"teacher {bundle}: its scores must be there before examples are made of them; run "
+                "without --dry_run"
+            )
+        taught.append(account(asked, manifest))
+        inputs = (files.join(asked.output, "*.parquet"),)
+    columns = replace(options.columns, teachers=tuple(each["column"] for each in taught))
+    return replace(options, inputs=inputs, columns=columns, taught=tuple(taught))
+
+
+def check_teacher(bundle: str, recipe: Recipe) -> None:
+    """Checks that a teacher's similarities mean what the recipe's do.
+
+    Raises:
+        UserError: it is no bundle, or its similarities go from one number to another one.
+    """
+    path = files.join(bundle, loading.RECIPE)
+    if not files.exists(path):
+        raise UserError(
+            f"distill.teacher: {bundle} is no bundle; expected the --output of twinbeam train"
+        )
+    theirs = similarity_range(read_recipe(files.read_bytes(path), source=path))
+    if theirs != (ours := similarity_range(recipe)):
+        raise UserError(
+            f"distill.teacher: {bundle} scores from {theirs[0]:g} to {theirs[1]:g}, and the "
+            f"recipe's labels go from {ours[0]:g} to {ours[1]:g}; they must be the same"
+        )
+
+
+def check_pairs(options: PreprocessOptions) -> None:
+    """Meets a mistake before teachers have worked for nothing.
+
+    Raises:
+        UserError: the pairs cannot be used, or the output folder is not free.
+    """
+    folder.check_ours(options.output)
+    planned = plan(
+        options.inputs,
+        options.columns,
+        shard_rows=options.shard_rows,
+        on_bad_file=options.on_bad_file,
+        int96=options.int96,
+        partition_columns=options.partition_columns,
+    )
+    if options.columns.label is not None:
+        check_labels(planned.shards[0], options.columns.label, options.recipe.label_rule)
+
+
+def scoring_options(options: PreprocessOptions, bundle: str, number: int) -> ScoreOptions:
+    """What a teacher's run is asked for."""
+    column = COLUMN.format(number=number)
+    asked = ScoreOptions(
+        inputs=options.inputs,
+        output="",
+        model=bundle.rstrip("/"),
+        columns=replace(options.columns, label=None, weight=None, teachers=()),
+        max_chars=options.max_chars,
+        shard_rows=options.shard_rows,
+        on_bad_file=options.on_bad_file,
+        int96=options.int96,
+        partition_columns=options.partition_columns if number == 1 else {},
+        max_reject_fraction=options.max_reject_fraction,
+        accelerator=options.accelerator,
+        beam_flags=options.beam_flags,
+        scoring=ScorerOptions(similarity_column=column, label_column=f"teacher_{number}_label"),
+        encode_once="global",
+    )
+    beside = FOLDER.format(output=options.output)
+    return replace(asked, output=files.join(beside, _name(asked)))
+
+
+def _name(asked: ScoreOptions) -> str:
+    """Names a teacher's scores by all that decides them but the pairs' content."""
+    bundle = files.read_json(files.join(asked.model, loading.MANIFEST)).get("fingerprint")
+    identity = json.dumps([bundle, asked.identity(), list(asked.inputs)], sort_keys=True)
+    return hashlib.sha256(identity.encode()).hexdigest()[:_NAME]
+
+
+def account(asked: ScoreOptions, manifest: dict[str, Any]) -> dict[str, Any]:
+    """What the manifest of the examples says of a teacher."""
+    return {
+        "bundle": manifest["bundle"]["fingerprint"],
+        "path": asked.model,
+        "column": asked.scoring.similarity_column,
+        "scores": asked.output,
+        "inputs": list(asked.inputs),
+        "rows_in": manifest["rows_in"],
+        "rows_rejected": manifest["rows_rejected"],
+    }
