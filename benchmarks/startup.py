@@ -1,18 +1,23 @@
-"""What the start of `pipelines.score` takes, step by step, until the first shard.
+"""What a start takes: of every command's help, and of `score` step by step, until the first shard.
 
-python -m benchmarks.startup --model BUNDLE --file ../shared/data/bq_dev.parquet
+python -m benchmarks.startup
+python -m benchmarks.startup --model BUNDLE --file pairs.parquet
 """
 
 from __future__ import annotations
 
 import argparse
 import json
+import resource
 import statistics
 import subprocess
 import sys
 import tempfile
 import time
+from collections.abc import Sequence
 from pathlib import Path
+
+from pipelines.commands import COMMANDS
 
 # Run in a process of its own, in the order of the pipeline; prints the seconds of each step.
 STEPS = """
@@ -53,14 +58,41 @@ def whole(model: str, path: str) -> float:
         return min(json.loads(path.read_text())["started"] for path in accounts) - started
 
 
+def timed(words: Sequence[str]) -> tuple[float, float]:
+    """Seconds of a command by the clock, and of the processor."""
+    before, started = resource.getrusage(resource.RUSAGE_CHILDREN), time.perf_counter()
+    command = [sys.executable, "-m", "twinbeam", *words]
+    subprocess.run(command, check=True, capture_output=True)
+    wall, after = time.perf_counter() - started, resource.getrusage(resource.RUSAGE_CHILDREN)
+    return wall, after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
+
+
+def print_light_commands(runs: int) -> None:
+    """What the commands take that load neither Beam nor TensorFlow: each help, convert, inspect."""
+    with tempfile.TemporaryDirectory(prefix="twinbeam-bench-") as folder:
+        table, parquet = Path(folder, "pairs.csv"), f"{folder}/pairs.parquet"
+        table.write_text("sentence1,sentence2\n" + "how do I pay?,where to pay\n" * 100)
+        flags = ["--input", str(table), "--output", parquet, "--no_label", "--overwrite"]
+        light = [[name, "--help"] for name in COMMANDS]
+        light += [["--help"], ["convert", *flags], ["inspect", parquet]]
+        print("| command | s | s of the processor |\n| --- | --- | --- |")
+        for words in light:
+            wall, cpu = zip(*(timed(words) for _ in range(runs)), strict=True)
+            name = " ".join(words[:1] if len(words) > 2 or parquet in words else words)
+            print(f"| {name} | {statistics.median(wall):.2f} | {statistics.median(cpu):.2f} |")
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
-    parser.add_argument("--model", required=True)
-    parser.add_argument("--file", required=True, metavar="PARQUET")
+    parser.add_argument("--model", help="measure the start of scoring with this bundle too")
+    parser.add_argument("--file", metavar="PARQUET", help="of pairs, for --model")
     parser.add_argument("--runs", type=int, default=3)
     args = parser.parse_args()
+    print_light_commands(args.runs)
+    if not (args.model and args.file):
+        return
     found = [steps(args.model) for _ in range(args.runs)]
-    print("| step | s |\n| --- | --- |")
+    print("\n| step | s |\n| --- | --- |")
     for name in found[0]:
         print(f"| {name} | {statistics.median(run[name] for run in found):.1f} |")
     seconds = statistics.median(whole(args.model, args.file) for _ in range(args.runs))

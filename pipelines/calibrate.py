@@ -241,7 +241,9 @@ def add_flags(parser: argparse.ArgumentParser) -> None:
         "--input", nargs="+", required=True, metavar="DIR", help="its labelled scores"
     )
     parser.add_argument("--output", required=True, metavar="DIR", help="the new bundle")
-    parser.add_argument("--method", choices=("platt", "isotonic"), default="platt")
+    parser.add_argument(
+        "--method", choices=("platt", "isotonic"), default="platt", help="of the calibration"
+    )
     for side in PairColumns().sides:
         parser.add_argument(f"--{side}_column", default=side, help="a sentence")
     parser.add_argument("--label_column", default="label", help="the true label")

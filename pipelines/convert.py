@@ -178,14 +178,19 @@ def add_flags(parser: argparse.ArgumentParser) -> None:
         "--input", nargs="+", action="extend", required=True, metavar="GLOB", help="text files"
     )
     parser.add_argument("--output", required=True, metavar="FILE", help="the Parquet file to write")
-    parser.add_argument(
-        "--format", choices=("csv", "tsv", "jsonl"), help="(default: by its ending)"
+    text = parser.add_argument_group("text")
+    text.add_argument(
+        "--format",
+        choices=("csv", "tsv", "jsonl"),
+        help="what the files are (default: by their endings)",
     )
-    parser.add_argument(
-        "--delimiter", help="between columns, as in ';', '\\t' or ' ||| ' (default: comma or tab)"
+    text.add_argument(
+        "--delimiter",
+        metavar="TEXT",
+        help="between columns, as in ';', '\\t' or ' ||| ' (default: comma or tab)",
     )
-    parser.add_argument("--no_header", action="store_true", help="the first line is data")
-    quotes = parser.add_mutually_exclusive_group()
+    text.add_argument("--no_header", action="store_true", help="the first line is data")
+    quotes = text.add_mutually_exclusive_group()
     quotes.add_argument(
         "--quotes",
         action="store_true",
@@ -196,28 +201,34 @@ def add_flags(parser: argparse.ArgumentParser) -> None:
         "--no_quotes", action="store_false", dest="quotes", default=None,
         help='" is a character like others',
     )  # fmt: skip
-    parser.add_argument(
+    text.add_argument(
         "--escape", metavar="CHARACTER", help="before a quote inside quotes: '\\' for Spark's CSV"
     )
-    parser.add_argument(
+    text.add_argument(
         "--encoding", help="such as gb18030 (default: the byte order mark's, else utf-8)"
     )
-    for name in ("sentence1", "sentence2", "label"):
-        parser.add_argument(f"--{name}_column", default=name, help="name, or number from 1")
-    parser.add_argument("--no_label", action="store_true", help="there is no label")
-    parser.add_argument(
+    columns = parser.add_argument_group("columns", "a name, or a number from 1")
+    for name, what in (
+        ("sentence1", "first sentence"),
+        ("sentence2", "second sentence"),
+        ("label", "label"),
+    ):
+        columns.add_argument(f"--{name}_column", default=name, help=what)
+    columns.add_argument("--no_label", action="store_true", help="there is no label")
+    columns.add_argument(
         "--label_map", nargs="+", default=[], metavar="FROM=TO", help="as in same=1 other=0"
     )
-    parser.add_argument(
+    limits = parser.add_argument_group("limits")
+    limits.add_argument(
         "--max_reject_fraction",
         type=command_line.fraction,
         default=command_line.DEFAULT_REJECT_FRACTION,
-        help="of the lines, bad",
+        help="with more bad lines than this nothing is written",
     )
-    parser.add_argument(
+    limits.add_argument(
         "--max_suspect_fraction", type=command_line.fraction,
         default=command_line.DEFAULT_REJECT_FRACTION,
-        help="of the lines, in values that look as if a quote were astray",
+        help="or with more lines in values that look as if a quote were astray",
     )  # fmt: skip
     parser.add_argument("--overwrite", action="store_true", help="replace --output")
 

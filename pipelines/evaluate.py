@@ -10,7 +10,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -23,11 +23,20 @@ from pipelines.dataflow import jobs
 from pipelines.dataflow import settings as dataflow
 from pipelines.options import beam_interface, command_line
 from pipelines.options.evaluate_options import EvaluateOptions, parse
-from pipelines.options.scored_inputs import check_columns, lineage, score_patterns, score_range
+from pipelines.options.scored_inputs import (
+    check_columns,
+    is_folder,
+    lineage,
+    score_patterns,
+    score_range,
+    with_id,
+)
 from pipelines.report.page import REPORT, write_report
 from pipelines.report.png_plots import PLOTS
-from pipelines.running import same_run
+from pipelines.report.provenance import ROWS_TRAINED_ON
+from pipelines.running import same_run, trained_on
 from pipelines.running.run_graph import running
+from transforms.accounts.output_folder import read_manifest
 from transforms.accounts.shard_account import SUCCESS
 from transforms.errors import UserError
 from transforms.evaluation.evaluate_shards import (
@@ -68,6 +77,7 @@ def evaluate(options: EvaluateOptions) -> dict[str, Any]:
         on_bad_file=None,
     )
     shards = planned.shards
+    options = replace(options, columns=with_id(options.columns, planned.schemas))
     check_columns(planned.schemas, options.columns)
     train_shards = []
     if options.train_inputs:
@@ -90,9 +100,11 @@ def evaluate(options: EvaluateOptions) -> dict[str, Any]:
     settings = EvaluationSettings(
         options.columns, score_range(planned.schemas, options.columns), options.worst
     )
-    write = WriteEvaluation(
-        options, started, lineage(options.inputs, options.bundle, options.examples), made_from
-    )
+    origin = lineage(options.inputs, options.bundle, options.examples)
+    if remembered := rows_remembered(options.inputs):
+        origin[ROWS_TRAINED_ON] = remembered
+        print(f"warning: {remembered:,} of them are from files that the bundle was trained on")
+    write = WriteEvaluation(options, started, origin, made_from)
     run_pipeline(options, shards, train_shards, settings, write, beam_options)
     return {} if dataflow.only_staged(beam_options) else print_result(options.output)
 
@@ -168,6 +180,12 @@ class WriteEvaluation:
     def _is_published(self) -> bool:
         done, path = (files.join(self.options.output, name) for name in (SUCCESS, METRICS))
         return files.exists(done) and files.read_json(path).get("started") == self.started
+
+
+def rows_remembered(inputs: Sequence[str]) -> int:
+    """How many rows of scoring runs come from files that their bundle was trained on."""
+    folders = (pattern.rstrip("/") for pattern in inputs if is_folder(pattern))
+    return sum(trained_on.rows_trained_on(read_manifest(folder)) for folder in folders)
 
 
 def check_ours(output: str) -> list[str]:

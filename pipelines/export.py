@@ -242,7 +242,7 @@ def add_flags(parser: argparse.ArgumentParser) -> None:
         type=float,
         default=0.001,
         metavar="SHARE",
-        help="refuse where more of the eval part's labels change (0.001)",
+        help="refuse where more of the eval part's labels change",
     )
     parser.add_argument("--overwrite", action="store_true", help="replace a bundle in --output")
 

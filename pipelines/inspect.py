@@ -20,7 +20,7 @@ from transforms.storage import files
 
 MANIFEST = "manifest.json"  # of a bundle and of examples
 EXAMPLE = "twinbeam inspect out/scores"
-_WORKER_ERROR = {
+_SHOWN = {
     "bundle": (
         "recipe", "task", "classes", "threshold", "dimensions", "vocabulary_size", "calibration",
         "fingerprint", "created", "versions",
@@ -74,7 +74,7 @@ def inspect(folder: str, *, sums: bool = True) -> dict[str, Any]:
     found: dict[str, Any] = {"folder": folder, "kind": kind}
     if kind != "bundle":
         found["finished"] = files.exists(files.join(folder, SUCCESS))
-    found |= {key: manifest[key] for key in _WORKER_ERROR[kind] if manifest.get(key) is not None}
+    found |= {key: manifest[key] for key in _SHOWN[kind] if manifest.get(key) is not None}
     if kind == "scores":
         found |= score_files(folder, manifest)
     if sums and kind != "report":

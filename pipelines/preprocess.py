@@ -20,6 +20,7 @@ import apache_beam as beam
 from apache_beam.options.pipeline_options import PipelineOptions, StandardOptions
 
 from model.recipe.checks import doubts
+from model.recipe.needed_files import missing_files
 from pipelines.dataflow import estimate, jobs
 from pipelines.dataflow import settings as dataflow
 from pipelines.options import beam_interface, command_line
@@ -43,6 +44,8 @@ from transforms.storage import files
 from transforms.storage.lock import lock
 from transforms.text.given_vocabulary import GivenVocabulary
 
+INPUT_FILES = "input_files"  # what a bundle says that it was trained on
+MOST_NAMED = 10_000
 PACKAGES = ("apache-beam", "pyarrow", "tensorflow", "tensorflow-text", "tensorflow-transform")
 
 
@@ -89,10 +92,8 @@ def preprocess(options: PreprocessOptions) -> dict[str, Any]:
         "eval_shards": options.eval_shards,
         **options.to_json(),
     }
-    made_from = same_run.made_from(
-        {**wanted, "recipe": options.recipe.to_yaml()},
-        {shard.source: shard.fingerprint for shard in shards},
-    )
+    inputs = {shard.source: shard.fingerprint for shard in shards}
+    made_from = same_run.made_from({**wanted, "recipe": options.recipe.to_yaml()}, inputs)
     before = folder.read_manifest(options.output).get(same_run.MADE_FROM) if names else None
     if same_run.is_done(options.output, before, made_from, overwrite=options.overwrite):
         return print_result(options.output)
@@ -100,6 +101,8 @@ def preprocess(options: PreprocessOptions) -> dict[str, Any]:
     rows = sum(shard.rows for shard in shards)
     for doubt in doubts(options.recipe):
         print(f"recipe {options.recipe.name}: {doubt}", flush=True)
+    for line in missing_files(options.recipe):
+        print(f"recipe {options.recipe.name}, to be there for training: {line}", flush=True)
     print(f"{rows:,} pairs in {len(shards)} shards to preprocess", flush=True)
     identity = [options.recipe.to_yaml(), wanted, *(shard.fingerprint for shard in shards)]
     if jobs.adopt(beam_options, step="preprocess", output=options.output, identity=identity):
@@ -122,6 +125,7 @@ def preprocess(options: PreprocessOptions) -> dict[str, Any]:
                 "options": options.to_json(),
                 "teachers": list(options.taught),
                 same_run.MADE_FROM: made_from,
+                INPUT_FILES: dict(list(inputs.items())[:MOST_NAMED]),
                 "files_rejected": [asdict(file) for file in planned.rejected],
                 "versions": {name: version(name) for name in PACKAGES},
             },

@@ -23,6 +23,7 @@ from pipelines.dataflow import estimate, jobs
 from pipelines.dataflow import settings as dataflow
 from pipelines.options import beam_interface, command_line
 from pipelines.options.score_options import ScoreOptions, parse
+from pipelines.running import trained_on
 from pipelines.running.commit_scores import Commit, trained_profile
 from pipelines.running.phases import phase
 from pipelines.running.progress import show_progress
@@ -76,6 +77,8 @@ def score(options: ScoreOptions) -> dict[str, Any]:
         if work.committed:
             return judge_again(options)
         print_plan(work, plan.input)
+        if plan.inputs_seen:
+            print(f"note: {trained_on.format_seen(plan.inputs_seen)}", flush=True)
         with show_progress(options.output, work):
             run_pipeline(plan, work, beam_options, started=started)
     return {} if dataflow.only_staged(beam_options) else print_result(options.output, plan.key)
@@ -99,6 +102,7 @@ class ScorePlan:
         scorer: the bundle and how to score with it.
         bundle: its manifest.
         input: shards, schemas, and files left out.
+        inputs_seen: names of input files that the bundle was trained on.
         encode_once: how sentences are encoded for the whole input; None for shard by shard.
         key: see `run_key`.
     """
@@ -107,6 +111,7 @@ class ScorePlan:
     scorer: BundleScorer
     bundle: dict[str, Any]
     input: Plan
+    inputs_seen: list[str]
     encode_once: EncodePlan | None
     key: str
 
@@ -123,6 +128,7 @@ class ScorePlan:
             },
             "options": self.options.identity(),
             "run_key": self.key,
+            trained_on.INPUTS_SEEN: self.inputs_seen,
             "files_rejected": [asdict(file) for file in self.input.rejected],
             "versions": versions(),
         }
@@ -147,12 +153,13 @@ def plan_scores(options: ScoreOptions) -> ScorePlan:
         int96=options.int96,
         partition_columns=options.partition_columns,
     )
+    inputs = {shard.source: shard.fingerprint for shard in planned.shards}
+    seen = trained_on.inputs_trained_on(options.model, inputs)
     key = shard_account.run_key(
         bundle=bundle["fingerprint"], versions=versions(), **options.identity()
     )
-    return ScorePlan(
-        options, scorer, bundle, planned, plan_encoding(options, bundle, planned.shards), key
-    )
+    encode_once = plan_encoding(options, bundle, planned.shards)
+    return ScorePlan(options, scorer, bundle, planned, seen, encode_once, key)
 
 
 def judge_again(options: ScoreOptions) -> dict[str, Any]:

@@ -14,6 +14,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from pipelines.options import command_line
+from pipelines.options.parser import Switch
 from transforms.errors import UserError
 from transforms.storage import files
 
@@ -99,7 +100,7 @@ def _sentence(text: str) -> str:
 
 
 def _regex(action: argparse.Action) -> str:
-    if action.nargs == 0 or isinstance(action, argparse.BooleanOptionalAction):
+    if action.nargs == 0 or isinstance(action, Switch):
         return "^(true|false)$"
     if action.choices:
         return f"^({'|'.join(map(str, action.choices))})$"
@@ -139,8 +140,8 @@ def _words(parameter: str, actions: dict[str, argparse.Action]) -> list[str]:
     action = actions.get(name)
     if action is None:  # Beam's
         return [parameter]
-    if isinstance(action, argparse.BooleanOptionalAction):
-        return [f"--{name}" if value == "true" else f"--no-{name}"]
+    if isinstance(action, Switch):
+        return [f"--{name}" if value == "true" else f"--no_{name}"]
     if action.nargs == 0:
         return [f"--{name}"] if value == "true" else []
     if action.nargs == "+":

@@ -7,6 +7,7 @@ Several machines: the same on each of them, with TF_CONFIG set.
 
 from __future__ import annotations
 
+import os
 import sys
 import tempfile
 import time
@@ -15,6 +16,7 @@ from dataclasses import replace
 from typing import Any
 
 from model.bundle.export import half_written
+from model.recipe.needed_files import check_files
 from model.recipe.reading import describe_recipes, load_recipe, read_recipe, with_training
 from model.recipe.recipe import Recipe
 from model.training.train import TrainOptions, train_recipe
@@ -62,6 +64,8 @@ def train(options: TrainOptions) -> dict[str, Any]:
         )
         if exists:
             return finished(options, recipe, run_fingerprint(recipe, examples))
+        begins = options.init_from is None and options.checkpoints is None
+        check_files(recipe, start_vectors=begins and "TF_CONFIG" not in os.environ)
         metrics, is_chief = train_recipe(options, examples, recipe, started)
     if is_chief:
         print_result(options, metrics)
@@ -93,6 +97,7 @@ def use_untrained(options: TrainOptions) -> dict[str, Any]:
     """
     recipe = load_recipe(str(options.recipe))
     check_untrained(recipe)
+    check_files(recipe)
     if bundle_exists(options) and not options.overwrite:
         return finished(options, recipe, run_of(recipe))
     from pipelines.running.transform_graph import given_vocabulary, write_graph

@@ -14,12 +14,14 @@ from typing import Any
 import numpy as np
 
 from pipelines.options import command_line
+from pipelines.running.known_sentences import KnownSentences, read_known
 from pipelines.running.phases import phase
 from transforms.errors import UserError
 from transforms.quiet_tensorflow import import_tensorflow
 from transforms.text.token_ids import UNKNOWN_ID
 
 MOST_WORDS = 5  # those that change the similarity most
+MOST_NEAR = 3
 EXAMPLE = 'twinbeam try bundle "how do I pay?" "where can I pay?"'
 
 
@@ -28,13 +30,29 @@ def flags() -> argparse.ArgumentParser:
     parser = command_line.parser("try", (__doc__ or "").splitlines()[0], EXAMPLE)
     parser.add_argument("bundle", help="folder of the bundle, local or gs://")
     parser.add_argument(
-        "sentences", nargs="*", help="the two sentences; without them a pair a line from stdin"
+        "sentences",
+        nargs="*",
+        metavar="SENTENCE1 SENTENCE2",
+        help="the two sentences; without them a pair a line from stdin",
     )
-    parser.add_argument(
+    group = parser.add_argument_group("explanation")
+    group.add_argument(
         "--explain",
         action="store_true",
         help="show tokens, unknown ones, and what leaving out a word does to the similarity; "
-        "without asking for two sentences on a terminal",
+        "on a terminal it is shown for two sentences anyway",
+    )
+    group.add_argument(
+        "--known",
+        nargs="+",
+        action="extend",
+        default=[],
+        metavar="GLOB",
+        help="Parquet with sentences (columns sentence, sentence1, sentence2): show those that are "
+        "nearest to each of the two",
+    )
+    group.add_argument(
+        "--embedding_store", metavar="DIR", help="the vectors of --known, as score and find left"
     )
     return parser
 
@@ -44,20 +62,55 @@ def run(argv: Sequence[str] | None = None) -> int:
     args = flags().parse_args(argv)
     if len(args.sentences) not in (0, 2):
         raise UserError(f"expected two sentences or none, received {len(args.sentences)}")
+    if args.embedding_store and not args.known:
+        raise UserError(
+            "--embedding_store keeps vectors without their sentences; name the Parquet that holds "
+            "the sentences with --known"
+        )
     from model.bundle.loading import load
 
     with phase("loading TensorFlow and the bundle"):
         import_tensorflow()
         bundle = load(args.bundle.rstrip("/"))
+        known = read_known(bundle, args.known, args.embedding_store) if args.known else None
     explain = args.explain or bool(args.sentences and sys.stdout.isatty())
-    pairs = [tuple(args.sentences)] if args.sentences else read_pairs(sys.stdin)
+    if args.sentences:
+        print_pair(bundle, *args.sentences, explain=explain, known=known)
+        return 1
     tried = 0
-    for sentence1, sentence2 in pairs:
-        print(format_scores(bundle, sentence1, sentence2), flush=True)
-        if explain:
-            print("\n".join(explanation(bundle, sentence1, sentence2)), flush=True)
-        tried += 1
+    for sentence1, sentence2 in read_pairs(sys.stdin):
+        try:
+            print_pair(bundle, sentence1, sentence2, explain=explain, known=known)
+            tried += 1
+        except UserError as error:
+            print(f"twinbeam: {error}", file=sys.stderr, flush=True)
     return tried
+
+
+def print_pair(
+    bundle: Any, sentence1: str, sentence2: str, *, explain: bool, known: KnownSentences | None
+) -> None:
+    """Prints a pair's similarity, and what explains it.
+
+    Raises:
+        UserError: a sentence is blank.
+    """
+    lines = [format_scores(bundle, sentence1, sentence2)]
+    if explain:
+        lines += explanation(bundle, sentence1, sentence2)
+    if known is not None:
+        lines += neighbours(bundle, known, sentence1, sentence2)
+    print("\n".join(lines), flush=True)
+
+
+def neighbours(bundle: Any, known: KnownSentences, *sentences: str) -> list[str]:
+    """The known sentences that are nearest to each of the two."""
+    lines = []
+    for name, sentence in zip(("first", "second"), sentences, strict=True):
+        nearest = known.nearest(bundle, sentence, MOST_NEAR)
+        lines.append(f"  nearest to the {name}:" + ("" if nearest else " no other is known"))
+        lines += [f"    {similarity:.4f}  {text}" for similarity, text in nearest]
+    return lines
 
 
 def format_scores(bundle: Any, sentence1: str, sentence2: str) -> str:
@@ -119,7 +172,9 @@ def shortened(sentence: str) -> list[tuple[str, str]]:
 
 
 def read_pairs(lines: Any) -> Iterator[tuple[str, str]]:
-    """The pairs of a stream, a line each; lines that hold none are told and left out."""
+    """The pairs of a stream, a line each; lines that hold none are reported and left out."""
+    if hasattr(lines, "reconfigure"):
+        lines.reconfigure(errors="replace")  # a line in another encoding ends nothing
     if lines.isatty():
         print("two sentences a line, parted by a tab; Ctrl-D ends", file=sys.stderr)
     for line in lines:

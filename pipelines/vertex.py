@@ -188,8 +188,10 @@ def flags() -> argparse.ArgumentParser:
     """All flags of `vertex`; what is not listed is a flag of training."""
     parser = command_line.parser("vertex", (__doc__ or "").splitlines()[0], EXAMPLE)
     parser.epilog = f"Flags that are not listed go to twinbeam train.\n\nExample:\n  {EXAMPLE}"
-    parser.add_argument("--examples", required=True, help="gs:// --output of pipelines.preprocess")
-    parser.add_argument("--output", required=True, help="gs:// folder of the bundle")
+    parser.add_argument(
+        "--examples", required=True, metavar="DIR", help="gs:// --output of preprocess"
+    )
+    parser.add_argument("--output", required=True, metavar="DIR", help="gs:// folder of the bundle")
     parser.add_argument(
         "--checkpoints", metavar="DIR", help="gs:// folder; when not given OUTPUT-checkpoints"
     )

@@ -73,7 +73,8 @@ FOLDERS = {
     "pipelines.running": {
         "pipelines.dataflow", "pipelines.report", "model.recipe", "transforms",
         "transforms.storage", "transforms.accounts", "transforms.examples", "transforms.finding",
-        "transforms.text", "transforms.clustering", "transforms.scoring", "transforms.vectors",
+        "transforms.text", "transforms.input", "transforms.clustering", "transforms.scoring",
+        "transforms.vectors",
     },
     "pipelines.options": {
         "pipelines.dataflow", "model", "model.recipe", "model.scoring", "model.training",

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 import numpy as np
-import pandas as pd
 import pyarrow as pa
 
 _HASH_KEY = "twinbeam-split-1"  # 16 characters, as SipHash wants; another key is another split
@@ -13,6 +12,8 @@ _HASH_KEY = "twinbeam-split-1"  # 16 characters, as SipHash wants; another key i
 
 def text_hash(texts: pa.Array, key: str = _HASH_KEY) -> np.ndarray:
     """A stable hash (SipHash-2-4, as pandas finishes it) of strings or byte strings: uint64 [n]."""
+    import pandas as pd  # half a second that flags and their help do without
+
     values = texts.to_numpy(zero_copy_only=False)
     return pd.util.hash_array(values, hash_key=key, categorize=False)
 

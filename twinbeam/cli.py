@@ -33,10 +33,10 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def _run(words: list[str]) -> int:
-    if not words or words[0] in ("-h", "--help", "help"):
+    if not words or words[0] in ("-h", "--help") or words == ["help"]:
         print(overview())
         return 0 if words else 2
-    name, *rest = words
+    name, *rest = words if words[0] != "help" else (words[1], "--help")
     if name in ("-V", "--version"):
         print(f"twinbeam {_version()}")
         return 0

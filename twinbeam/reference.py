@@ -22,7 +22,8 @@ def reference() -> str:
     parts = [HEAD]
     for name, command in COMMANDS.items():
         parser = command.parser()
-        parts.append(f"\n## {name}\n\n{parser.description}\n")
+        description = " ".join((parser.description or "").split())
+        parts.append(f"\n## {name}\n\n{description}\n")
         rows = list(_rows(parser))
         if rows:
             parts.append("\n| flag | what it says | default |\n| --- | --- | --- |\n")
@@ -38,8 +39,12 @@ def _rows(parser: argparse.ArgumentParser) -> Iterator[tuple[str, str, str]]:
         choices = ", ".join(f"`{one}`" for one in action.choices or ())
         text = "; ".join(filter(None, [action.help or "", choices]))
         silent = action.default in (None, False, argparse.SUPPRESS) or action.default == []
-        default = "" if silent or action.required else f"`{action.default}`"
+        default = "" if silent or action.required else f"`{_format(action.default)}`"
         yield name, text.replace("|", "\\|"), "**required**" if action.required else default
+
+
+def _format(default: object) -> str:
+    return ", ".join(map(str, default)) if isinstance(default, list) else str(default)
 
 
 if __name__ == "__main__":

@@ -167,6 +167,7 @@ def measure_run(
         "profile": training_profile(
             examples.manifest, fitted.evaluation.similarity, similarity_range(recipe)
         ),
+        "trained_on": examples.manifest.get("input_files", {}),
         "threshold": threshold,
         "peak_memory_mb": round(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024, 1),
     }

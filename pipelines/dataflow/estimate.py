@@ -13,14 +13,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import yaml
-
 from transforms.errors import UserError
-from transforms.input.shards import Shard
 from transforms.storage import files
 
 if TYPE_CHECKING:
     from apache_beam.options.pipeline_options import PipelineOptions
+
+    from transforms.input.shards import Shard
 
 PRICES = Path(__file__).with_name("prices.yaml")
 _MACHINE = re.compile(r"(.+)-(\d+)")
@@ -123,6 +122,8 @@ def read_prices(path: str) -> dict[str, Any]:
     Raises:
         UserError: it is not there, or not such a file.
     """
+    import yaml  # help reads no prices
+
     try:
         found = yaml.safe_load(files.read_bytes(path))
     except (OSError, yaml.YAMLError) as error:

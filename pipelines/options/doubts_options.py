@@ -50,14 +50,15 @@ def flags() -> argparse.ArgumentParser:
         "--input", nargs="+", action="extend", required=True, metavar="GLOB",
         help="Parquet files of pairs labelled 0 and 1; patterns in quotes",
     )  # fmt: skip
+    columns = parser.add_argument_group("input")
     for name, what in (
         ("sentence1", "first sentence"),
         ("sentence2", "second"),
         ("label", "label"),
     ):
-        parser.add_argument(f"--{name}_column", default=name, help=what)
-    parser.add_argument("--id_column", help="what names a row (default: file and row number)")
-    parser.add_argument(
+        columns.add_argument(f"--{name}_column", default=name, help=what)
+    columns.add_argument("--id_column", help="what names a row (default: file and row number)")
+    columns.add_argument(
         "--similarity_column",
         help="a similarity of a model that did not train on these labels: a better witness",
     )

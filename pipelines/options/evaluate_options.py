@@ -56,6 +56,7 @@ class EvaluateOptions:
             "label_range": [columns.labels.minimum, columns.labels.maximum],
             "threshold": columns.threshold,
             "slice_column": list(columns.slices),
+            "id_column": columns.id,
             "model": self.bundle,
             "examples": self.examples,
             "train_label_column": self.train_columns.label if self.train_inputs else None,
@@ -105,12 +106,13 @@ def add_flags(parser: argparse.ArgumentParser) -> None:
         action="extend",
         required=True,
         metavar="DIR",
-        help="--output of pipelines.score, or Parquet files of scores; patterns in quotes",
+        help="--output of score, or Parquet files of scores; patterns in quotes",
     )
     for name, default, what in (
         ("sentence1_column", "sentence1", "first sentence"),
         ("sentence2_column", "sentence2", "second sentence"),
         ("label_column", "label", "the true label"),
+        ("id_column", None, "what names a row among the mistakes (default: id, if it is there)"),
         ("similarity_column", "similarity", "similarity"),
         ("similarity_label_column", "similarity_label", "label that scoring gave"),
     ):
@@ -130,7 +132,9 @@ def add_flags(parser: argparse.ArgumentParser) -> None:
         "meaning", "what is not given, the bundle of the scores says"
     )
     meaning.add_argument("--model", metavar="BUNDLE", help="the bundle that scored")
-    meaning.add_argument("--task", choices=("binary", "regression", "classes"))
+    meaning.add_argument(
+        "--task", choices=("binary", "regression", "classes"), help="what labels are"
+    )
     meaning.add_argument("--classes", nargs="+", help="class names, the similar one last")
     meaning.add_argument(
         "--label_range",
@@ -139,14 +143,18 @@ def add_flags(parser: argparse.ArgumentParser) -> None:
         metavar=("MIN", "MAX"),
         help="of labels that are numbers",
     )
-    more = parser.add_argument_group("what to tell")
+    more = parser.add_argument_group("report")
     more.add_argument("--output", required=True, metavar="DIR", help="folder to write to")
     more.add_argument(
         "--slice_column", nargs="+", action="extend", default=[], help="measure each value apart"
     )
     more.add_argument("--train_input", nargs="+", metavar="GLOB", help="pairs it was trained on")
     more.add_argument("--train_label_column", help="their label (default: --label_column)")
-    more.add_argument("--examples", metavar="DIR", help="examples: tells unknown tokens")
+    more.add_argument(
+        "--examples",
+        metavar="DIR",
+        help="examples it was trained on: measures sentences with unknown tokens apart",
+    )
     more.add_argument(
         "--worst", type=command_line.count, default=20, help="mistakes of each kind to show"
     )

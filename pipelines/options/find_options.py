@@ -10,6 +10,7 @@ from typing import Any, Literal
 from pipelines.dataflow import estimate
 from pipelines.dataflow import flags as dataflow
 from pipelines.options import command_line
+from pipelines.options.parser import CommandParser
 from transforms.errors import UserError
 from transforms.finding.rows import DEFAULT_ID, SentenceColumns
 from transforms.input.parquet_columns import Int96Unit
@@ -166,15 +167,21 @@ def _tables(args: argparse.Namespace) -> tuple[tuple[str, ...], tuple[str, ...],
     return tuple(args.left), tuple(args.right), False
 
 
-def _add_input_flags(parser: argparse.ArgumentParser) -> None:
+def _add_input_flags(parser: CommandParser) -> None:
     group = parser.add_argument_group("input")
+    tables = []
     for flag, text in (
         ("--input", "Parquet files of one table: pairs within it; patterns in quotes"),
         ("--against", "old rows: pairs of --input with these too, but not among these"),
         ("--left", "Parquet files of the first of two tables: pairs between them alone"),
         ("--right", "Parquet files of the second"),
     ):
-        group.add_argument(flag, nargs="+", action="extend", default=[], metavar="GLOB", help=text)
+        tables.append(
+            group.add_argument(
+                flag, nargs="+", action="extend", default=[], metavar="GLOB", help=text
+            )
+        )
+    parser.need_one_of("(--input GLOB … | --left GLOB … --right GLOB …)", *tables[:1], *tables[2:])
     group.add_argument("--sentence_column", default="sentence", help="the sentence")
     group.add_argument(
         "--id_column",

@@ -8,6 +8,7 @@ from dataclasses import asdict, dataclass, field
 from typing import Any
 
 from pipelines.options import command_line
+from pipelines.options.parser import CommandParser
 from transforms.errors import UserError
 from transforms.pairs import PairColumns
 
@@ -95,10 +96,10 @@ def flags() -> argparse.ArgumentParser:
     return parser
 
 
-def add_flags(parser: argparse.ArgumentParser) -> None:
+def add_flags(parser: CommandParser) -> None:
     """Adds the flags of a choice."""
     reading = parser.add_argument_group("input")
-    reading.add_argument(
+    scores = reading.add_argument(
         "--input", nargs="+", action="extend", default=[], metavar="DIR",
         help="--output of score or find, or Parquet files; patterns in quotes",
     )  # fmt: skip
@@ -133,7 +134,8 @@ def add_flags(parser: argparse.ArgumentParser) -> None:
     choice.add_argument("--seed", type=int, default=0, help="another seed is another choice")
     choice.add_argument("--overwrite", action="store_true", help="replace a choice in --output")
     judging = parser.add_argument_group("what the answers say")
-    judging.add_argument(
+    answers = judging.add_argument(
         "--estimate", nargs="+", action="extend", default=[], metavar="LABELS",
         help="files that the page saved: estimates precision and recall of all scores in --output",
     )  # fmt: skip
+    parser.need_one_of("(--input DIR … | --estimate LABELS …)", scores, answers)

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import argparse
+import shutil
 import sys
+import textwrap
 from typing import Any, NoReturn
 
 from pipelines.options.beam_interface import beam_parser, flags_in, suggestion
@@ -27,19 +29,31 @@ class CommandParser(argparse.ArgumentParser):
         note = f"\n\n{BEAM_NOTE}" if takes_beam_flags else ""
         super().__init__(
             prog=f"twinbeam {name}",
-            description=description,
+            description=textwrap.fill(description, _width()),
             epilog=f"Example:\n  {example}{note}",
             formatter_class=_HelpFormatter,
             allow_abbrev=False,
         )
         self.takes_beam_flags = takes_beam_flags
+        self._positionals.title = "words"
+        self._one_of: dict[str, list[argparse.Action]] = {}
+
+    def need_one_of(self, usage: str, *actions: argparse.Action) -> None:
+        """Shows flags among the required ones, where some of them do for the others.
+
+        Args:
+            usage: how, such as `(--input GLOB … | --left GLOB … --right GLOB …)`.
+            actions: the flags.
+        """
+        self._one_of[usage] = list(actions)
 
     def format_help(self) -> str:
         """The help: required flags, then each group."""
         formatter = self._get_formatter()
         formatter.add_usage(self.usage or self._usage(), self._actions, [])
         formatter.add_text(self.description)
-        given = [action for action in self._actions if action.required]
+        given = [action for action in self._actions if _is_required(action)]
+        given = [*(action for some in self._one_of.values() for action in some), *given]
         for title, about, actions in [(REQUIRED, None, given), *self._groups(given)]:
             formatter.start_section(title)
             formatter.add_text(about)
@@ -62,9 +76,9 @@ class CommandParser(argparse.ArgumentParser):
 
     def _usage(self) -> str:
         formatter = _HelpFormatter(self.prog)
-        words = []
+        words = [*self._one_of]
         for action in self._actions:
-            if action.required or not action.option_strings:
+            if _is_required(action) or not action.option_strings:
                 shown = formatter._format_args(action, formatter._metavar(action))
                 words.append(" ".join([*action.option_strings[-1:], shown]))
         return " ".join(["%(prog)s", *words, "[flags]"])
@@ -103,6 +117,28 @@ class CommandParser(argparse.ArgumentParser):
         raise SystemExit(status)
 
 
+class Switch(argparse.BooleanOptionalAction):
+    """`--redact` and `--no_redact`, spelled as every other flag is."""
+
+    def __init__(self, option_strings: list[str], dest: str, **how: Any):
+        """As argparse's, which spells `--no-redact`."""
+        super().__init__(option_strings, dest, **how)
+        self.option_strings = [flag.replace("--no-", "--no_") for flag in self.option_strings]
+
+    def __call__(self, parser: Any, namespace: Any, values: Any, option_string: Any = None) -> None:
+        """Sets what the spelling says."""
+        setattr(namespace, self.dest, not option_string.startswith("--no_"))
+
+
+def _is_required(action: argparse.Action) -> bool:
+    """Whether it has to be given; argparse says so of positional words that may be left out too."""
+    return action.required and action.nargs not in (argparse.OPTIONAL, argparse.ZERO_OR_MORE)
+
+
+def _width() -> int:
+    return shutil.get_terminal_size().columns - 2
+
+
 class _HelpFormatter(argparse.RawDescriptionHelpFormatter):
     """Says what kind of value a flag takes, and its default where there is one."""
 
@@ -113,7 +149,12 @@ class _HelpFormatter(argparse.RawDescriptionHelpFormatter):
         silent = action.default in (None, False, argparse.SUPPRESS) or action.default == []
         if silent or not action.option_strings:
             return action.help
-        return f"{action.help or ''} (default: %(default)s)".strip()
+        shown = "%(default)s"
+        if isinstance(action.default, bool):
+            shown = "yes"
+        elif isinstance(action.default, list):
+            shown = ", ".join(action.default)
+        return f"{action.help or ''} (default: {shown})".strip()
 
     def _get_default_metavar_for_optional(self, action: argparse.Action) -> str:
         return self._metavar(action)
@@ -132,4 +173,6 @@ class _HelpFormatter(argparse.RawDescriptionHelpFormatter):
         shown: str = super()._format_args(action, default_metavar)
         if action.nargs == argparse.ONE_OR_MORE and isinstance(default_metavar, str):
             return f"{action.metavar or default_metavar} …"
+        if action.nargs == argparse.ZERO_OR_MORE:
+            return f"[{action.metavar or default_metavar}]"
         return shown

@@ -7,8 +7,6 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
-from model.recipe.reading import load_recipe
-from model.recipe.recipe import Recipe
 from pipelines.options import command_line
 from pipelines.options.pair_options import PairOptions, common_fields, flags_around
 from transforms.errors import UserError
@@ -17,6 +15,7 @@ from transforms.examples.split import EvalSplit
 from transforms.pairs import PairColumns
 
 if TYPE_CHECKING:
+    from model.recipe import Recipe
     from transforms.examples.read_pairs import PairReading
 
 DESCRIPTION = "Turns labelled Parquet of sentence pairs into examples to train on."
@@ -76,6 +75,8 @@ def flags() -> argparse.ArgumentParser:
 def parse(argv: Sequence[str]) -> PreprocessOptions:
     """Flags → what the run was asked for."""
     args, beam_flags = flags().parse_known_args(argv)
+    from model.recipe.reading import load_recipe  # help reads no recipe
+
     recipe = load_recipe(args.recipe)
     fraction = recipe.text.eval_fraction if args.eval_fraction is None else args.eval_fraction
     return PreprocessOptions(

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, Literal
 from model.scoring.scorer_options import ScorerOptions
 from pipelines.options import command_line
 from pipelines.options.pair_options import PairOptions, common_fields, flags_around
+from pipelines.options.parser import Switch
 from transforms import drift
 from transforms.accounts.claims import Claim
 from transforms.accounts.commit import Gates
@@ -163,7 +164,7 @@ def add_flags(parser: argparse.ArgumentParser) -> None:
     )
     group.add_argument(
         "--redact",
-        action=argparse.BooleanOptionalAction,
+        action=Switch,
         default=True,
         help="keep what the model says of rows it fails on, which may quote them, out of "
         "reject details and errors",

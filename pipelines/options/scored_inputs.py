@@ -6,13 +6,12 @@ import argparse
 import math
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from typing import Any
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any
 
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from model.recipe.reading import read_recipe
-from model.recipe.recipe import Recipe
 from transforms.accounts.output_folder import find_manifest, manifest_files, read_manifest
 from transforms.accounts.shard_account import SUCCESS, is_scores
 from transforms.columns import is_number
@@ -25,7 +24,11 @@ from transforms.labels import LabelRule, can_be_label
 from transforms.pairs import PairColumns
 from transforms.storage import files
 
+if TYPE_CHECKING:
+    from model.recipe import Recipe
+
 RECIPE = "recipe.yaml"
+DEFAULT_ID = "id"
 MANIFEST = "manifest.json"  # of a bundle and of examples
 _SHOWN_OF_EXAMPLES = (
     "rows_in",
@@ -84,6 +87,8 @@ def find_bundle(named: str | None, inputs: Iterable[str]) -> str | None:
 
 def bundle_recipe(bundle: str) -> Recipe:
     """The recipe in a bundle."""
+    from model.recipe.reading import read_recipe  # help reads no recipe
+
     path = files.join(bundle, RECIPE)
     return read_recipe(files.read_bytes(path), source=path)
 
@@ -121,7 +126,17 @@ def find_columns(args: argparse.Namespace, pairs: PairColumns, bundle: str | Non
         predicted=None if args.threshold is not None else args.similarity_label_column,
         threshold=args.threshold,
         slices=tuple(dict.fromkeys(args.slice_column)),
+        id=args.id_column,
     )
+
+
+def with_id(columns: ScoredColumns, schemas: Mapping[str, pa.Schema]) -> ScoredColumns:
+    """The columns with `id` as what names a row, where none was named and every file has it."""
+    there = columns.id is None and all(
+        DEFAULT_ID in schema.names and can_be_slice(schema.field(DEFAULT_ID).type)
+        for schema in schemas.values()
+    )
+    return replace(columns, id=DEFAULT_ID) if there else columns
 
 
 def check_columns(schemas: Mapping[str, pa.Schema], columns: ScoredColumns) -> None:
@@ -160,6 +175,8 @@ def _expected_types(
     if columns.task == "classes":
         for name in columns.classes:
             yield "--classes", f"probability_{name}", is_number, "numbers"
+    if columns.id is not None:
+        yield "--id_column", columns.id, can_be_slice, "text, numbers, booleans, dates or times"
     for name in columns.slices:
         simple = "text, numbers, booleans, dates or times"
         yield "--slice_column", name, can_be_slice, simple

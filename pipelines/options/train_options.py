@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import argparse
 from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
 from model.threshold import EXPECTED, check_rule
-from model.training.train import TrainOptions
 from pipelines.options import command_line
 from transforms.errors import UserError
+
+if TYPE_CHECKING:
+    from model.training.train import TrainOptions
 
 DESCRIPTION = "Trains a recipe's network on examples and writes a bundle."
 EXAMPLE = "twinbeam train --examples examples --output bundle --epochs 5"
@@ -36,13 +39,16 @@ def flags() -> argparse.ArgumentParser:
     """All flags of training."""
     parser = command_line.parser("train", DESCRIPTION, EXAMPLE)
     source = parser.add_mutually_exclusive_group(required=True)
-    source.add_argument("--examples", help="--output of pipelines.preprocess")
-    source.add_argument(
+    examples = source.add_argument("--examples", metavar="DIR", help="--output of preprocess")
+    recipe = source.add_argument(
         "--recipe",
         metavar="NAME",
         help="without examples: the pre-trained model of a recipe or its file, as it is",
     )
-    parser.add_argument("--output", required=True, help="folder of the bundle, local or gs://")
+    parser.need_one_of("(--examples DIR | --recipe NAME)", examples, recipe)
+    parser.add_argument(
+        "--output", required=True, metavar="DIR", help="folder of the bundle, local or gs://"
+    )
     parser.add_argument("--overwrite", action="store_true", help="replace a bundle that is there")
     parser.add_argument("--list_recipes", action="store_true", help="list recipes and end")
     training = parser.add_argument_group("training", "what is not given the recipe decides")
@@ -97,6 +103,8 @@ def parse(argv: Sequence[str]) -> TrainOptions:
     named = given.pop("eval_input")
     if len(dict(named)) < len(named):
         parser.error("--eval_input: each needs a name of its own")
+    from model.training.train import TrainOptions  # help reads no recipe
+
     options = TrainOptions(**given, eval_inputs=tuple(named))
     if options.recipe:
         refuse_training_flags(options)
@@ -109,7 +117,7 @@ def refuse_training_flags(options: TrainOptions) -> None:
     Raises:
         UserError: names the first of them.
     """
-    plain = TrainOptions(None, options.output, options.recipe, overwrite=options.overwrite)
+    plain = type(options)(None, options.output, options.recipe, overwrite=options.overwrite)
     for name, value in vars(options).items():
         if value != getattr(plain, name):
             raise UserError(

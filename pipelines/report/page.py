@@ -7,6 +7,8 @@ from __future__ import annotations
 
 import base64
 import json
+import re
+import unicodedata
 from collections.abc import Sequence
 from html import escape
 from importlib.resources import files as package_files
@@ -236,7 +238,7 @@ def worst_section(worst: dict[str, list[dict[str, Any]]]) -> str:
         rows = [
             [
                 f"<div>{escape(one['sentence1'])}</div><div>{escape(one['sentence2'])}</div>"
-                f"{doubt(one)}",
+                f"{row_id(one)}{doubt(one)}",
                 f"{one['similarity']:.4f}",
                 *(escape(str(one[key])) for key in more),
             ]
@@ -250,12 +252,39 @@ def worst_section(worst: dict[str, list[dict[str, Any]]]) -> str:
     return f"<h2>The worst mistakes</h2>{''.join(parts)}" if parts else ""
 
 
+def row_id(mistake: dict[str, Any]) -> str:
+    """What names the row in the input, where it has an id."""
+    found = mistake.get("id")
+    return "" if found is None else f'<span class="id">{escape(str(found))}</span>'
+
+
 def doubt(mistake: dict[str, Any]) -> str:
-    """Marks a doubtful label: the sentences are equal, the label says that they are not."""
-    first, second = (" ".join(mistake[side].split()) for side in ("sentence1", "sentence2"))
-    if str(mistake.get("label")) == "0" and first.casefold() == second.casefold():
-        return '<span class="tag">equal sentences: doubtful label</span>'
+    """Marks a doubtful label: the sentences are as good as equal, and the label says otherwise."""
+    if str(mistake.get("label")) != "0":
+        return ""
+    first, second = mistake["sentence1"], mistake["sentence2"]
+    for reading, words in (
+        (_spaced, "equal sentences"),
+        (_letters, "equal but for punctuation"),
+        (_words, "the same words in another order"),
+    ):
+        if reading(first) == reading(second):
+            return f'<span class="tag">{words}: doubtful label</span>'
     return ""
+
+
+def _spaced(text: str) -> str:
+    """A sentence without what case, full-width forms and spaces change."""
+    return " ".join(unicodedata.normalize("NFKC", text).casefold().split())
+
+
+def _letters(text: str) -> str:
+    return re.sub(r"[\W_]+", "", _spaced(text)) or _spaced(text)
+
+
+def _words(text: str) -> list[str]:
+    """Its words in order; a sentence that is not spaced is one word."""
+    return sorted(re.findall(r"\w+", _spaced(text))) or [_spaced(text)]
 
 
 def picture_section(picture: bytes | None) -> str:

@@ -11,6 +11,9 @@ from pipelines.report.chart_sections import used_threshold
 from transforms.evaluation.slices import SEEN
 
 
+ROWS_TRAINED_ON = "rows_trained_on"
+
+
 def style() -> str:
     """The style sheet of every page."""
     return package_files("pipelines.report").joinpath("style.css").read_text(encoding="utf-8")
@@ -40,7 +43,22 @@ def _date(started: float | None) -> str:
 
 
 def seen_in_training(found: dict[str, Any]) -> str:
-    """A warning where pairs are judged whose sentences the network was trained on."""
+    """Warnings where pairs are judged that the network was trained on, or their sentences."""
+    return _files_seen(found) + _sentences_seen(found)
+
+
+def _files_seen(found: dict[str, Any]) -> str:
+    rows = found["lineage"].get(ROWS_TRAINED_ON, 0)
+    if not rows:
+        return ""
+    return (
+        f'<p class="alarm"><strong>{rows:,} of {found["rows"]:,} pairs</strong> are from files '
+        "that the bundle was trained on: their measures say how well they are remembered, not how "
+        "good the model is on other pairs.</p>"
+    )
+
+
+def _sentences_seen(found: dict[str, Any]) -> str:
     by_value = {
         entry["value"]: entry["rows"] for entry in found["slices"] if entry["slice"] == SEEN
     }

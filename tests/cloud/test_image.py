@@ -135,7 +135,7 @@ def test_parameters_become_the_commands_flags():
     )  # fmt: skip
     assert step == "score"
     assert words == [
-        "--input", "gs://b/1", "gs://b/2", "--overwrite", "--no-redact", "--model=gs://b/m",
+        "--input", "gs://b/1", "gs://b/2", "--overwrite", "--no_redact", "--model=gs://b/m",
         "--runner=DataflowRunner", "--job_name=x",
     ]  # fmt: skip
     assert template.command_words(["--step=score", "--overwrite=false"])[1] == []

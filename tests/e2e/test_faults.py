@@ -219,7 +219,7 @@ def test_a_model_that_fails_on_everything_fails_the_run_without_quoting_rows(
     assert "the model failed on 101 rows one by one, at last: ValueError" in printed.err
     assert "secret" not in printed.err + printed.out
     assert not list((tmp_path / "out").rglob("*.parquet"))
-    assert exit_code(tmp_path / "in.parquet", tmp_path / "out", "--no-redact") == 1
+    assert exit_code(tmp_path / "in.parquet", tmp_path / "out", "--no_redact") == 1
     assert "at last: ValueError: question 17 is a secret" in capfd.readouterr().err
 
 

@@ -7,11 +7,14 @@ from pathlib import Path
 from typing import ClassVar
 
 import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 
 from pipelines import inspect, try_pairs
 from tests.scored_pairs import scored_table, write_scores
 from transforms.errors import UserError
+from transforms.scoring.embedding_store import EmbeddingStore, sentence_keys
 from transforms.text.token_ids import UNKNOWN_ID
 
 
@@ -96,6 +99,84 @@ def test_a_loop_from_standard_input(monkeypatch, capsys):
     assert "no tab" in printed.err
     with pytest.raises(UserError, match="two sentences"):
         try_pairs.run(["bundle", "one"])
+
+
+def test_a_line_that_cannot_be_scored_ends_nothing(monkeypatch, capsys):
+    class Picky(FakeBundle):
+        def score(self, sentence1: np.ndarray, sentence2: np.ndarray) -> dict[str, np.ndarray]:
+            if "!" in sentence1[0]:
+                raise UserError("not this one")
+            return super().score(sentence1, sentence2)
+
+    monkeypatch.setattr("model.bundle.loading.load", lambda folder: Picky())
+    monkeypatch.setattr(try_pairs, "import_tensorflow", lambda: None)
+    lines = io.TextIOWrapper(io.BytesIO(b"a\ta\n!\tb\n\xff\xfe\tb\n \tb\nb\tb\n"), "utf-8")
+    monkeypatch.setattr("sys.stdin", lines)
+
+    assert try_pairs.run(["bundle"]) == 3
+    told = capsys.readouterr()
+    assert [line.split()[1] for line in told.out.splitlines()] == ["1.0000", "0.2500", "1.0000"]
+    assert "twinbeam: not this one" in told.err and "no tab" in told.err
+
+
+class LetterBundle(FakeBundle):
+    """A sentence's vector: how many a, b and c; similarity: the cosine."""
+
+    def __init__(self):
+        super().__init__()
+        self.manifest["fingerprint"] = "letters"
+        self.encoded: list[str] = []
+
+    def encode(self, sentences: np.ndarray) -> np.ndarray:
+        self.encoded += sentences.tolist()
+        return np.array([[text.count(c) for c in "abc"] for text in sentences], np.float32)
+
+    def compare(self, u: np.ndarray, v: np.ndarray) -> dict[str, np.ndarray]:
+        sizes = np.linalg.norm(u, axis=1) * np.linalg.norm(v, axis=1)
+        return {"similarity": (u * v).sum(axis=1) / sizes}
+
+
+@pytest.mark.parametrize("stored", [False, True])
+def test_the_nearest_known_sentences_are_shown(tmp_path: Path, monkeypatch, capsys, stored: bool):
+    bundle = LetterBundle()
+    monkeypatch.setattr("model.bundle.loading.load", lambda folder: bundle)
+    monkeypatch.setattr(try_pairs, "import_tensorflow", lambda: None)
+    pairs = {"sentence1": ["ab", "aab", None], "sentence2": ["c", "cca", "  "], "n": [1, 2, 3]}
+    pq.write_table(pa.table(pairs), tmp_path / "known.parquet")
+    flags = ["--known", str(tmp_path / "known.parquet")]
+    if stored:  # "cca" is not in the store
+        store = EmbeddingStore(str(tmp_path / "store"), "letters", 3).open()
+        texts = ["ab", "aab", "c", "another"]
+        store.add(sentence_keys(texts), bundle.encode(np.array(texts, object)))
+        flags += ["--embedding_store", store.folder]
+    bundle.encoded.clear()
+    try_pairs.run(["bundle", "ab", "c", *flags])
+
+    # cos(ab, aab) = 3 / √(2 · 5), cos(ab, cca) = 1 / √(2 · 5), cos(c, cca) = 2 / √5.
+    nearest = {"aab": 0.9487, "c": 0.0} if stored else {"aab": 0.9487, "cca": 0.3162, "c": 0.0}
+    second = {"ab": 0.0, "aab": 0.0} if stored else {"cca": 0.8944, "ab": 0.0, "aab": 0.0}
+    expected = ["  nearest to the first:"] + [f"    {s:.4f}  {t}" for t, s in nearest.items()]
+    expected += ["  nearest to the second:"] + [f"    {s:.4f}  {t}" for t, s in second.items()]
+    assert capsys.readouterr().out.splitlines()[1:] == expected
+    assert bundle.encoded == ["ab", "c"] if stored else len(bundle.encoded) == 6
+
+
+def test_known_sentences_that_cannot_be_used_are_reported(tmp_path: Path, monkeypatch):
+    bundle = LetterBundle()
+    monkeypatch.setattr("model.bundle.loading.load", lambda folder: bundle)
+    monkeypatch.setattr(try_pairs, "import_tensorflow", lambda: None)
+    pq.write_table(pa.table({"text": ["a"]}), tmp_path / "known.parquet")
+    EmbeddingStore(str(tmp_path / "store"), "another", 3).open()
+    known = ["--known", str(tmp_path / "known.parquet")]
+    with pytest.raises(UserError, match="it has text"):
+        try_pairs.run(["bundle", "a", "b", *known])
+    with pytest.raises(UserError, match="with --known"):
+        try_pairs.run(["bundle", "a", "b", "--embedding_store", str(tmp_path / "store")])
+    pq.write_table(pa.table({"sentence": [f"a{n}" for n in range(6_000)]}), known[1])
+    with pytest.raises(UserError, match="6,000 sentences, more than 5,000"):
+        try_pairs.run(["bundle", "a", "b", *known])
+    with pytest.raises(UserError, match="another bundle"):
+        try_pairs.run(["bundle", "a", "b", *known, "--embedding_store", str(tmp_path / "store")])
 
 
 class WordBundle:

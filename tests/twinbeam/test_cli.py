@@ -12,10 +12,14 @@ from pathlib import Path
 import pytest
 
 from pipelines.commands import COMMANDS
+from tests.scored_pairs import scored_table, write_scores
 from twinbeam import cli
 
 ROOT = Path(__file__).resolve().parents[2]
-HEAVY = ("apache_beam", "tensorflow", "keras", "google.cloud.storage")
+HEAVY = (
+    "apache_beam", "tensorflow", "keras", "google.cloud.storage", "pandas", "pydantic", "yaml",
+    "scipy", "sklearn", "matplotlib", "faiss", "numba",
+)  # fmt: skip
 
 
 def in_a_new_process(*words: str) -> subprocess.CompletedProcess[str]:
@@ -47,6 +51,32 @@ def test_help_of_every_command_loads_neither_beam_nor_tensorflow():
     subprocess.run([sys.executable, "-c", code], cwd=ROOT, check=True, timeout=250)
 
 
+def test_convert_and_inspect_load_neither_beam_nor_tensorflow(tmp_path: Path):
+    (tmp_path / "pairs.csv").write_text("sentence1,sentence2\nhow do I pay?,where to pay\n")
+    flags = ["--input", str(tmp_path / "pairs.csv"), "--output", str(tmp_path / "pairs.parquet")]
+    scores = str(write_scores(tmp_path / "scores", scored_table(50)))
+    for words in (["convert", *flags, "--no_label"], ["inspect", scores, "--no_sums"]):
+        done = in_a_new_process(*words)
+        assert done.returncode == 0 and done.stdout.endswith("loaded []\n"), done
+
+
+def test_help_of_a_command_has_two_names(capsys: pytest.CaptureFixture[str]):
+    assert cli.main(["help", "find"]) == 0
+    first = capsys.readouterr().out
+    assert cli.main(["find", "--help"]) == 0
+    assert capsys.readouterr().out == first
+    usage, _, rest = first.partition("\n\n")
+    assert "(--input GLOB … | --left GLOB … --right GLOB …) --model BUNDLE" in usage
+    assert rest.index("--left") < rest.index("\ninput:\n") < rest.index("--against")
+
+
+def test_a_switch_is_spelled_as_every_other_flag():
+    parser = COMMANDS["score"].parser()
+    given = ["--input", "a", "--model", "m", "--output", "o"]
+    for words, redact in ([], True), (["--redact"], True), (["--no_redact"], False):
+        assert parser.parse_known_args([*given, *words])[0].redact is redact
+
+
 def test_every_module_with_a_command_line_is_listed():
     listed = {command.module.rpartition(".")[2] for command in COMMANDS.values()} | {"commands"}
     present = {
@@ -71,7 +101,7 @@ def test_help_puts_required_flags_first_and_names_no_flag_twice(name: str):
     for action in parser._actions:
         for flag in action.option_strings[:1]:
             assert len(re.findall(rf"^  {flag}\b", text, re.M)) == 1, flag
-            assert flag.startswith("--no-") or "-" not in flag.removeprefix("--").lstrip("-"), flag
+            assert "-" not in flag.removeprefix("--").lstrip("-"), flag
     assert not re.search(r"[A-Z]+_COLUMN", text)
     assert f"twinbeam {name} " in text and "\nExample:\n" in text
 

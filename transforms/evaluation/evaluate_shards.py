@@ -12,6 +12,7 @@ from typing import Any
 
 import apache_beam as beam
 import numpy as np
+import pyarrow as pa
 
 from transforms.evaluation.class_metrics import ClassTally
 from transforms.evaluation.histograms import ScoreHistogram
@@ -147,7 +148,7 @@ def _mistakes(
 ) -> list[dict[str, Any]]:
     places = np.flatnonzero(wrong)
     places = places[np.argsort(-size[places], kind="stable")][: 4 * settings.worst]
-    classes = settings.columns.classes
+    classes, id_column = settings.columns.classes, settings.columns.id
 
     def name(value: float) -> str | float:
         return classes[int(value)] if classes else round(float(value), 6)
@@ -161,8 +162,15 @@ def _mistakes(
             "label": name(rows.actual[place]),
         }
         | ({"given": name(rows.predicted[place])} if classes else {})
+        | ({"id": _format_id(rows.batch.column(id_column)[place])} if id_column else {})
         for place in places.tolist()
     ]
+
+
+def _format_id(value: pa.Scalar) -> str | None:
+    """What names a row, as text."""
+    found = value.as_py()
+    return found.decode(errors="replace") if isinstance(found, bytes) else found and str(found)
 
 
 def _greatest(mistakes: list[dict[str, Any]], keep: int) -> list[dict[str, Any]]:

@@ -34,6 +34,7 @@ class ScoredColumns:
         predicted: column of the label that scoring gave; None where `threshold` gives it.
         threshold: label 1 from this similarity on, in place of `predicted`.
         slices: columns by which the measures are told apart.
+        id: column that names a row among the mistakes; None for none.
     """
 
     pairs: PairColumns = field(default_factory=lambda: PairColumns(label="label"))
@@ -43,6 +44,7 @@ class ScoredColumns:
     predicted: str | None = "similarity_label"
     threshold: float | None = None
     slices: tuple[str, ...] = ()
+    id: str | None = None
 
     @property
     def classes(self) -> tuple[str, ...]:
@@ -57,6 +59,8 @@ class ScoredColumns:
             names.append(self.predicted)
         if self.task == "classes":
             names += [f"probability_{name}" for name in self.classes]
+        if self.id is not None:
+            names.append(self.id)
         return list(dict.fromkeys(names))
 
 

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import json
 import re
+from html import escape
 
 import numpy as np
+import pyarrow as pa
 import pytest
 from sklearn.metrics import f1_score
 
@@ -13,7 +15,9 @@ from pipelines.report import page
 from pipelines.report.svg_charts import ticks
 from tests.pipelines.evaluated import evaluated
 from tests.scored_pairs import scored_table
+from transforms.evaluation.evaluate_shards import EvaluationSettings
 from transforms.evaluation.metrics_json import majority_metrics
+from transforms.evaluation.scored_rows import ScoredColumns
 
 TABLE = scored_table(2_000)
 USED = 0.7751234412193298  # a float32, as a bundle stores it
@@ -59,13 +63,44 @@ def test_pairs_seen_in_training_are_warned_of(found: dict):
     assert "few pairs" not in page.render(found | {"slices": [seen | {"rows": 100}]})
 
 
+def test_rows_of_files_it_was_trained_on_are_warned_of(found: dict):
+    html = page.render(found | {"lineage": {"inputs": ["out/scores"], "rows_trained_on": 1_500}})
+    alarm = html.partition('class="alarm"')[2].partition("</p>")[0]
+    assert "1,500 of 2,000 pairs" in alarm and "trained on" in alarm
+
+
 @pytest.mark.parametrize(
     ("first", "second", "label", "doubtful"),
-    [("A b", "a  b", "0", True), ("a", "a", "1", False), ("a", "b", "0", False)],
+    [
+        ("A b", "a  b", "0", "equal sentences"),
+        ("ＡＢ１", "ab1", "0", "equal sentences"),
+        ("How do I pay?", "how do I pay", "0", "equal but for punctuation"),
+        ("怎么还款？", "怎么还款", "0", "equal but for punctuation"),
+        ("pay rent now", "now pay rent!", "0", "the same words in another order"),
+        ("a", "a", "1", None),
+        ("a", "b", "0", None),
+        ("?", "!", "0", None),
+        ("还款", "款还", "0", None),
+    ],
 )
 def test_equal_sentences_with_label_0_are_marked(first, second, label, doubtful):
     mistake = {"sentence1": first, "sentence2": second, "label": label, "similarity": 1.0}
-    assert ("doubtful label" in page.worst_section({"false positives": [mistake]})) == doubtful
+    html = page.worst_section({"false positives": [mistake]})
+    marked = re.findall(r">([^<]*): doubtful label", html)
+    assert marked == ([doubtful] if doubtful else [])
+
+
+def test_mistakes_are_named_by_the_rows_own_id():
+    ids = [f"<row {n}>" for n in range(TABLE.num_rows)]
+    table = TABLE.append_column("key", pa.array(ids)).append_column("id", pa.array(range(2_000)))
+    settings = EvaluationSettings(ScoredColumns(id="key"), worst=5)
+    worst = evaluated(table, settings)["worst"]
+    rows = {row["key"]: row for row in table.to_pylist()}
+    for mistake in worst["false positives"] + worst["false negatives"]:
+        row = rows[mistake["id"]]
+        assert row["sentence1"] == mistake["sentence1"] and row["label"] == int(mistake["label"])
+    assert f">{escape(worst['false positives'][0]['id'])}<" in page.worst_section(worst)
+    assert "id" not in evaluated(TABLE)["worst"]["false positives"][0]
 
 
 def test_confusion_of_classes_has_totals_and_shares():
