@@ -10,7 +10,6 @@ from typing import Any
 from pipelines.report.chart_sections import used_threshold
 from transforms.evaluation.slices import SEEN
 
-
 ROWS_TRAINED_ON = "rows_trained_on"
 
 
