@@ -40,6 +40,7 @@ NEEDS_score := INPUT MODEL OUTPUT
 NEEDS_find := MODEL OUTPUT
 NEEDS_cluster := INPUT OUTPUT
 NEEDS_evaluate := INPUT OUTPUT
+NEEDS_drift := INPUT OUTPUT
 NEEDS_convert := INPUT OUTPUT
 NEEDS_label := INPUT OUTPUT
 NEEDS_doubts := INPUT OUTPUT
@@ -54,6 +55,7 @@ EXAMPLE_score := INPUT='data/pairs/*.parquet' MODEL=out/bundle OUTPUT=out/scores
 EXAMPLE_find := INPUT='data/questions/*.parquet' MODEL=out/bundle OUTPUT=out/pairs
 EXAMPLE_cluster := INPUT=out/pairs OUTPUT=out/clusters
 EXAMPLE_evaluate := INPUT=out/scores OUTPUT=out/report
+EXAMPLE_drift := INPUT='out/scores-*' OUTPUT=out/drift.html
 EXAMPLE_convert := INPUT='data/*.tsv' OUTPUT=data/pairs.parquet
 EXAMPLE_doubts := INPUT='data/labelled/*.parquet' OUTPUT=out/doubts
 EXAMPLE_label := INPUT=out/scores OUTPUT=out/to-label ARGS='--pairs 500'
@@ -83,7 +85,7 @@ ON_FLINK = $(call flag,--flink_job_server_jar,$(FLINK_JOB_SERVER)) \
 RUN_ON = $(call flag,--runner,$(RUNNER)) $(if $(filter FlinkRunner,$(RUNNER)),$(ON_FLINK))
 
 .PHONY: help flags setup demo test test-slow lint format run-preprocess run-train run-train-vertex \
-	run-score run-find run-cluster run-evaluate run-calibrate run-export run-label run-doubts run-convert run-inspect run-try bench bench-score quality lock lock-check \
+	run-score run-find run-cluster run-evaluate run-calibrate run-export run-drift run-label run-doubts run-convert run-inspect run-try bench bench-score quality lock lock-check \
 	audit docs clean flink-up flink-down flink-lock test-flink \
 	airflow-up airflow-down airflow-lock test-airflow \
 	test-cloud image template
@@ -133,6 +135,9 @@ run-cluster: $(READY) ## Pairs of find to clusters with ids that stay: INPUT= OU
 
 run-evaluate: $(READY) ## Labelled scores to metrics and a report: INPUT= OUTPUT= [RUNNER= ARGS=]
 	@$(PY) -m twinbeam evaluate $(INPUTS) $(OUT) $(RUN_ON) $(ARGS)
+
+run-drift: $(READY) ## Scores of several nights to a page with their trend: INPUT= OUTPUT=
+	@$(PY) -m twinbeam drift $(INPUTS) $(OUT)
 
 run-label: $(READY) ## Choose the pairs that people should label, and a page for it: INPUT= OUTPUT= [RUNNER= ARGS=]
 	@$(PY) -m twinbeam label $(INPUTS) $(OUT) $(RUN_ON) $(ARGS)

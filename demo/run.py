@@ -1,8 +1,9 @@
 """Goes the whole way on made-up questions, and shows a table of it.
 
 First the pairs are scored by a pre-trained model as it is, which needs no labels; then a model is
-trained on labelled ones and scores the same pairs; in the end it finds all similar questions among
-them and makes clusters: generate, score, preprocess, train, score, find, cluster.
+trained on labelled ones and scores the same pairs, and a report says how well; in the end it finds
+all similar questions among them and makes clusters: generate, score, preprocess, train, score,
+evaluate, find, cluster.
 
 Each step is the real command line in a process of its own; the numbers come from the manifests
 that the steps leave, and the accuracy from the scored Parquet itself.
@@ -74,9 +75,10 @@ def run(argv: Sequence[str] | None = None) -> list[Step]:
     steps += [score(args.folder, "score untrained", "bundle-untrained", "scores-untrained")]
     steps += [preprocess(args.folder), train(args.folder, args.epochs)]
     steps += [score(args.folder, "score", "bundle", "scores")]
-    steps += [find(args.folder), cluster(args.folder)]
+    steps += [evaluate(args.folder), find(args.folder), cluster(args.folder)]
     show(steps)
     show_clusters(args.folder / "clusters")
+    print(f"how good the scores are: {args.folder / 'report' / 'report.html'}")
     return steps
 
 
@@ -122,6 +124,16 @@ def score(folder: Path, name: str, bundle: str, scores: str) -> Step:
     manifest = read_json(output / "_manifest.json")
     counts = manifest["rows_in"], manifest["rows_scored"], manifest["rows_rejected"]
     return Step(name, seconds, manifest["rows_in"], *counts, scored_accuracy(output), output)
+
+
+def evaluate(folder: Path) -> Step:
+    """Scored pairs with labels → a report of how good the scores are."""
+    output = folder / "report"
+    flags = {"input": folder / "scores", "train_input": folder / "pairs/labelled/*.parquet"}
+    seconds = timed(command("evaluate", **flags, output=output))
+    told = read_json(output / "metrics.json")
+    accuracy = told["metrics"]["accuracy"]
+    return Step("evaluate", seconds, told["rows"], told["rows"], None, None, accuracy, output)
 
 
 def find(folder: Path) -> Step:

@@ -63,6 +63,7 @@ COMMANDS = {
     "calibrate": _command(MODEL, "calibrate", "labelled scores + bundle → similarities as chances"),
     "export": _command(MODEL, "export", "bundle + examples → a bundle of another precision"),
     "try": _command(SERVICE, "try_pairs", "score single pairs from the keyboard"),
+    "drift": _command(SERVICE, "drift", "scores of several nights → a trend, and what changed"),
     "inspect": _command(SERVICE, "inspect", "show what a folder of ours holds"),
     "store": _command(SERVICE, "store", "tidy an embedding store"),
     "template": _command(SERVICE, "template", "write a Dataflow flex template"),

@@ -20,6 +20,7 @@ import pyarrow.parquet as pq
 
 from pipelines.options import command_line
 from pipelines.options.doubts_options import DoubtsOptions, parse
+from pipelines.report.html_page import static_page, table
 from transforms.accounts.shard_account import SUCCESS, run_key
 from transforms.columns import plain
 from transforms.errors import UserError
@@ -41,11 +42,6 @@ _OURS = {DOUBTS, TRIANGLES, PAGE, SUMMARY, SUCCESS}
 _RULE = LabelRule(("0", "1"))
 _SHARD_ROWS = 131_072
 _NO_LIMIT = 1 << 31
-_STYLE = (
-    "body{font:1rem/1.5 system-ui,sans-serif;max-width:70rem;margin:2rem auto;padding:0 1rem}"
-    "table{border-collapse:collapse;width:100%}th,td{border-bottom:1px solid #ccc;padding:.4rem;"
-    "text-align:left;vertical-align:top;overflow-wrap:anywhere}"
-)
 
 
 def run(argv: Sequence[str] | None = None) -> dict[str, Any]:
@@ -158,8 +154,8 @@ def write_doubts(
     with tempfile.TemporaryDirectory(prefix="twinbeam-doubts-") as temporary:
         local = Path(temporary) / "doubts"
         local.mkdir()
-        table = pa.Table.from_pandas(ranked, preserve_index=False)
-        pq.write_table(table.replace_schema_metadata(None), local / DOUBTS, compression="zstd")
+        found = pa.Table.from_pandas(ranked, preserve_index=False)
+        pq.write_table(found.replace_schema_metadata(None), local / DOUBTS, compression="zstd")
         pq.write_table(impossible, local / TRIANGLES, compression="zstd")
         (local / PAGE).write_text(render_page(ranked.head(options.show), summary), encoding="utf-8")
         files.write_json(str(local / SUMMARY), summary)
@@ -180,15 +176,14 @@ def render_page(ranked: pd.DataFrame, summary: dict[str, Any]) -> str:
     )
     names = ("row", "sentence1", "sentence2", "label", "doubt", "contradictions", "labelled_apart")
     rows = [
-        "<tr>" + "".join(f"<td>{escape(_shown(value))}</td>" for value in values) + "</tr>"
+        [escape(_shown(value)) for value in values]
         for values in zip(*(ranked[name].tolist() for name in names), strict=True)
     ]
-    return (
-        '<!doctype html><html lang="en"><meta charset="utf-8"><title>Doubtful labels</title>'
-        f"<style>{_STYLE}</style><h1>Doubtful labels</h1><p>{escape(format_summary(summary))}</p>"
-        f"<table><tr>{''.join(f'<th>{head}</th>' for head in heads)}</tr>{''.join(rows)}</table>"
-        "</html>"
+    body = (
+        f"<h1>Doubtful labels</h1><p>{escape(format_summary(summary))}</p>"
+        f"{table(heads, rows, words=(0, 1, 2))}"
     )
+    return static_page("Doubtful labels", body)
 
 
 def _shown(value: Any) -> str:

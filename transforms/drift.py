@@ -118,11 +118,15 @@ def drift(trained: Profile, scored: Profile) -> dict[str, float]:
     return {"drift": max(found.values()), **found} if found else {}
 
 
+def drift_size(index: float) -> str:
+    """`little`, `some` or `much`."""
+    return "little" if index < LITTLE else "some" if index < MUCH else "much"
+
+
 def format_drift(found: Mapping[str, float]) -> str:
     """The drift in a line."""
     if not found:
         return "drift from training: not known, the bundle keeps no profile of its training data"
     size = found["drift"]
-    word = "little" if size < LITTLE else "some" if size < MUCH else "much"
     parts = ", ".join(f"{k.replace('_', ' ')} {v:.3f}" for k, v in found.items() if k != "drift")
-    return f"drift from training: {word}, {size:.3f} ({parts})"
+    return f"drift from training: {drift_size(size)}, {size:.3f} ({parts})"

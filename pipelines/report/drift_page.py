@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from html import escape
 
-from pipelines.report.provenance import style
+from pipelines.report.html_page import change_list, fact_list, static_page
 from pipelines.report.svg_charts import paired_bars
 from transforms.drift import (
     KNOWN,
@@ -16,29 +16,11 @@ from transforms.drift import (
     SIMILARITY,
     SIMILARITY_BINS,
     Profile,
+    drift_size,
     format_drift,
 )
 
 _TITLES = {LENGTHS: "Tokens of a sentence", SIMILARITY: "Similarity"}
-_PAGE = """<!doctype html>
-<html lang="en">
-<head>
-<meta charset="utf-8">
-<meta name="viewport" content="width=device-width, initial-scale=1">
-<meta name="color-scheme" content="light dark">
-<meta http-equiv="Content-Security-Policy" content="default-src 'none'; style-src 'unsafe-inline'">
-<title>Drift</title>
-<style>
-@style@
-</style>
-</head>
-<body>
-<main>
-@body@
-</main>
-</body>
-</html>
-"""
 
 
 def drift_page(
@@ -52,8 +34,6 @@ def drift_page(
         found: the drift between them.
         about: against which bundle, when, and whatever else is to be named.
     """
-    facts = "".join(f"<dt>{escape(k)}</dt><dd>{escape(v)}</dd>" for k, v in about.items() if v)
-    words = "".join(f"<li>{escape(line)}</li>" for line in changes(trained, scored, found))
     charts = "".join(
         f'<figure class="card"><h3>{title}: {found[name]:.3f}</h3>'
         f"{_chart(title, trained[name], scored[name], _names(name))}</figure>"
@@ -62,13 +42,13 @@ def drift_page(
     )
     body = (
         f"<h1>{escape(format_drift(found).capitalize())}</h1>"
-        f'<dl class="facts">{facts}</dl><ul class="changes">{words}</ul>'
+        f"{fact_list(about)}{change_list(changes(trained, scored, found))}"
         f'<div class="charts">{charts}</div>'
         '<p class="soft">Population stability index, less what chance gives samples of these '
         f"sizes: below {LITTLE} little has changed, above {MUCH} much. Bars are shares of all "
         "sentences or pairs.</p>"
     )
-    return _PAGE.replace("@style@", style()).replace("@body@", body)
+    return static_page("Drift", body)
 
 
 def changes(trained: Profile, scored: Profile, found: Mapping[str, float]) -> list[str]:
@@ -97,7 +77,7 @@ def changes(trained: Profile, scored: Profile, found: Mapping[str, float]) -> li
 
 
 def _size(index: float) -> str:
-    return "Little" if index < LITTLE else "Some" if index < MUCH else "Much"
+    return drift_size(index).capitalize()
 
 
 def _share(counts: Sequence[int], place: int) -> float:

@@ -12,6 +12,8 @@ from typing import Any
 
 import pyarrow as pa
 
+from pipelines.report.html_page import style
+
 PAGE = "label.html"
 _TEMPLATE = "label.html"
 
@@ -26,4 +28,4 @@ def render_label_page(pairs: pa.Table, name: str) -> str:
     data: dict[str, Any] = {"name": name, "pairs": pairs.to_pylist()}
     template = package_files("pipelines.report").joinpath(_TEMPLATE).read_text(encoding="utf-8")
     written = json.dumps(data, ensure_ascii=False).replace("<", "\\u003c")
-    return template.replace("/*DATA*/null", written)
+    return template.replace("/*STYLE*/", style()).replace("/*DATA*/null", written)

@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from pipelines.report import chart_sections, provenance, svg_charts
+from pipelines.report.html_page import style, table
 from pipelines.report.png_plots import write_plots
 from transforms.storage import files
 
@@ -85,7 +86,7 @@ def render(
     }
     page = package_files("pipelines.report").joinpath(_TEMPLATE).read_text(encoding="utf-8")
     page = (
-        page.replace("@style@", provenance.style())
+        page.replace("@style@", style())
         .replace("@title@", escape(title(found)))
         .replace("@box@", json.dumps(box))
     )
@@ -137,20 +138,6 @@ def interval(ends: Sequence[float | None] | None) -> str:
     if not ends or ends[0] is None:
         return ""
     return f"{ends[0]:.3f} to {ends[1]:.3f}"
-
-
-def table(heads: Sequence[str], rows: Sequence[Sequence[str]], *, words: Sequence[int] = ()) -> str:
-    """A table; cells are HTML already. Columns in `words` hold text, the others numbers."""
-    style = ["words" if place in words else "number" for place in range(len(heads))]
-
-    def line(tag: str, cells: Sequence[str]) -> str:
-        inside = "".join(
-            f'<{tag} class="{style[place]}">{cell}</{tag}>' for place, cell in enumerate(cells)
-        )
-        return f"<tr>{inside}</tr>"
-
-    lines = line("th", heads) + "".join(line("td", row) for row in rows)
-    return f'<div class="scroll"><table>{lines}</table></div>'
 
 
 def confusion_section(found: dict[str, Any]) -> str:
@@ -231,31 +218,27 @@ def worst_section(worst: dict[str, list[dict[str, Any]]]) -> str:
     for kind, mistakes in worst.items():
         if not mistakes:
             continue
+        ids = "id" in mistakes[0]
         # What was true and what was said stands in the name of a two-class mistake.
         more = (
             [] if kind in TWO_CLASS else [key for key in ("label", "given") if key in mistakes[0]]
         )
         rows = [
             [
+                *([escape(str(one["id"]))] if ids else []),
                 f"<div>{escape(one['sentence1'])}</div><div>{escape(one['sentence2'])}</div>"
-                f"{row_id(one)}{doubt(one)}",
+                f"{doubt(one)}",
                 f"{one['similarity']:.4f}",
                 *(escape(str(one[key])) for key in more),
             ]
             for one in mistakes
         ]
-        heads = ["pair", "similarity", *more]
+        heads = [*(["id"] if ids else []), "pair", "similarity", *more]
         parts.append(
             f"<details open><summary><strong>{escape(kind)}</strong></summary>"
-            f"{table(heads, rows, words=(0,))}</details>"
+            f"{table(heads, rows, words=(0, 1) if ids else (0,))}</details>"
         )
     return f"<h2>The worst mistakes</h2>{''.join(parts)}" if parts else ""
-
-
-def row_id(mistake: dict[str, Any]) -> str:
-    """What names the row in the input, where it has an id."""
-    found = mistake.get("id")
-    return "" if found is None else f'<span class="id">{escape(str(found))}</span>'
 
 
 def doubt(mistake: dict[str, Any]) -> str:

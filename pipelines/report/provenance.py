@@ -1,21 +1,16 @@
-"""Where a report comes from: when, of what, by which bundle; and the style of all pages."""
+"""Where a report comes from: when, of what, by which bundle."""
 
 from __future__ import annotations
 
 from datetime import UTC, datetime
 from html import escape
-from importlib.resources import files as package_files
 from typing import Any
 
 from pipelines.report.chart_sections import used_threshold
+from pipelines.report.html_page import fact_list
 from transforms.evaluation.slices import SEEN
 
 ROWS_TRAINED_ON = "rows_trained_on"
-
-
-def style() -> str:
-    """The style sheet of every page."""
-    return package_files("pipelines.report").joinpath("style.css").read_text(encoding="utf-8")
 
 
 def facts(found: dict[str, Any], rows: str) -> str:
@@ -31,10 +26,7 @@ def facts(found: dict[str, Any], rows: str) -> str:
     }
     if "thresholds" in found and (used := used_threshold(found)) is not None:
         shown["threshold"] = str(used)
-    lines = "".join(
-        f"<dt>{name}</dt><dd>{escape(value)}</dd>" for name, value in shown.items() if value
-    )
-    return f'<dl class="facts">{lines}</dl>'
+    return fact_list(shown)
 
 
 def _date(started: float | None) -> str:
@@ -66,7 +58,7 @@ def _sentences_seen(found: dict[str, Any]) -> str:
         return ""
     return (
         f'<p class="alarm"><strong>{seen:,} of {found["rows"]:,} pairs</strong> have both their '
-        "sentences from the training data: their measures say how well it is remembered."
+        "sentences from the training data: their measures say how well they are remembered."
         "</p>"
     )
 

@@ -10,6 +10,7 @@ from html import escape
 Point = tuple[float, float]
 WIDTH, HEIGHT = 360, 280
 LEFT, TOP, RIGHT, BOTTOM = 52, 12, 10, 44
+MOST_WORDS, MOST_CHARACTERS = 4, 12  # of places with longer names
 MOST_NAMES = 7  # of bins below a chart: more would overlap
 
 
@@ -101,6 +102,48 @@ def paired_bars(
         x, floor = axes.at((place + 0.5, 0))
         inside.append(f'<text class="tick" x="{x}" y="{floor + 15}">{escape(bins[place])}</text>')
     return _svg(name, inside, axes, [(label, style) for label, style, _ in series], x_ticks=False)
+
+
+def named_lines(
+    name: str,
+    names: Sequence[str],
+    lines: Sequence[Line],
+    axes: Axes,
+    *,
+    levels: Sequence[float] = (),
+) -> str:
+    """Lines over places 0, 1, … that have names; of many only some are named.
+
+    Args:
+        name: what the chart shows, for those who cannot see it.
+        names: of the places.
+        lines: what is drawn; its points' first number is the place.
+        axes: where it is drawn.
+        levels: heights at which a faint line goes across.
+    """
+    inside = [_path([(axes.x[0], y), (axes.x[1], y)], axes, "faint") for y in levels]
+    for line in lines:
+        inside.append(_path(line.points, axes, line.style))
+        for place, height in line.points:
+            x, y = axes.at((place, height))
+            title = f"<title>{escape(line.name)}, {escape(names[int(place)])}: {height:.3f}</title>"
+            inside.append(f'<circle class="{line.style}" cx="{x}" cy="{y}" r="3">{title}</circle>')
+    last, gaps = len(names) - 1, min(MOST_WORDS, len(names)) - 1
+    for place in sorted({round(last * gap / max(gaps, 1)) for gap in range(gaps + 1)}):
+        x, floor = axes.at((place, axes.y[0]))
+        inside.append(_tick(x, floor, _cut(names[place]), place == 0, place == last))
+    legend = [(line.name, line.style) for line in lines] if len(lines) > 1 else []
+    return _svg(name, inside, axes, legend, x_ticks=False)
+
+
+def _tick(x: float, floor: float, text: str, first: bool, last: bool) -> str:
+    """A name below its place, within the picture at both ends."""
+    side = " start" if first else " end" if last else ""
+    return f'<text class="tick{side}" x="{x}" y="{floor + 15}">{escape(text)}</text>'
+
+
+def _cut(text: str) -> str:
+    return text if len(text) <= MOST_CHARACTERS else f"…{text[1 - MOST_CHARACTERS :]}"
 
 
 def bar_chart(

@@ -86,6 +86,7 @@ def _times(whole: blocks.AccountBlock, started: float) -> dict[str, float]:
     seconds = time.time() - started
     first, last = (whole.first, whole.last) if whole.fresh_shards else (started, started)
     return {
+        "started": round(started, 3),
         "seconds": round(seconds, 3),
         "seconds_startup": round(first - started, 3),
         "seconds_scoring": round(last - first, 3),

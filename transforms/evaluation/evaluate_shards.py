@@ -174,11 +174,17 @@ def _format_id(value: pa.Scalar) -> str | None:
 
 
 def _greatest(mistakes: list[dict[str, Any]], keep: int) -> list[dict[str, Any]]:
-    """The greatest, each pair once, in an order that does not depend on how they came."""
-    distinct = {(one["sentence1"], one["sentence2"]): one for one in mistakes}.values()
-    return sorted(distinct, key=lambda one: (-one["size"], one["sentence1"], one["sentence2"]))[
-        :keep
-    ]
+    """The greatest, each pair once, in an order that does not depend on how they came.
+
+    A mirrored pair with the same similarity is the same pair; of several rows the first id stands.
+    """
+    distinct: dict[tuple[str, str, float], dict[str, Any]] = {}
+    for one in sorted(mistakes, key=lambda one: str(one.get("id"))):
+        low, high = sorted((one["sentence1"], one["sentence2"]))
+        distinct.setdefault((low, high, one["similarity"]), one)
+    return sorted(
+        distinct.values(), key=lambda one: (-one["size"], one["sentence1"], one["sentence2"])
+    )[:keep]
 
 
 def add_up(parts: Iterable[EvaluationCounts], *, keep: int) -> EvaluationCounts:

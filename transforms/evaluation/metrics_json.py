@@ -152,7 +152,7 @@ def warnings(found: dict[str, Any]) -> list[str]:
     if error > 0.05:
         warnings.append(
             f"similarities are no probabilities here: off by {error:.3f} on average; "
-            "pipelines.calibrate mends it"
+            "twinbeam calibrate makes them so"
         )
     return warnings
 
