@@ -86,7 +86,7 @@ RUN_ON = $(call flag,--runner,$(RUNNER)) $(if $(filter FlinkRunner,$(RUNNER)),$(
 
 .PHONY: help flags setup demo test test-slow lint format run-preprocess run-train run-train-vertex \
 	run-score run-find run-cluster run-evaluate run-calibrate run-export run-drift run-label run-doubts run-convert run-inspect run-try bench bench-score quality lock lock-check \
-	audit docs clean flink-up flink-down flink-lock test-flink \
+	audit docs screenshots clean flink-up flink-down flink-lock test-flink \
 	airflow-up airflow-down airflow-lock test-airflow \
 	test-cloud image template
 
@@ -176,7 +176,9 @@ lock-check: $(UV) ## Check that the lock files are what setup.py asks for
 	@folder=$$(mktemp -d) && trap 'rm -rf "$$folder"' EXIT && cp --parents $(ALL_LOCKS) "$$folder" \
 		&& $(call compile,"$$folder") \
 		$(foreach lock,$(ALL_LOCKS),&& diff -u -I '^ *#' $(lock) "$$folder/$(lock)") \
-		&& echo "The lock files are current" \
+		&& $(UV) pip install --dry-run --quiet --python-version 3.12 --require-hashes \
+			--python-platform x86_64-manylinux_2_28 --target "$$folder/3.12" -r requirements.lock \
+		&& echo "The lock files are current, and install on Python 3.11 and 3.12" \
 		|| { echo "the lock files are not what setup.py asks for: run make lock" >&2; exit 1; }
 
 audit: $(READY) lock-check ## List the dependencies with their licences and check the lock file
@@ -218,6 +220,9 @@ template: $(READY) ## Write the flex templates' parameters; with IMAGE= and TEMP
 	@$(foreach step,score preprocess,$(PY) -m twinbeam template $(step) --output docker/$(step).metadata.json;)
 	@$(if $(TEMPLATE),$(foreach step,score preprocess,$(PY) -m twinbeam template $(step) --image \
 		$(call quoted,$(IMAGE)) --output $(call quoted,$(TEMPLATE)/$(step).json);))
+
+screenshots: $(READY) ## Pictures of the pages in docs/images, from the demo's data (needs Chromium)
+	@$(PY) -m demo.screenshots $(ARGS)
 
 docs: $(READY) ## Build the documentation as a site in build/site, with its links checked
 	@NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict $(ARGS)
