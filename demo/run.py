@@ -38,6 +38,7 @@ from demo import pairs
 UNTRAINED = "universal-cosine"  # of use before anything is trained
 RECIPE = "char-bilstm-manhattan"
 EPOCHS = 3  # enough to show learning, short enough for a demonstration
+CERTAIN = 0.92  # pairs that make clusters: of less sure ones a few chain most questions together
 BATCH = 256  # half the recipe's, for twice the steps: there is little to learn from
 # TensorFlow greets before any setting can stop it; here a reader looks for our messages.
 GREETING = re.compile(
@@ -154,6 +155,7 @@ def cluster(folder: Path) -> Step:
     output = folder / "clusters"
     rows = folder / "pairs/to-score/*.parquet"
     flags = {"input": folder / "similar", "rows": rows, "sentence_column": "sentence1"}
+    flags |= {"min_similarity": CERTAIN}
     seconds = timed(command("cluster", **flags, output=output))
     manifest = read_json(output / "_manifest.json")
     return Step(

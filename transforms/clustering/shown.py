@@ -48,13 +48,14 @@ def describe(
 
 
 def _shown(cluster: Any, summary: pd.DataFrame, named: pd.DataFrame) -> dict[str, Any]:
-    row = summary.loc[cluster]
+    # Cell by cell: a row of whole numbers and floats would make floats of the ids.
+    weakest = summary.at[cluster, "weakest"]
     examples = named[named["cluster"] == cluster].head(EXAMPLES)
     texts = examples["sentence" if "sentence" in named else "id"]
     return {
-        "cluster_id": str(row["cluster_id"]),
-        "size": int(row["size"]),
-        "weakest": None if pd.isna(row["weakest"]) else round(float(row["weakest"]), 4),
+        "cluster_id": str(summary.at[cluster, "cluster_id"]),
+        "size": int(summary.at[cluster, "size"]),
+        "weakest": None if pd.isna(weakest) else round(float(weakest), 4),
         "examples": [str(text) for text in texts],
     }
 
