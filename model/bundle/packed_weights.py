@@ -14,8 +14,9 @@ from typing import Any
 import keras
 import numpy as np
 
-from model.kernels.encoders import ABOUT
+from model.kernels.encoders import ABOUT, RESIDUAL
 from model.network.siamese import Siamese
+from model.network.universal import NGRAMS
 from model.recipe import parts
 from model.recipe.recipe import Recipe
 
@@ -49,6 +50,9 @@ def packed_weights(encoder: keras.Model, recipe: Recipe) -> dict[str, np.ndarray
             "epsilon": backbone.get_layer("embeddings_layer_norm").epsilon,
         }
         return {ABOUT: _json(about), **dict(_bert(backbone))}
+    if isinstance(spec, parts.Universal):
+        about = {"kind": "universal", "orders": list(NGRAMS), "normalize": spec.normalize}
+        return {ABOUT: _json(about), **dict(_universal(encoder))}
     return None
 
 
@@ -93,6 +97,28 @@ def _bert(backbone: keras.Model) -> Iterator[tuple[str, np.ndarray]]:
             yield f"{name}{part}_kernel", _array(dense.kernel)
             yield f"{name}{part}_bias", _array(dense.bias)
         yield from _norm(name + "second_", layer._feedforward_layer_norm)
+
+
+def _universal(encoder: keras.Model) -> Iterator[tuple[str, np.ndarray]]:
+    table = encoder.get_layer("table")
+    for name in ("table", "scale", "least"):
+        yield name, _array(getattr(table, name))
+    changed = table.changes is not None
+    yield "places", _array(table.places) if changed else np.zeros(table.rows, np.int32)
+    yield "changes", _array(table.changes) if changed else np.zeros((0, table.dimensions), "f4")
+    project, total = encoder.get_layer("project"), encoder.get_layer("sum")
+    for name, layer in (("project", project), ("sum", total)):
+        yield f"{name}_kernel", _array(layer.kernel)
+        yield f"{name}_bias", _array(layer.bias)
+    yield from _norm("project_norm_", encoder.get_layer("project_norm"))
+    yield from _norm("sum_", total)
+    for order in NGRAMS:
+        for number in (1, 2):
+            ngrams = encoder.get_layer(f"ngrams_{order}_{number}")
+            yield f"{ngrams.name}_kernel", _array(ngrams.kernel).reshape(-1, ngrams.kernel.shape[-1])
+            yield f"{ngrams.name}_bias", _array(ngrams.bias)
+    for name in RESIDUAL:
+        yield f"{name}_kernel", _array(encoder.get_layer(name).kernel)
 
 
 def _norm(name: str, layer: keras.layers.Layer) -> Iterator[tuple[str, np.ndarray]]:

@@ -24,7 +24,7 @@ def in_precision(
     Args:
         folder: the bundle, local or `gs://`.
         precision: `float32` or `int16`.
-        sentences: ids in a row [m] and their lengths [n], by which the steps of a BERT's fixed
+        sentences: ids in a row [m] and their lengths [n], by which the steps of fixed
             point are chosen once: steps of each batch's own would make vectors depend on it.
 
     Raises:
@@ -35,7 +35,7 @@ def in_precision(
     description = about(arrays)
     if description["precision"] == precision:
         raise UserError(f"--model {folder} computes in {precision} already")
-    if precision != INT16 or description["kind"] != "bert":
+    if precision != INT16 or description["kind"] == "lstm":
         return with_precision(arrays, precision)
     exact = open_encoder(arrays)
     assert exact is not None  # or the bundle's own would not have been opened

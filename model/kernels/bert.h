@@ -137,7 +137,8 @@ struct Bert : Encoder {
             size_t wide, float* narrow, float* seen) const {
     size_t stride = size;
     note(seen ? seen + 1 : nullptr, {attended, stride}, rows, size);
-    product({attended, stride}, layer.attended, rows, x, stride, ADD, {x, stride});
+    product({attended, stride}, layer.attended, rows, narrow, stride, ADD, {x, stride});
+    std::copy(narrow, narrow + rows * stride, x);
     for (int r = 0; r < rows; ++r) layer.first.apply(x + r * stride, epsilon);
     note(seen ? seen + 2 : nullptr, {x, stride}, rows, size);
     product({x, stride}, layer.wide, rows, inside, wide, GELU);

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -18,7 +19,9 @@ PRODUCTS = 4  # of a BERT's layer
 FLOAT32, INT16 = "float32", "int16"
 MAX_TABLE_BYTES = 256 << 20
 POOLING = {"last": 0, "mean": 1, "max": 2, "mean_max": 3}
-TOKENS = {"bert": 2_048, "lstm": 8_192}
+TOKENS = {"bert": 2_048, "lstm": 8_192, "universal": 2_048}
+# The Dense layers of the Universal Sentence Encoder's last network, as they are worked through.
+RESIDUAL = ("dense_0", "skip_1", "dense_1", "dense_2", "skip_3", "dense_3")
 
 
 class PackedEncoder:
@@ -96,6 +99,29 @@ def with_precision(
     return changed | {ABOUT: np.frombuffer(description, np.uint8)}
 
 
+@dataclass(frozen=True)
+class Layout:
+    """How `kernels.cpp` takes an encoder.
+
+    Attributes:
+        kind: its number there.
+        numbers: its sizes, in the order that the kind's header gives.
+        arrays: its weights, likewise.
+        dimensions: length of a vector.
+        vocabulary: ids from 0 below this.
+        longest: tokens of a sentence at most; None for any number.
+        products: how many inputs fixed point needs a step for.
+    """
+
+    kind: int
+    numbers: Sequence[int]
+    arrays: Sequence[np.ndarray]
+    dimensions: int
+    vocabulary: int
+    longest: int | None = None
+    products: int = 0
+
+
 def open_encoder(
     arrays: Mapping[str, np.ndarray], *, level: int | None = None
 ) -> PackedEncoder | None:
@@ -103,45 +129,39 @@ def open_encoder(
     library = open_library()
     if library is None:
         return None
-    description = about(arrays)
-    build = _bert if description["kind"] == "bert" else _lstm
-    kind, numbers, ordered, dimensions, longest = build(description, arrays)
-    native = NativeEncoder(library, kind, numbers, ordered, dimensions=dimensions, level=level)
+    facts = about(arrays)
+    layout = LAYOUTS[facts["kind"]](facts, arrays)
+    native = NativeEncoder(
+        library,
+        layout.kind,
+        layout.numbers,
+        layout.arrays,
+        dimensions=layout.dimensions,
+        level=level,
+    )
     return PackedEncoder(
         native,
-        vocabulary=len(arrays["embeddings"]),
-        longest=longest,
-        tokens=TOKENS[description["kind"]],
-        unit=description.get("normalize", False),
-        products=PRODUCTS * description.get("layers", 0),
+        vocabulary=layout.vocabulary,
+        longest=layout.longest,
+        tokens=TOKENS[facts["kind"]],
+        unit=facts.get("normalize", False),
+        products=layout.products,
     )
 
 
-def _bert(description: dict[str, Any], arrays: Mapping[str, np.ndarray]) -> tuple:
+def _steps(facts: dict[str, Any], arrays: Mapping[str, np.ndarray], products: int) -> np.ndarray:
+    return arrays[STEPS] if facts["precision"] == INT16 else np.zeros(products)
+
+
+def _bert(facts: dict[str, Any], arrays: Mapping[str, np.ndarray]) -> Layout:
     words, positions = arrays["embeddings"], arrays["positions"]
-    size, layers = words.shape[1], description["layers"]
+    size, layers = words.shape[1], facts["layers"]
     inner = arrays["layer_0_wide_kernel"].shape[1]
-    mean = int(description["pooling"] == "mean")
-    fixed = description["precision"] == INT16
-    steps = arrays[STEPS] if fixed else np.zeros(PRODUCTS * layers)
-    numbers = [
-        size,
-        description["heads"],
-        layers,
-        inner,
-        len(words),
-        len(positions),
-        mean,
-        int(fixed),
-    ]
-    ordered = [
-        np.array([description["epsilon"]]),
-        words,
-        positions,
-        arrays["scale"],
-        arrays["offset"],
-    ]
-    ordered.append(steps)
+    mean, fixed = int(facts["pooling"] == "mean"), int(facts["precision"] == INT16)
+    numbers = [size, facts["heads"], layers, inner, len(words), len(positions), mean, fixed]
+    ordered = [np.array([facts["epsilon"]]), words, positions, arrays["scale"], arrays["offset"]]
+    products = PRODUCTS * layers
+    ordered.append(_steps(facts, arrays, products))
     names = [
         f"{part}_{weight}"
         for part, weights in (
@@ -155,13 +175,13 @@ def _bert(description: dict[str, Any], arrays: Mapping[str, np.ndarray]) -> tupl
         for weight in weights
     ]
     ordered += [arrays[f"layer_{layer}_{name}"] for layer in range(layers) for name in names]
-    return 0, numbers, ordered, size, len(positions)
+    return Layout(0, numbers, ordered, size, len(words), len(positions), products)
 
 
-def _lstm(description: dict[str, Any], arrays: Mapping[str, np.ndarray]) -> tuple:
-    embeddings, units = arrays["embeddings"], description["units"]
+def _lstm(facts: dict[str, Any], arrays: Mapping[str, np.ndarray]) -> Layout:
+    embeddings, units = arrays["embeddings"], facts["units"]
     fold = 2 * 4 * units[0] * 4 * len(embeddings) <= MAX_TABLE_BYTES
-    pooling, fixed = POOLING[description["pooling"]], int(description["precision"] == INT16)
+    pooling, fixed = POOLING[facts["pooling"]], int(facts["precision"] == INT16)
     numbers = [len(embeddings), embeddings.shape[1], len(units), pooling, int(fold), fixed, *units]
     names = [
         f"layer_{layer}_{side}_{weight}"
@@ -170,4 +190,32 @@ def _lstm(description: dict[str, Any], arrays: Mapping[str, np.ndarray]) -> tupl
         for weight in ("kernel", "recurrent", "bias")
     ]
     dimensions = 2 * units[-1] * (2 if pooling == 3 else 1)
-    return 1, numbers, [embeddings, *(arrays[name] for name in names)], dimensions, None
+    ordered = [embeddings, *(arrays[name] for name in names)]
+    return Layout(1, numbers, ordered, dimensions, len(embeddings))
+
+
+def _universal(facts: dict[str, Any], arrays: Mapping[str, np.ndarray]) -> Layout:
+    table, orders = arrays["table"], facts["orders"]
+    rows, size = table.shape
+    width, inner = arrays["project_bias"].size // len(orders), arrays["dense_0_kernel"].shape[1]
+    products = 1 + 2 * len(orders) + 1 + len(RESIDUAL)
+    fixed, changes = int(facts["precision"] == INT16), arrays["changes"]
+    numbers = [size, width, len(orders), rows, arrays["scale"].size, len(changes), inner, fixed]
+    ordered = [table, arrays["scale"], arrays["least"], arrays["places"], changes]
+    ordered.append(_steps(facts, arrays, products))
+    names = ["project_kernel", "project_bias", "project_norm_scale", "project_norm_offset"]
+    for order in orders:
+        for number in (1, 2):
+            names += [f"ngrams_{order}_{number}_{weight}" for weight in ("kernel", "bias")]
+    names += [f"sum_{weight}" for weight in ("scale", "offset", "kernel", "bias")]
+    names += [f"{dense}_kernel" for dense in RESIDUAL]
+    ordered += [arrays[name] for name in names]
+    # Ids count from 1; 0 is padding, which packed sentences have none of.
+    return Layout(2, [*numbers, *orders], ordered, size, rows + 1, products=products)
+
+
+LAYOUTS: dict[str, Callable[[dict[str, Any], Mapping[str, np.ndarray]], Layout]] = {
+    "bert": _bert,
+    "lstm": _lstm,
+    "universal": _universal,
+}

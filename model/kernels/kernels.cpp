@@ -42,6 +42,7 @@ namespace avx2 {
 #include "lanes.h"
 #include "product.h"
 #include "bert.h"
+#include "universal.h"
 #include "lstm_step.h"
 #include "lstm.h"
 }  // namespace avx2
@@ -54,6 +55,7 @@ namespace avx512 {
 #include "lanes.h"
 #include "product.h"
 #include "bert.h"
+#include "universal.h"
 #include "lstm_step.h"
 #include "lstm.h"
 }  // namespace avx512
@@ -64,13 +66,16 @@ static int best() {
   return __builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma") ? 1 : 0;
 }
 
+template <typename Bert, typename Lstm, typename Universal>
+static Encoder* made_of(int kind, const int* numbers, const float* const* arrays) {
+  if (kind == 0) return new Bert(numbers, arrays);
+  if (kind == 1) return new Lstm(numbers, arrays);
+  return new Universal(numbers, arrays);
+}
+
 static Encoder* make(int level, int kind, const int* numbers, const float* const* arrays) {
-  if (level == 2) {
-    if (kind == 0) return new avx512::Bert(numbers, arrays);
-    return new avx512::Lstm(numbers, arrays);
-  }
-  if (kind == 0) return new avx2::Bert(numbers, arrays);
-  return new avx2::Lstm(numbers, arrays);
+  if (level == 2) return made_of<avx512::Bert, avx512::Lstm, avx512::Universal>(kind, numbers, arrays);
+  return made_of<avx2::Bert, avx2::Lstm, avx2::Universal>(kind, numbers, arrays);
 }
 
 #else
@@ -85,7 +90,7 @@ extern "C" {
 // The greatest level that this CPU can run: 2 AVX-512, 1 AVX2 with FMA, 0 none.
 int twinbeam_level() { return best(); }
 
-// An encoder of a kind (0 BERT, 1 LSTM) at a level; null where there is no memory for it.
+// An encoder of a kind (0 BERT, 1 LSTM, 2 Universal Sentence Encoder) at a level; null where there is no memory for it.
 void* twinbeam_new(int level, int kind, const int* numbers, const float* const* arrays) {
   try {
     return make(level, kind, numbers, arrays);

@@ -134,6 +134,11 @@ INLINE Floats one_and_decay(Floats x) {
   return add(all(1.0f), exponential(sub(all(0.0f), x)));
 }
 
+// tanh x = 1 - 2 / (1 + e^2x), within 1e-7.
+INLINE Floats tangent(Floats x) {
+  return sub(all(1.0f), div(all(2.0f), add(all(1.0f), exponential(add(x, x)))));
+}
+
 // x · Φ(x) in its tanh form (Hendrycks and Gimpel 2016), as BERT has it in Keras.
 INLINE Floats gelu(Floats x) {
   constexpr float TWICE = 1.5957691216057308f;  // 2 · sqrt(2 / π)

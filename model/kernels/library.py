@@ -12,6 +12,8 @@ from pathlib import Path
 import numpy as np
 
 NAME = "kernels"
+# Arrays of these types are handed over as they are, all others as float32.
+RAW = {np.dtype(np.uint8): np.uint8, np.dtype(np.int32): np.int32}
 WITHOUT = (
     "sentences are encoded by TensorFlow, at about half the speed: %s; on x86-64 with AVX2, "
     "`make setup` or `pip install` builds the library where a C++ compiler (g++) is found"
@@ -58,7 +60,7 @@ class NativeEncoder:
         """Takes what `kernels.cpp` says of the kind; `level` is the CPU's best if not given."""
         self.dimensions = dimensions
         self._library = library
-        kept = [np.ascontiguousarray(array, np.float32) for array in arrays]
+        kept = [np.ascontiguousarray(array, RAW.get(array.dtype, np.float32)) for array in arrays]
         pointers = (ctypes.c_void_p * len(kept))(*(array.ctypes.data for array in kept))
         given = np.array(numbers, np.int32)
         at = library.twinbeam_level() if level is None else level

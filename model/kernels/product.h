@@ -5,7 +5,25 @@ constexpr int TILE_COLUMNS = TILE_VECTORS * LANES;
 constexpr int ROW_BLOCK = 120;    // with DEPTH_BLOCK: rows that stay in the second cache
 constexpr int DEPTH_BLOCK = 384;  // a panel's part that stays in the first cache
 
-enum Finish { PLAIN, GELU, ADD };
+// Rows of a matrix: where they start and how far one is from the next.
+struct Rows {
+  const float* first;
+  size_t stride;
+
+  const float* at(size_t row, size_t column = 0) const { return first + row * stride + column; }
+};
+
+// What becomes of a product v, and of the number `more` in its place where there is one.
+enum Finish { PLAIN, GELU, ADD, RELU, RELU_ADD, ADD_RELU };
+
+INLINE Floats finished(Floats v, Finish finish, Rows more, size_t row, size_t column) {
+  if (finish == GELU) return gelu(v);
+  if (finish == RELU) return most(v, all(0.0f));
+  if (finish == ADD) return add(v, load(more.at(row, column)));
+  if (finish == RELU_ADD) return add(most(v, all(0.0f)), load(more.at(row, column)));
+  if (finish == ADD_RELU) return most(add(v, load(more.at(row, column))), all(0.0f));
+  return v;
+}
 
 // A matrix [depth, columns] in panels of TILE_COLUMNS columns, and its bias [columns]. With a step for
 // its input it is kept in fixed point, two rows side by side; `scales` lead back from whole numbers.
@@ -54,14 +72,6 @@ struct Packed {
   int even() const { return (depth + 1) / 2 * 2; }
 };
 
-// Rows of a matrix: where they start and how far one is from the next.
-struct Rows {
-  const float* first;
-  size_t stride;
-
-  const float* at(size_t row, size_t column = 0) const { return first + row * stride + column; }
-};
-
 // out = finish(start + a · panel), for ROWS rows and the panel's columns. `start` is the bias, or the
 // sum over the depth before: the chain of additions is the same however the depth is cut.
 template <int ROWS>
@@ -81,9 +91,7 @@ NOINLINE void tile(Rows a, const float* panel, int depth, Rows start, float* out
   for (int r = 0; r < ROWS; ++r)
     for (int v = 0; v < TILE_VECTORS; ++v) {
       Floats value = sum[r][v];
-      if (finish == GELU) value = gelu(value);
-      if (finish == ADD) value = add(value, load(more.at(r, v * LANES)));
-      store(out + r * stride + v * LANES, value);
+      store(out + r * stride + v * LANES, finished(value, finish, more, r, v * LANES));
     }
 }
 
@@ -106,9 +114,7 @@ NOINLINE void tile_whole(const int16_t* a, size_t a_stride, const int16_t* panel
   for (int r = 0; r < ROWS; ++r)
     for (int v = 0; v < TILE_VECTORS; ++v) {
       Floats value = fma(as_floats(sum[r][v]), load(scales + v * LANES), load(bias + v * LANES));
-      if (finish == GELU) value = gelu(value);
-      if (finish == ADD) value = add(value, load(more.at(r, v * LANES)));
-      store(out + r * stride + v * LANES, value);
+      store(out + r * stride + v * LANES, finished(value, finish, more, r, v * LANES));
     }
 }
 
@@ -142,7 +148,7 @@ static void product_whole(Rows a, const Packed& packed, int rows, float* out, si
     for (int p = 0; p < packed.panels; ++p) {
       int column = p * TILE_COLUMNS;
       for (int r = 0; r < count; r += WHOLE_TILE_ROWS) {
-        Rows added = finish == ADD ? Rows{more.at(top + r, column), more.stride} : more;
+        Rows added = more.first ? Rows{more.at(top + r, column), more.stride} : more;
         tile_whole_of<WHOLE_TILE_ROWS>(std::min(WHOLE_TILE_ROWS, count - r), whole.data() + r * wide, wide,
                                  packed.whole.data() + size_t(p) * even * TILE_COLUMNS, even / 2,
                                  packed.scales.data() + column, packed.bias.data() + column,
@@ -160,7 +166,8 @@ INLINE void tile_of(int rows, Rest... rest) {
     tile_of<ROWS - 1>(rows, rest...);
 }
 
-// out [rows, padded columns] = finish(a [rows, depth] · packed + bias), with ADD: + more.
+// out [rows, padded columns] = finish(a [rows, depth] · packed + bias), see Finish. `out` holds sums over
+// a part of the depth for a while, so it must be neither `a` nor `more`.
 static void product(Rows a, const Packed& packed, int rows, float* out, size_t stride,
                     Finish finish = PLAIN, Rows more = {nullptr, 0}) {
   if (packed.step > 0.0f) return product_whole(a, packed, rows, out, stride, finish, more);
@@ -175,7 +182,7 @@ static void product(Rows a, const Packed& packed, int rows, float* out, size_t s
         for (int row = top; row < bottom; row += TILE_ROWS) {
           float* to = out + row * stride + column;
           Rows start = k ? Rows{to, stride} : Rows{packed.bias.data() + column, 0};
-          Rows added = finish == ADD ? Rows{more.at(row, column), more.stride} : more;
+          Rows added = more.first ? Rows{more.at(row, column), more.stride} : more;
           tile_of<TILE_ROWS>(std::min(TILE_ROWS, bottom - row), Rows{a.at(row, k), a.stride}, panel,
                              depth, start, to, stride, last ? finish : PLAIN, added);
         }

@@ -9,11 +9,13 @@ from model.bundle.loading import PACKED, load
 from model.bundle.packed_weights import packed_weights
 from model.kernels import library
 from model.kernels.encoders import open_encoder
+from model.network.encoders import build_encoder
 from model.recipe import parts
 from model.scoring.engine import Engine
 from tests.model.network.test_encoders import bert_recipe
 from tests.model.tiny_bundle import SENTENCES, VOCABULARY_SIZE, build, export, write_graph
 from tests.model.tiny_recipes import recipe
+from tests.model.tiny_universal import SMALL, write_weights
 
 needs_library = pytest.mark.skipif(library.open_library() is None, reason="not built here")
 
@@ -54,6 +56,25 @@ def test_a_bert_is_that_of_keras(tmp_path, pooling, normalize):
     ids = random_ids(np.random.default_rng(1), 30, 16)
     expected = encoder(ids, training=False)
     np.testing.assert_allclose(packed_vectors(encoder, rules, ids), expected, atol=1e-5)
+
+
+@needs_library
+@pytest.mark.parametrize(("trained", "normalize"), [(False, True), (True, False)])
+def test_a_universal_encoder_is_that_of_keras(tmp_path, trained, normalize):
+    write_weights(tmp_path)
+    spec = {"kind": "universal", "preset": str(tmp_path), "normalize": normalize}
+    text = {"tokenizer": "sentencepiece", "vocabulary": "sp.model"}
+    rules = recipe(embedding=None, encoder=spec, text=text)
+    some = np.array([3, 17, 40]) if trained else None
+    encoder = build_encoder(rules, vocabulary_size=SMALL, trained_ids=some)
+    if trained:
+        changes = encoder.get_layer("table").changes
+        changes.assign(np.random.default_rng(2).normal(0, 5, changes.shape))
+    rng = np.random.default_rng(3)
+    ids = rng.integers(1, SMALL, (30, 16)) * (np.arange(16) < rng.integers(1, 17, 30)[:, None])
+    expected = encoder(ids.astype(np.int32), training=False)
+    found = packed_vectors(encoder, rules, ids.astype(np.int32))
+    np.testing.assert_allclose(found, expected, atol=1e-5)
 
 
 @pytest.mark.parametrize(

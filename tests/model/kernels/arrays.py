@@ -55,6 +55,38 @@ def bert_arrays(
     return arrays
 
 
+def universal_arrays(
+    seed: int, *, size: int, width: int, inner: int, orders: list[int], changed: int
+) -> dict[str, np.ndarray]:
+    rng = np.random.default_rng(seed)
+
+    def random(*shape: int) -> np.ndarray:
+        return rng.normal(0, 1 / np.sqrt(shape[0]), shape).astype(np.float32)
+
+    rows, chunks, features = VOCABULARY - 1, 7, size + width * len(orders)
+    places = np.zeros(rows, np.int32)
+    places[rng.permutation(rows)[:changed]] = 1 + np.arange(changed)
+    arrays = {
+        "about": about(kind="universal", orders=orders, normalize=True),
+        "table": rng.integers(0, 256, (rows, size)).astype(np.uint8),
+        "scale": rng.uniform(0.001, 0.01, chunks).astype(np.float32),
+        "least": rng.uniform(-1, 0, chunks).astype(np.float32),
+        "places": places,
+        "changes": rng.normal(0, 0.3, (changed, size)).astype(np.float32),
+    }
+    kernels = {"project": (size, width * len(orders)), "sum": (features, size)}
+    for order in orders:
+        for number in (1, 2):
+            kernels[f"ngrams_{order}_{number}"] = (order * width, width)
+    for name, shape in kernels.items():
+        arrays[f"{name}_kernel"], arrays[f"{name}_bias"] = random(*shape), random(shape[1])
+    for name, length in (("project_norm", width * len(orders)), ("sum", features)):
+        arrays[f"{name}_scale"], arrays[f"{name}_offset"] = 1 + random(length), random(length)
+    dense = {"dense_0": (size, inner), "skip_1": (size, inner), "dense_1": (inner, inner)}
+    dense |= {"dense_2": (inner, size), "skip_3": (inner, size), "dense_3": (size, size)}
+    return arrays | {f"{name}_kernel": random(*shape) for name, shape in dense.items()}
+
+
 def _sigmoid(x):
     return 1 / (1 + np.exp(-x))
 
@@ -111,3 +143,35 @@ def plain_bert(arrays: dict[str, np.ndarray], ids: np.ndarray) -> np.ndarray:
         x = _norm(x + wide @ w["narrow_kernel"] + w["narrow_bias"],
                   w["second_scale"], w["second_offset"])  # fmt: skip
     return x.mean(0) if description["pooling"] == "mean" else x[0]
+
+
+def plain_universal(arrays: dict[str, np.ndarray], ids: np.ndarray) -> np.ndarray:
+    """One sentence's vector; ids from 1."""
+    orders = json.loads(bytes(arrays["about"]))["orders"]
+    a = {name: value.astype(np.float64) for name, value in arrays.items() if name != "about"}
+    rows = ids - 1
+    chunks = rows % len(a["scale"])
+    tokens = a["table"][rows] * a["scale"][chunks, None] + a["least"][chunks, None]
+    changes = np.concatenate([np.zeros((1, tokens.shape[1])), a["changes"]])
+    tokens = tokens + changes[arrays["places"][rows]]
+    wide = tokens @ a["project_kernel"] + a["project_bias"]
+    wide = _norm(wide, a["project_norm_scale"], a["project_norm_offset"])
+    parts = [tokens]
+    for branch, order in zip(np.split(wide, len(orders), axis=1), orders, strict=True):
+        left, width = (order - 1) // 2, branch.shape[1]
+        for number in (1, 2):
+            name = f"ngrams_{order}_{number}"
+            kernel = a[f"{name}_kernel"].reshape(order, width, width)
+            padded = np.pad(branch, [(left, order - 1 - left), (0, 0)])
+            heard = a[f"{name}_bias"] + sum(
+                padded[place : place + len(ids)] @ kernel[place] for place in range(order)
+            )
+            branch = branch + np.maximum(heard, 0)
+        parts.append(branch)
+    normed = _norm(np.concatenate(parts, axis=1), a["sum_scale"], a["sum_offset"])
+    x = (normed @ a["sum_kernel"] + a["sum_bias"]).sum(0) / np.sqrt(len(ids))
+    first = np.maximum(x @ a["dense_0_kernel"], 0)
+    second = np.maximum(x @ a["skip_1_kernel"] + first @ a["dense_1_kernel"], 0)
+    third = np.maximum(second @ a["dense_2_kernel"], 0)
+    vector = np.tanh(second @ a["skip_3_kernel"] + third @ a["dense_3_kernel"])
+    return vector / np.linalg.norm(vector)

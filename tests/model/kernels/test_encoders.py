@@ -18,6 +18,8 @@ from tests.model.kernels.arrays import (
     lstm_arrays,
     plain_bert,
     plain_lstm,
+    plain_universal,
+    universal_arrays,
 )
 
 pytestmark = pytest.mark.skipif(library.open_library() is None, reason="the library is not here")
@@ -32,12 +34,21 @@ BERTS = {
     "mean": {"size": 64, "heads": 2, "layers": 2, "inner": 100},
     "cls": {"size": 32, "heads": 1, "layers": 1, "inner": 72, "pooling": "cls"},
     "deep": {"size": 96, "heads": 6, "layers": 3, "inner": 448},
+    "wide": {"size": 416, "heads": 13, "layers": 2, "inner": 900},  # more than a block of depth
+}
+UNIVERSALS = {
+    "small": {"size": 32, "width": 32, "inner": 64, "orders": [2, 3, 5], "changed": 9},
+    "wide": {"size": 448, "width": 96, "inner": 416, "orders": [4, 5], "changed": 0},
 }
 CASES = {f"lstm {name}": (lstm_arrays, LSTMS[name], plain_lstm) for name in LSTMS} | {
     f"bert {name}": (bert_arrays, BERTS[name], plain_bert) for name in BERTS
 }
+CASES |= {
+    f"universal {name}": (universal_arrays, UNIVERSALS[name], plain_universal)
+    for name in UNIVERSALS
+}
 SENTENCES = st.lists(
-    st.lists(st.integers(0, VOCABULARY - 1), min_size=1, max_size=LONGEST), min_size=1, max_size=150
+    st.lists(st.integers(1, VOCABULARY - 1), min_size=1, max_size=LONGEST), min_size=1, max_size=150
 )
 
 
@@ -50,7 +61,7 @@ def encode(encoder, sentences) -> np.ndarray:
 
 def some_sentences(rng, count: int) -> list[list[int]]:
     lengths = rng.integers(1, LONGEST + 1, count)
-    return [rng.integers(0, VOCABULARY, length).tolist() for length in lengths]
+    return [rng.integers(1, VOCABULARY, length).tolist() for length in lengths]
 
 
 def in_int16(name: str, seed: int):
@@ -102,7 +113,7 @@ def test_agrees_with_plain_numpy(name, opened):
     arrays = make(7, **given_)
     sentences = some_sentences(np.random.default_rng(1), 130)  # more than a group or a row block
     wanted = [plain(arrays, np.array(ids)) for ids in sentences]
-    np.testing.assert_allclose(encode(opened[name], sentences), wanted, atol=2e-5)
+    np.testing.assert_allclose(encode(opened[name], sentences), wanted, atol=5e-5)
 
 
 def test_an_input_that_is_not_folded_gives_the_same(monkeypatch):
