@@ -115,7 +115,10 @@ def _universal(encoder: keras.Model) -> Iterator[tuple[str, np.ndarray]]:
     for order in NGRAMS:
         for number in (1, 2):
             ngrams = encoder.get_layer(f"ngrams_{order}_{number}")
-            yield f"{ngrams.name}_kernel", _array(ngrams.kernel).reshape(-1, ngrams.kernel.shape[-1])
+            yield (
+                f"{ngrams.name}_kernel",
+                _array(ngrams.kernel).reshape(-1, ngrams.kernel.shape[-1]),
+            )
             yield f"{ngrams.name}_bias", _array(ngrams.bias)
     for name in RESIDUAL:
         yield f"{name}_kernel", _array(encoder.get_layer(name).kernel)
