@@ -12,6 +12,7 @@ from pathlib import Path
 import numpy as np
 
 NAME = "kernels"
+INTERFACE = 2  # what kernels.cpp says it has
 # Arrays of these types are handed over as they are, all others as float32.
 RAW = {np.dtype(np.uint8): np.uint8, np.dtype(np.int32): np.int32}
 WITHOUT = (
@@ -32,6 +33,9 @@ def open_library() -> ctypes.CDLL | None:
         library = ctypes.CDLL(str(paths[0]))
     except OSError as error:
         logging.warning(WITHOUT, error)
+        return None
+    if getattr(library, "twinbeam_interface", int)() != INTERFACE:
+        logging.warning(WITHOUT, f"{paths[0]} was built from other sources")
         return None
     pointer, number = ctypes.c_void_p, ctypes.c_int
     library.twinbeam_new.restype = pointer

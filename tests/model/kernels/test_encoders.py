@@ -192,3 +192,13 @@ def test_without_the_library_there_is_no_encoder_and_a_warning(monkeypatch, capl
         assert "encoded by TensorFlow" in caplog.text and "was not built" in caplog.text
     finally:
         library.open_library.cache_clear()
+
+
+def test_a_library_of_other_sources_is_not_used(monkeypatch, caplog):
+    monkeypatch.setattr(library, "INTERFACE", library.INTERFACE + 1)
+    library.open_library.cache_clear()
+    try:
+        assert open_encoder(lstm_arrays(1, **LSTMS["last"])) is None
+        assert "was built from other sources" in caplog.text
+    finally:
+        library.open_library.cache_clear()
