@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import shutil
 import subprocess
 import sys
@@ -79,6 +80,21 @@ def test_the_encoders_in_c_are_built_from_the_sdist(installed: Path, tmp_path: P
     )
 
     assert int(run(sys.executable, "-c", code, cwd=tmp_path)) > 0
+
+
+def test_without_a_compiler_it_installs_and_says_what_is_missing(sdist: Path, tmp_path: Path):
+    install = [sys.executable, "-m", "pip", "install", "--quiet", "--no-deps", "--target", tmp_path]
+    no_compiler = {**os.environ, "CC": "/bin/false", "CXX": "/bin/false"}
+    done = subprocess.run(
+        [*map(str, install), "--no-build-isolation", str(sdist)],
+        cwd=tmp_path, env=no_compiler, capture_output=True, text=True, timeout=250,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr[-2000:]
+    assert not list(tmp_path.glob("model/kernels/*.so"))
+    code = f"import sys; sys.path[0] = {str(tmp_path)!r}\n" + (
+        "from model.kernels import library\nprint(library.open_library(), library.__file__)\n"
+    )
+    assert run(sys.executable, "-c", code, cwd=tmp_path).startswith(f"None {tmp_path}")
 
 
 def test_every_module_can_be_imported_away_from_the_root(installed: Path, tmp_path: Path):

@@ -7,7 +7,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
-from sklearn import measured as sk
+from sklearn import metrics as sk
 
 from pipelines import evaluate
 from tests.scored_pairs import scored_table, write_scores
@@ -207,3 +207,25 @@ def test_mistakes_are_reported(
     assert evaluate.main() == 2
     assert message in capfd.readouterr().err.splitlines()[-1]
     assert not (tmp_path / "o").exists()
+
+
+def test_rows_are_named_by_their_id_and_files_it_was_trained_on_are_reported(
+    table: pa.Table, tmp_path: Path, capsys
+):
+    ids = pa.array([f"row-{n}" for n in range(table.num_rows)])
+    scores = write_scores(tmp_path / "scores", table.append_column("id", ids))
+    manifest = json.loads((scores / "_manifest.json").read_text())
+    manifest["files"][0]["source"] = "train.parquet"  # the first of two files, so half of the rows
+    manifest["inputs_trained_on"] = ["train.parquet"]
+    (scores / "_manifest.json").write_text(json.dumps(manifest))
+    argv = ["--input", str(scores), "--output", str(tmp_path / "report"), "--resamples", "0"]
+    found = evaluate.run(argv)
+
+    rows = dict(zip(ids.to_pylist(), table.to_pylist(), strict=True))
+    for mistake in found["worst"]["false negatives"]:
+        assert rows[mistake["id"]]["sentence2"] == mistake["sentence2"]
+    assert "1,500 of them are from files that the bundle was trained on" in capsys.readouterr().out
+    page = (tmp_path / "report/report.html").read_text()
+    assert "1,500 of 3,000 pairs</strong> are from files" in page.partition('class="alarm"')[2]
+    with pytest.raises(UserError, match="no column 'key'"):
+        evaluate.run([*argv, "--id_column", "key", "--overwrite"])
