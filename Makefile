@@ -15,6 +15,8 @@ READY := $(VENV)/.ready
 KERNELS := build/kernels.built
 AIRFLOW_VENV := .venv-airflow
 AIRFLOW_READY := $(AIRFLOW_VENV)/.ready
+SPARK_VENV := .venv-spark
+SPARK_READY := $(SPARK_VENV)/.ready
 SOURCES := twinbeam pipelines transforms model demo tests setup.py $(wildcard benchmarks dags deploy)
 
 # One compiler for everybody: the lock must not depend on the machine that makes it.
@@ -87,8 +89,8 @@ RUN_ON = $(call flag,--runner,$(RUNNER)) $(if $(filter FlinkRunner,$(RUNNER)),$(
 .PHONY: help flags setup demo test test-slow lint format run-preprocess run-train run-train-vertex \
 	run-score run-find run-cluster run-evaluate run-calibrate run-export run-drift run-label run-doubts run-convert run-inspect run-try bench bench-score quality lock lock-check \
 	audit docs screenshots clean flink-up flink-down flink-lock test-flink \
-	airflow-up airflow-down airflow-lock test-airflow \
-	test-cloud image template
+	airflow-up airflow-cli airflow-down airflow-lock test-airflow \
+	spark-lock test-spark test-cloud image template
 
 help: ## Show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "  %-18s%s\n", $$1, $$2}' $(firstword $(MAKEFILE_LIST))
@@ -199,6 +201,9 @@ test-flink: $(READY) ## Start a Flink cluster, run the pipelines on it, kill par
 airflow-up: $(READY) $(AIRFLOW_READY) ## Start a real Airflow on loopback, with sample data and a night run: [PORT=8080]
 	@$(PY) -m deploy.airflow.local up $(call flag,--port,$(PORT))
 
+airflow-cli: $(READY) $(AIRFLOW_READY) ## Run a command of Airflow's against airflow-up: ARGS="dags list"
+	@$(PY) -m deploy.airflow.local cli $(ARGS)
+
 airflow-down: $(READY) ## Stop what airflow-up started
 	@$(PY) -m deploy.airflow.local down
 
@@ -206,8 +211,15 @@ airflow-lock: $(UV) ## Pin Airflow's own environment in deploy/airflow/requireme
 	@$(subst make lock,make airflow-lock,$(COMPILE)) deploy/airflow/requirements.in \
 		-o deploy/airflow/requirements.lock $(ARGS)
 
+spark-lock: $(UV) ## Pin Spark's own environment, of tests, in tests/spark/requirements.lock
+	@$(subst make lock,make spark-lock,$(COMPILE)) tests/spark/requirements.in \
+		-o tests/spark/requirements.lock $(ARGS)
+
 test-airflow: $(READY) $(AIRFLOW_READY) ## Run both DAGs for real: here, on a scheduler, and against a stand-in for Dataflow
 	@$(AIRFLOW_VENV)/bin/python -m pytest -q -c tests/airflow/pytest.ini $(or $(ARGS),tests/airflow)
+
+test-spark: $(READY) $(SPARK_READY) ## Let a real Spark write pairs and read scores (needs Java)
+	@$(PY) -m pytest -q -m slow tests/spark $(ARGS)
 
 test-cloud: $(READY) ## Run everything against Google Cloud's stand-ins on loopback, slow tests too
 	@$(PY) -m pytest -q -m "slow or not slow" tests/cloud $(ARGS)
@@ -248,6 +260,14 @@ $(AIRFLOW_READY): deploy/airflow/requirements.lock $(UV)
 	@$(UV) pip install --quiet --python $(AIRFLOW_VENV)/bin/python --require-hashes -r $< \
 		|| $(AIRFLOW_VENV)/bin/python -m pip install --quiet --require-hashes -r $<
 	@touch $(AIRFLOW_READY)
+
+# Spark is 300 MB, which only its tests need.
+$(SPARK_READY): tests/spark/requirements.lock $(UV)
+	@echo "Installing Spark into $(SPARK_VENV), once"
+	@test -x $(SPARK_VENV)/bin/python || $(PY) -m venv $(SPARK_VENV)
+	@$(UV) pip install --quiet --python $(SPARK_VENV)/bin/python --require-hashes -r $< \
+		|| $(SPARK_VENV)/bin/python -m pip install --quiet --require-hashes -r $<
+	@touch $(SPARK_READY)
 
 $(PY):
 	@$(PYTHON) -c 'import sys; v = sys.version_info[:2]; sys.exit(None if (3, 11) <= v < (3, 13) else \

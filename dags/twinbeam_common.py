@@ -1,4 +1,4 @@
-"""What both DAGs of twinbeam share: settings, the step that runs a command of ours, small files.
+"""What the DAGs of twinbeam share: settings, steps, where things are, small files.
 
 No DAG is in here, and `.airflowignore` keeps Airflow from looking for one. It lies beside the DAG
 files, in the folder that Airflow has on its path. It imports Airflow and the standard library.
@@ -8,22 +8,15 @@ from __future__ import annotations
 
 import json
 import os
-from contextlib import chdir
-from datetime import timedelta
+from datetime import datetime, timedelta
+from urllib.parse import quote
 from urllib.request import Request, urlopen
 
-from airflow.sdk import Asset, BaseOperator, ObjectStoragePath, Param, Variable
-from airflow.sdk.exceptions import AirflowSkipException, TaskDeferred
+from airflow.sdk import Asset, ObjectStoragePath, Param, Variable
 
 BUNDLE = Asset("twinbeam_bundle")  # twinbeam_train promotes it, twinbeam_daily waits for it
 WHERE = ("as the settings say", "local", "cloud")
 GOOGLE = "google_cloud_default"
-# python -m MODULE, with errors and progress in the output: Beam's hook reads the one to its end
-# before the other, and a command that runs for hours would fill the other and stand still.
-ONE_OUTPUT = (
-    "import os, runpy, sys; os.dup2(1, 2); del sys.argv[0]; "
-    "runpy.run_module(sys.argv[0], run_name='__main__', alter_sys=True)"
-)
 
 
 def settings(chosen: str = WHERE[0]) -> dict:
@@ -65,86 +58,43 @@ def judging(settings: dict, folder: str, label_column: str) -> dict:
     return step(settings, "evaluate", options, alone=True)
 
 
-class BeamStep(BaseOperator):
-    """A command of ours, run by Beam's own operator: here, or as a Dataflow job it waits for.
+def link(settings: dict, path: str) -> str:
+    """Where a browser finds a file or a folder (whose path ends with /).
 
-    Which of them is known when it runs, not when this file is read; and to import that operator
-    takes longer than a DAG file may. A retry submits a job of the same name, and what submits it
-    adopts the job that already runs.
+    Below `links` of the settings, the address under which somebody serves `data`; without it in
+    Google's console, or as the file itself, which browsers open only by hand.
     """
+    if (base := settings.get("links")) and path.startswith(settings["data"] + "/"):
+        return base.rstrip("/") + quote(path.removeprefix(settings["data"]))
+    if path.startswith("gs://"):
+        kind = "storage/browser" if path.endswith("/") else "storage/browser/_details"
+        return f"https://console.cloud.google.com/{kind}/{quote(path.removeprefix('gs://'))}"
+    return f"file://{quote(path)}"
 
-    template_fields = ("step",)
 
-    def __init__(self, *, step: dict, **kwargs):
-        """Takes what the function `step` made."""
-        super().__init__(**kwargs)
-        self.step = step
-        self.beam = None
+def last_complete_day(moment: datetime, now: datetime) -> str:
+    """The day of a moment, or yesterday where that day is not over: a form proposes today."""
+    return min(moment.date(), now.date() - timedelta(days=1)).isoformat()
 
-    def execute(self, context):
-        """Runs it; on Dataflow gives its place up once the job is submitted."""
-        if not self.step:
-            raise AirflowSkipException("there is nothing to do for this one")
-        from airflow.providers.apache.beam.operators.beam import BeamRunPythonPipelineOperator
 
-        job = self.step["job"]
-        self.beam = BeamRunPythonPipelineOperator(
-            task_id=self.task_id,
-            py_interpreter=self.step["python"],
-            py_options=["-c", ONE_OUTPUT],
-            py_file=f"pipelines.{self.step['command']}",
-            runner=self.step["runner"],
-            pipeline_options=self.step["options"],
-            dataflow_config={**job, "append_job_name": False} if job else None,
-            deferrable=bool(job),
-            gcp_conn_id=GOOGLE,
+def choose_bundle(folder: str | None, data: str) -> dict:
+    """The bundle in a folder or, without one, that which the pointer names.
+
+    Raises:
+        ValueError: there is none.
+    """
+    if folder:
+        manifest = read_json(f"{folder.rstrip('/')}/manifest.json")
+        if manifest is None:
+            raise ValueError(f"{folder} is no bundle: it has no manifest.json")
+        return {"bundle": folder.rstrip("/"), "fingerprint": manifest["fingerprint"]}
+    promoted = read_json(f"{data}/models/current.json")
+    if promoted is None:
+        raise ValueError(
+            f"no bundle was promoted yet: {data}/models/current.json is not there; run "
+            "twinbeam_train, or give the parameter 'model'"
         )
-        try:
-            with chdir(self.step["folder"]):
-                self.beam.execute(context)
-        except TaskDeferred:
-            if self.beam.dataflow_job_id:
-                raise
-            self.log.info("it was done before: no job was needed")
-
-    def execute_complete(self, context, event):
-        """Goes on when the Dataflow job has ended."""
-        if event["status"] != "success":
-            raise RuntimeError(event["message"])
-        self.log.info(event["message"])
-
-    def on_kill(self):
-        """Cancels the job if it is known already; `stop_jobs` does so at any later time."""
-        if self.beam:
-            self.beam.on_kill()
-
-
-def stop_jobs(jobs: list[dict]) -> None:
-    """Cancels jobs that still run: of tasks that were killed, timed out or gave up waiting.
-
-    A DAG makes its own teardown of it: one that Airflow made serves a single DAG.
-    """
-    if not jobs:
-        return
-    from airflow.providers.google.cloud.hooks.dataflow import DataflowHook
-
-    service = DataflowHook(gcp_conn_id=GOOGLE).get_conn().projects().locations().jobs()
-    for job in jobs:
-        place = {"projectId": job["project_id"], "location": job["location"]}
-        for found in active_jobs(service, place, job["job_name"]):
-            print(f"cancelling {found['name']}, job {found['id']}")
-            wanted = {"requestedState": "JOB_STATE_CANCELLED"}
-            service.update(**place, jobId=found["id"], body=wanted).execute()
-
-
-def active_jobs(service, place: dict, name: str) -> list[dict]:
-    """The jobs of a name that run, over all pages of the list: a region may have many."""
-    found, request = [], service.list(**place, filter="ACTIVE")
-    while request is not None:
-        page = request.execute()
-        found += [job for job in page.get("jobs", []) if job["name"] == name]
-        request = service.list_next(request, page)
-    return found
+    return promoted
 
 
 def place(path: str) -> ObjectStoragePath:
@@ -162,6 +112,14 @@ def read_json(path: str) -> dict | None:
     """What a small file says; None if it is not there."""
     file = place(path)
     return json.loads(file.read_text()) if file.exists() else None
+
+
+def earlier_pointer(folder: str, day: str) -> dict | None:
+    """What the last day before this one has published below a folder; None if none has."""
+    pointers = place(folder).fs.glob(f"{place(folder).path}/*/current.json")
+    days = [path.split("/")[-2] for path in pointers]
+    last = max((each for each in days if each < day), default=None)
+    return read_json(f"{folder}/{last}/current.json") if last else None
 
 
 def replace_json(path: str, content: dict) -> None:
@@ -201,6 +159,8 @@ DEFAULTS = {
     "execution_timeout": timedelta(hours=1),
     "on_failure_callback": tell_failure,
 }
+# Of the teardown that only repeats that something failed: whoever must know was called before.
+QUIET = {"on_failure_callback": []}
 LABEL_COLUMN = Param(
     "label",
     type="string",

@@ -24,7 +24,6 @@ from datetime import UTC, datetime, timedelta
 from airflow.sdk import (
     Asset,
     AssetOrTimeSchedule,
-    BaseOperator,
     CronDataIntervalTimetable,
     Metadata,
     Param,
@@ -32,87 +31,34 @@ from airflow.sdk import (
     task,
     teardown,
 )
-from airflow.sdk.exceptions import AirflowFailException
 
 from twinbeam_common import (
     BUNDLE,
     DEFAULTS,
-    GOOGLE,
     LABEL_COLUMN,
+    QUIET,
     RUN_WHERE,
-    BeamStep,
-    is_there,
+    choose_bundle,
     judging,
+    last_complete_day,
+    link,
     place,
     read_json,
     replace_json,
     settings,
     step,
-    stop_jobs,
 )
+from twinbeam_tasks import BeamStep, WaitForInput, check_outcome, show, stop_jobs
 
 SCORES = Asset("twinbeam_scores")  # for DAGs that read the scores
-
-
-class WaitForInput(BaseOperator):
-    """Waits for a file or object without holding a worker."""
-
-    template_fields = ("path",)
-
-    def __init__(self, *, path: str, **kwargs):
-        """Takes the path, which may be a pattern; local or `gs://`."""
-        super().__init__(**kwargs)
-        self.path = path
-
-    def execute(self, context):
-        """Gives its place up to a trigger of Airflow's own; a run by hand does not wait.
-
-        It would hold up the night's run, and whoever started it is there to correct the day.
-        """
-        if context["dag_run"].run_type == "manual":
-            if not is_there(self.path):
-                raise AirflowFailException(
-                    f"{self.path} is not there; a run by hand does not wait: give another day in "
-                    "the parameter 'date', or another file in 'ready'"
-                )
-            self.log.info("%s is there", self.path)
-            return
-        self.log.info("waiting for %s", self.path)
-        if self.path.startswith("gs://"):
-            from airflow.providers.google.cloud.triggers.gcs import GCSBlobTrigger
-
-            bucket, _, name = self.path.removeprefix("gs://").partition("/")
-            trigger = GCSBlobTrigger(
-                bucket=bucket,
-                object_name=name,
-                use_glob="*" in name,
-                poke_interval=60,
-                google_cloud_conn_id=GOOGLE,
-                hook_params={},
-            )
-        else:
-            from airflow.providers.standard.triggers.file import FileTrigger
-
-            trigger = FileTrigger(filepath=self.path, poke_interval=5)
-        self.defer(trigger=trigger, method_name="arrived", timeout=self.execution_timeout)
-
-    def arrived(self, context, event=None):
-        """Goes on when it is there."""
-        if isinstance(event, dict) and event.get("status") != "success":
-            raise RuntimeError(event["message"])
-        self.log.info("%s is there", self.path)
-
-
-def last_complete_day(moment: datetime, now: datetime) -> str:
-    """The day of a moment, or yesterday where that day is not over: a form proposes today."""
-    return min(moment.date(), now.date() - timedelta(days=1)).isoformat()
 
 
 @dag(
     dag_id="twinbeam_daily",
     dag_display_name="twinbeam: score the day",
     doc_md=__doc__,
-    description="Waits for the day's pairs, scores and judges them, publishes a pointer.",
+    description="Every night at 02:30 UTC, for the day before, and when a bundle was promoted: "
+    "waits for the day's pairs, scores and judges them, publishes a pointer.",
     # A run at 02:30 scores the day before: its pairs are then complete.
     schedule=AssetOrTimeSchedule(
         timetable=CronDataIntervalTimetable("30 2 * * *", timezone="UTC"), assets=[BUNDLE]
@@ -212,8 +158,16 @@ def twinbeam_daily():
         name = f"airflow-twinbeam-score-{day}-{bundle['fingerprint'][:12]}"
         scoring = step(found, "score", options, name=name)
         ready = params["ready"]
+        scores = {"Scores": link(found, f"{folder}/scores/")}
+        report = {"Report": link(found, f"{folder}/report/report.html")}
         return {
             "date": day,
+            "links": {
+                "wait_for_input": {"Pairs": link(found, f"{pattern.rpartition('/')[0]}/")},
+                "score": scores,
+                "evaluate": report,
+                "publish": scores | report,
+            },
             "wait_for": f"{pattern.rpartition('/')[0]}/{ready}" if ready else pattern,
             "score": scoring,
             "jobs": [scoring["job"]] if scoring["job"] else [],
@@ -229,28 +183,20 @@ def twinbeam_daily():
             },
         }
 
-    def choose_bundle(options: str | None, data: str) -> dict:
-        """The bundle that was asked for, or the one that the pointer names."""
-        if options:
-            manifest = read_json(f"{options.rstrip('/')}/manifest.json")
-            if manifest is None:
-                raise ValueError(f"{options} is no bundle: it has no manifest.json")
-            return {"bundle": options.rstrip("/"), "fingerprint": manifest["fingerprint"]}
-        promoted = read_json(f"{data}/models/current.json")
-        if promoted is None:
-            raise ValueError(
-                f"no bundle was promoted yet: {data}/models/current.json is not there; run "
-                "twinbeam_train, or give the parameter 'model'"
-            )
-        return promoted
-
     @task.short_circuit(ignore_downstream_trigger_rules=False)
-    def has_labels(options: dict) -> bool:
+    def has_labels(evaluation: dict) -> bool:
         """Whether the scores have the label column; if not, nothing is judged."""
-        options = options["options"]
+        options = evaluation["options"]
         shown = subprocess.run(
-            [options["python"], "-m", "pipelines.inspect", options["input"], "--json", "--no_sums"],
-            cwd=options["folder"],
+            [
+                evaluation["python"],
+                "-m",
+                "pipelines.inspect",
+                options["input"],
+                "--json",
+                "--no_sums",
+            ],
+            cwd=evaluation["folder"],
             capture_output=True,
             text=True,
             check=True,
@@ -292,16 +238,21 @@ def twinbeam_daily():
         step=planned["score"],
         execution_timeout=timedelta(hours=6),
         doc_md="`pipelines.score`: the day's rows, a similarity and a label each.",
+        shows=("Scores",),
     )
     labelled = has_labels(planned["evaluate"])
     evaluate = BeamStep(
         task_id="evaluate",
         step=planned["evaluate"],
         doc_md="`pipelines.evaluate`: measures and a report.",
+        shows=("Report",),
     )
-    published = publish(planned["publish"])
+    published = show(publish(planned["publish"]), "Scores", "Report")
+    stopped = teardown(stop_jobs)(planned["jobs"])
     wait >> score >> labelled >> evaluate >> published
-    score >> [published, teardown(stop_jobs)(planned["jobs"])]
+    score >> [published, stopped]
+    checked = teardown(check_outcome, on_failure_fail_dagrun=True).override(**QUIET)("publish")
+    [published, stopped] >> checked
 
 
 twinbeam_daily()

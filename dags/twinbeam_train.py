@@ -38,14 +38,22 @@ from twinbeam_common import (
     DEFAULTS,
     GOOGLE,
     LABEL_COLUMN,
+    QUIET,
     RUN_WHERE,
-    BeamStep,
     judging,
+    link,
     place,
     read_json,
     replace_json,
     settings,
     step,
+)
+from twinbeam_tasks import (
+    BeamStep,
+    ResultLink,
+    check_outcome,
+    execute_within,
+    show,
     stop_jobs,
 )
 
@@ -65,6 +73,7 @@ class TrainStep(BaseOperator):
         super().__init__(**kwargs)
         self.step = step
         self.running = None
+        self.operator_extra_links = (ResultLink("Bundle"),)
 
     def execute(self, context):
         """Trains, unless an earlier try has finished the bundle."""
@@ -111,7 +120,7 @@ class TrainStep(BaseOperator):
         self.running = CreateCustomJobOperator(
             task_id=self.task_id, gcp_conn_id=GOOGLE, deferrable=True, **job
         )
-        self.running.execute(context)
+        execute_within(self.running, context)
 
     def execute_complete(self, context, event):
         """Goes on when the job on Vertex AI has ended."""
@@ -213,7 +222,8 @@ def decide(new: dict, current: dict | None, metric: str, min_gain: float) -> tup
     dag_id="twinbeam_train",
     dag_display_name="twinbeam: train and promote",
     doc_md=__doc__,
-    description="Trains a bundle and promotes it where it beats the current one.",
+    description="Every Sunday at 04:00 UTC: trains a bundle and promotes it where it beats the "
+    "current one.",
     schedule=CronDataIntervalTimetable("0 4 * * 0", timezone="UTC"),
     start_date=datetime(2026, 1, 1, tzinfo=UTC),
     catchup=False,
@@ -323,7 +333,23 @@ def twinbeam_train():
             job = f"airflow-twinbeam-holdout-{name}-{run.lower()}"
             scoring[name] = step(found, "score", scores, name=job)
             report[name] = judging(found, f"{folder}/{name}", params["label_column"])
+        shown = {
+            name: {
+                "Scores": link(found, f"{folder}/{name}/scores/"),
+                "Report": link(found, f"{folder}/{name}/report/report.html"),
+            }
+            for name in (("new", "current") if current else ("new",))
+        }
+        new = {"Bundle": link(found, f"{bundle}/")}
         return {
+            "links": {
+                "preprocess": {"Examples": link(found, f"{folder}/examples/")},
+                "train": new,
+                **{f"score_{name}": links for name, links in shown.items()},
+                **{f"evaluate_{name}": links for name, links in shown.items()},
+                "gate": {"Decision": link(found, f"{folder}/gate.json"), **shown["new"]},
+                "promote": new | shown["new"],
+            },
             "preprocess": first,
             "jobs": [each["job"] for each in (first, *scoring.values()) if each.get("job")],
             "train": train_step(found, training, name=f"airflow-twinbeam-train-{run.lower()}"),
@@ -385,6 +411,7 @@ def twinbeam_train():
         step=planned["preprocess"],
         execution_timeout=timedelta(hours=6),
         doc_md="`pipelines.preprocess`: labelled pairs → examples.",
+        shows=("Examples",),
     )
     train = TrainStep(
         task_id="train",
@@ -393,7 +420,7 @@ def twinbeam_train():
         execution_timeout=timedelta(hours=24),
         doc_md="`pipelines.train`: examples → a bundle. One at a time for each GPU: see the pool.",
     )
-    passed = gate(planned["gate"])
+    passed = show(gate(planned["gate"]), "Decision", "Report")
     stopped = teardown(stop_jobs)(planned["jobs"])
     for name in ("new", "current"):
         score = BeamStep(
@@ -401,17 +428,22 @@ def twinbeam_train():
             step=planned[f"score_{name}"],
             execution_timeout=timedelta(hours=3),
             doc_md=f"`pipelines.score`: the pairs to judge by, with the {name} bundle.",
+            shows=("Scores",),
         )
         evaluate = BeamStep(
             task_id=f"evaluate_{name}",
             step=planned[f"evaluate_{name}"],
             doc_md=f"`pipelines.evaluate`: how good the {name} bundle is.",
+            shows=("Report",),
         )
         train >> score >> evaluate >> passed
         score >> stopped
     preprocess >> [train, stopped]
-    train >> stop_training(planned["train"])
-    promote(planned["promote"], passed)
+    ended = stop_training(planned["train"])
+    train >> ended
+    promoted = show(promote(planned["promote"], passed), "Bundle", "Report")
+    checked = teardown(check_outcome, on_failure_fail_dagrun=True).override(**QUIET)("promote")
+    [promoted, stopped, ended] >> checked
 
 
 twinbeam_train()

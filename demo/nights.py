@@ -1,4 +1,4 @@
-"""Makes what the nightly runs of Airflow need: the pairs of some days, and labelled ones.
+"""Makes what the nightly runs of Airflow need: pairs and sentences of some days, labelled pairs.
 
 Everything is made up, and the same for the same day. A day that is there already is left alone.
 
@@ -47,7 +47,9 @@ def run(argv: Sequence[str] | None = None) -> None:
     write(args.folder / "labelled", table(random.Random(1), labelled, first_id=0, unlabelled=True))
     write(args.folder / "holdout", table(random.Random(2), holdout, first_id=0, unlabelled=False))
     for day in args.days:
-        write(args.folder / "pairs" / day.isoformat(), day_pairs(day))
+        pairs = day_pairs(day)
+        write(args.folder / "pairs" / day.isoformat(), pairs)
+        write(args.folder / "sentences" / day.isoformat(), day_sentences(pairs))
 
 
 def day_pairs(day: date) -> pa.Table:
@@ -56,6 +58,11 @@ def day_pairs(day: date) -> pa.Table:
     made = table(random.Random(first), DAY_ROWS, first_id=0, unlabelled=False)
     ids = pa.array(range(first, first + DAY_ROWS), pa.int64())
     return made.set_column(0, made.schema.field("id"), ids)
+
+
+def day_sentences(pairs: pa.Table) -> pa.Table:
+    """The first sentences of a day's pairs, a row each."""
+    return pairs.select(["id", "sentence1"]).rename_columns(["id", "sentence"])
 
 
 def write(folder: Path, made: pa.Table) -> None:

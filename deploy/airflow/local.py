@@ -1,9 +1,11 @@
 """A real Airflow on this machine alone: SQLite, every server on 127.0.0.1, sample data, one night.
 
 `up` starts it, switches `twinbeam_train` on, whose last week makes and promotes a bundle, and then
-`twinbeam_daily`, which scores last night's pairs. `down` ends what `up` began.
+`twinbeam_daily`, which scores last night's pairs. `cli` runs a command of Airflow's against it, and
+`down` ends what `up` began.
 
     python -m deploy.airflow.local up --port 8080
+    python -m deploy.airflow.local cli dags list
     python -m deploy.airflow.local down
 """
 
@@ -18,7 +20,8 @@ import subprocess
 import sys
 import time
 from base64 import urlsafe_b64encode
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -31,8 +34,12 @@ ROOT = Path(__file__).resolve().parents[2]
 BIN = ROOT / ".venv-airflow/bin"
 HOME = ROOT / ".airflow"
 POOL = ("twinbeam_gpu", "1", "Trainings that run at the same time: one for each GPU")
-# Only the API server listens; the others would open a server for their logs on all addresses.
+STARTED = "started.json"  # the port and the settings, for `cli`
+# Only the API server and the files listen; the others would open a server for their logs on all
+# addresses. The files are the data, one port up: where the links beside a task lead.
+FILES = "files"
 SERVERS = {
+    FILES: ("-m", "http.server", "--bind", "127.0.0.1", "--directory", "{data}", "{files}"),
     "api-server": ("api-server", "--host", "127.0.0.1", "--port", "{port}", "--workers", "1"),
     "dag-processor": ("dag-processor",),
     "scheduler": ("scheduler", "--skip-serve-logs"),
@@ -92,7 +99,8 @@ class LocalAirflow:
         self.home = home
         self.url = f"http://127.0.0.1:{port}"
         self.port = port
-        self.environment = environment(home, port, settings)
+        self.settings = {"links": f"http://127.0.0.1:{port + 1}", **settings}
+        self.environment = environment(home, port, self.settings)
         self._open = build_opener(ProxyHandler({})).open
         self._token = ""
 
@@ -105,6 +113,8 @@ class LocalAirflow:
         for words in (("db", "migrate"), ("pools", "set", *POOL)):
             self.command(*words)
         (self.home / "server-logs").mkdir(exist_ok=True)
+        started = {"port": self.port, "settings": self.settings}
+        (self.home / STARTED).write_text(json.dumps(started))
         for name in SERVERS:
             self.start_server(name)
         self.wait(self._is_well, "all servers are well", seconds=300)
@@ -119,12 +129,34 @@ class LocalAirflow:
             raise SystemExit(f"airflow {' '.join(words)} failed:\n{done.stderr[-2000:]}")
         return done.stdout
 
+    def interactive(self, words: Sequence[str]) -> int:
+        """Runs `airflow WORDS` as if typed here; returns its exit code.
+
+        SQLite lets one process write. Airflow makes no backfill while its scheduler writes, so that
+        one is stopped for the moment; what still comes between is tried again.
+        """
+        writes = tuple(words[:2]) == ("backfill", "create")
+        scheduler = _running(self.home / "scheduler.pid") if writes else 0
+        for wait in (0, 1, 2, 4, 8):
+            time.sleep(wait)
+            with _stopped(scheduler):
+                done = subprocess.run(
+                    [BIN / "airflow", *words], env=self.environment, text=True,
+                    stderr=subprocess.PIPE if writes else None,
+                )  # fmt: skip
+            if not (writes and "database is locked" in done.stderr):
+                break
+        print(done.stderr or "", end="", file=sys.stderr)
+        return done.returncode
+
     def start_server(self, name: str) -> None:
         """Starts one of the servers."""
-        words = [word.format(port=self.port) for word in SERVERS[name]]
+        values = {"port": self.port, "files": self.port + 1, "data": self.settings.get("data")}
+        words = [word.format(**values) for word in SERVERS[name]]
+        program = sys.executable if name == FILES else BIN / "airflow"
         log = (self.home / "server-logs" / f"{name}.log").open("ab")
         process = subprocess.Popen(
-            [BIN / "airflow", *words], env=self.environment, cwd=self.home, stdout=log,
+            [program, *words], env=self.environment, cwd=self.home, stdout=log,
             stderr=subprocess.STDOUT, stdin=subprocess.DEVNULL, start_new_session=True,
         )  # fmt: skip
         (self.home / f"{name}.pid").write_text(f"{process.pid} {_born(process.pid)}")
@@ -211,6 +243,18 @@ def _running(pid_file: Path) -> int:
     return int(pid) if born and _born(int(pid)) == born and _state(int(pid)) != "Z" else 0
 
 
+@contextmanager
+def _stopped(pid: int) -> Iterator[None]:
+    """A process (0 for none) stands still meanwhile; its children do not."""
+    if pid:
+        os.kill(pid, signal.SIGSTOP)
+    try:
+        yield
+    finally:
+        if pid:
+            os.kill(pid, signal.SIGCONT)
+
+
 def _family(pid: int) -> list[int]:
     """A process and all that came of it."""
     children: dict[int, list[int]] = {}
@@ -293,17 +337,32 @@ def tell(airflow: LocalAirflow, dag: str, run: dict[str, Any]) -> None:
     print(line, flush=True)
 
 
+def cli(home: Path, words: Sequence[str]) -> int:
+    """Runs `airflow WORDS` against the Airflow that `up` started; returns its exit code."""
+    if not processes(home):
+        raise SystemExit("no Airflow runs here; make airflow-up starts it")
+    if not words:
+        raise SystemExit("which command? For example: make airflow-cli ARGS='dags list'")
+    started = json.loads((home / STARTED).read_text())
+    return LocalAirflow(home, started["port"], started["settings"]).interactive(words)
+
+
 def main(argv: Sequence[str] | None = None) -> None:
     """The command line."""
     parser = argparse.ArgumentParser(prog="python -m deploy.airflow.local", description=__doc__)
-    parser.add_argument("what", choices=("up", "down"))
     parser.add_argument("--home", type=Path, default=HOME)
-    parser.add_argument("--port", type=int, default=8080)
+    commands = parser.add_subparsers(dest="what", required=True)
+    commands.add_parser("up").add_argument("--port", type=int, default=8080)
+    commands.add_parser("down")
+    commands.add_parser("cli").add_argument("words", nargs=argparse.REMAINDER)
     args = parser.parse_args(argv)
+    home = args.home.resolve()
     if args.what == "up":
-        up(args.home.resolve(), args.port)
+        up(home, args.port)
+    elif args.what == "cli":
+        sys.exit(cli(home, args.words))
     else:
-        stop(args.home.resolve())
+        stop(home)
         print(f"ended; its data stay in {args.home}")
 
 

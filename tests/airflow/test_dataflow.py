@@ -19,6 +19,7 @@ import pytest
 from airflow.sdk.exceptions import TaskDeferred
 
 import twinbeam_common
+import twinbeam_tasks
 import twinbeam_train
 from tests.airflow.fake_cloud import FakeCloud
 from tests.airflow.kit import PYTHON, settings
@@ -150,7 +151,7 @@ def test_a_kill_while_it_submits_cancels_the_job(cloud: FakeCloud, in_cloud: dic
     options = {"input": f"{place}/pairs/2026-11-20/*.parquet", "output": f"{place}/killed"}
     options["model"] = f"{place}/bundles/first"
     step = twinbeam_common.step(in_cloud, "score", options, name=name)
-    task = twinbeam_common.BeamStep(task_id="score", step=step)
+    task = twinbeam_tasks.BeamStep(task_id="score", step=step)
     instance = SimpleNamespace(xcom_push=lambda **_: None)
     with pytest.raises(TaskDeferred) as deferred:
         task.execute({"ti": instance, "task_instance": instance, "task": task})

@@ -1,4 +1,4 @@
-"""Both DAGs for real, on this machine: Airflow's `dag.test()`, Beam's operator, our commands."""
+"""All DAGs for real, on this machine: Airflow's `dag.test()`, Beam's operator, our commands."""
 
 from __future__ import annotations
 
@@ -83,6 +83,72 @@ def test_pairs_without_labels_are_scored_and_not_judged(
     assert done.state == "success" and done.tasks["evaluate"] == "skipped"
     assert pointer["report"] is None and pointer["metrics"] is None
     assert read_json(data / "scores/latest.json") == latest, "an older day never becomes the last"
+
+
+def clusters_of(pointer: dict) -> dict[int, int]:
+    """Each row's id → the id of its cluster."""
+    table = pq.read_table(sorted(Path(pointer["clusters"]).glob("*.parquet")))
+    found = dict(zip(table["id"].to_pylist(), table["cluster_id"].to_pylist(), strict=True))
+    assert len(found) == table.num_rows, "each row once"
+    return found
+
+
+def equal_sentences(data: Path, *days: str) -> list[set[int]]:
+    """The ids of rows with the same sentence."""
+    groups: dict[str, set[int]] = {}
+    for day in days:
+        for file in sorted((data / "sentences" / day).glob("*.parquet")):
+            for row in pq.read_table(file).to_pylist():
+                if (row["sentence"] or "").strip(" \t\n\u3000"):
+                    groups.setdefault(row["sentence"], set()).add(row["id"])
+    return list(groups.values())
+
+
+def test_two_nights_are_matched_each_with_all_before(
+    data: Path, trained: SimpleNamespace, run_dag: RunDag
+):
+    """What two nights come to is what one run over both days comes to."""
+    days = ("2026-11-17", "2026-11-18")
+    first = run_dag("twinbeam_match", settings(data), days[0])
+    before = clusters_of(read_json(data / f"matches/{days[0]}/current.json"))
+    second = run_dag("twinbeam_match", settings(data), days[1])
+    pointer = read_json(data / "matches/latest.json")
+    pairs = read_json(f"{pointer['pairs'][1]}/_manifest.json")
+    rows = [len(ids(data / "sentences" / day)) for day in days]
+    clusters = clusters_of(pointer)
+
+    assert (first.state, second.state) == ("success", "success")
+    assert set(first.tasks.values()) == set(second.tasks.values()) == {"success"}
+    assert (pointer["date"], pointer["run_id"]) == (days[1], second.run_id)
+    assert len(pointer["pairs"]) == len(pointer["rows"]) == 2
+    for group in equal_sentences(data, *days):
+        assert len({clusters[row] for row in group}) == 1, "equal sentences are one cluster"
+    assert len(clusters) == sum(rows) == pointer["rows_clustered"]
+    # Ids stay: a cluster of the first night whose first row still gives it its name is called so.
+    assert {before[row] for row in before} & set(clusters.values())
+    kept = [row for row in before if before[row] == row]
+    assert all(clusters[row] == row or clusters[row] in kept for row in kept)
+
+    whole = data / "whole"
+    shutil.copytree(data / "models", whole / "models")
+    for day in days:
+        for file in (data / "sentences" / day).glob("*.parquet"):
+            (whole / "sentences" / days[1]).mkdir(parents=True, exist_ok=True)
+            shutil.copy(file, whole / "sentences" / days[1] / f"{day}-{file.name}")
+    (whole / "sentences" / days[1] / "_SUCCESS").touch()
+    run_dag("twinbeam_match", settings(whole), days[1])
+    together = read_json(whole / "matches/latest.json")
+    alone = read_json(f"{together['pairs'][0]}/_manifest.json")
+
+    def parts(of: dict[int, int]) -> set[frozenset[int]]:
+        found: dict[int, set[int]] = {}
+        for row, cluster in of.items():
+            found.setdefault(cluster, set()).add(row)
+        return {frozenset(part) for part in found.values()}
+
+    assert parts(clusters_of(together)) == parts(clusters)
+    assert pairs["pairs_compared"] < alone["pairs_compared"], "old rows are not compared again"
+    assert pairs["sentences_encoded"] < alone["sentences_encoded"], "the store has the old ones"
 
 
 def test_the_gate_refuses_a_worse_bundle(data: Path, trained: SimpleNamespace, run_dag: RunDag):

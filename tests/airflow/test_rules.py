@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from datetime import UTC, datetime
 from pathlib import Path
 from types import SimpleNamespace
@@ -9,8 +10,8 @@ from types import SimpleNamespace
 import pytest
 from airflow.sdk.exceptions import AirflowFailException, TaskDeferred
 
-from twinbeam_common import active_jobs
-from twinbeam_daily import WaitForInput, last_complete_day
+from twinbeam_common import earlier_pointer, last_complete_day, link
+from twinbeam_tasks import WaitForInput, active_jobs
 
 
 @pytest.mark.parametrize(
@@ -75,3 +76,39 @@ def test_a_job_is_found_on_any_page():
     service = Pages([other] * 25, [], [mine, other], [again])
 
     assert active_jobs(service, {"projectId": "p", "location": "l"}, "mine") == [mine, again]
+
+
+def test_a_day_begins_with_what_the_last_one_before_it_has_published(tmp_path: Path):
+    folder = str(tmp_path / "matches")
+    assert earlier_pointer(folder, "2026-11-20") is None
+    for day in ("2026-11-17", "2026-11-19", "2026-11-20", "2026-12-01"):
+        (tmp_path / "matches" / day).mkdir(parents=True)
+        if day != "2026-11-19":  # begun, and not published
+            (tmp_path / "matches" / day / "current.json").write_text(json.dumps({"date": day}))
+    (tmp_path / "matches" / "latest.json").write_text("{}")
+
+    assert earlier_pointer(folder, "2026-11-17") is None
+    assert earlier_pointer(folder, "2026-11-20") == {"date": "2026-11-17"}
+    assert earlier_pointer(folder, "2026-11-30") == {"date": "2026-11-20"}
+
+
+@pytest.mark.parametrize(
+    ("found", "path", "address"),
+    [
+        ({"data": "/d"}, "/d/a b/report.html", "file:///d/a%20b/report.html"),
+        ({"data": "/d", "links": "http://h:1/"}, "/d/a b/r.html", "http://h:1/a%20b/r.html"),
+        ({"data": "/d", "links": "http://h:1"}, "/data/r.html", "file:///data/r.html"),
+        (
+            {"data": "gs://b/n"},
+            "gs://b/n/s/",
+            "https://console.cloud.google.com/storage/browser/b/n/s/",
+        ),
+        (
+            {"data": "gs://b/n"},
+            "gs://b/n/r.html",
+            "https://console.cloud.google.com/storage/browser/_details/b/n/r.html",
+        ),
+    ],
+)
+def test_a_link_leads_where_a_browser_finds_it(found: dict, path: str, address: str):
+    assert link(found, path) == address

@@ -6,18 +6,19 @@ import json
 import os
 import shutil
 import socket
+import subprocess
 from collections.abc import Iterator
 from contextlib import suppress
 from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
 from types import SimpleNamespace
-from urllib.error import HTTPError
+from urllib.request import urlopen
 
 import pyarrow.parquet as pq
 import pytest
 
 from deploy.airflow.local import LocalAirflow, processes, stop
-from tests.airflow.kit import PYTHON, make_data, settings
+from tests.airflow.kit import PYTHON, ROOT, make_data, settings
 from tests.airflow.read import check_day, read_json
 
 # The first day that is scored dies when a part is done, as if its machine had gone. MARK names it.
@@ -49,12 +50,12 @@ def nights(
 ) -> Iterator[tuple[LocalAirflow, Path]]:
     """Airflow with a week of pairs and a bundle; what `make airflow-up` starts.
 
-    Which of the days is last night's is for Airflow to say: before 02:30 it is not yesterday. Two
+    Which of the days is last night's is for Airflow to say: before 02:30 it is not yesterday. Three
     days are there to spare, for a test that sees midnight.
     """
     folder = tmp_path_factory.mktemp("nights")
     today = datetime.now(UTC).date().isoformat()
-    make_data(folder, *days_before(today, 6), today)
+    make_data(folder, *days_before(today, 7), today)
     for file in (folder / "pairs").glob("*/*.parquet"):
         pq.write_table(pq.read_table(file), file, row_group_size=10)
     (folder / "models").mkdir()
@@ -64,16 +65,26 @@ def nights(
     script = script.replace("MARK", str(folder / "died"))
     python.write_text(script)
     python.chmod(0o755)
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
-    airflow = LocalAirflow(folder / "home", port, settings(folder) | {"python": str(python)})
+    airflow = LocalAirflow(
+        folder / "home", free_ports(), settings(folder) | {"python": str(python)}
+    )
     try:
         airflow.start()
         yield airflow, folder
     finally:
         stop(airflow.home)
         assert processes(airflow.home) == []
+
+
+def free_ports() -> int:
+    """A port that is free, and so is the one after it: of the page and of the files."""
+    while True:
+        with socket.socket() as one, socket.socket() as other:
+            one.bind(("127.0.0.1", 0))
+            port = one.getsockname()[1]
+            with suppress(OSError):
+                other.bind(("127.0.0.1", port + 1))
+                return port
 
 
 def tasks(airflow: LocalAirflow, dag: str, run_id: str) -> dict[str, dict]:
@@ -135,42 +146,76 @@ def test_the_scheduler_runs_last_night_and_a_task_that_dies_is_tried_again(
     assert listened == {"127.0.0.1"}, "nothing listened elsewhere, servers and tasks"
 
 
-def create_backfill(airflow: LocalAirflow, request: dict) -> int:
-    """Its id. On SQLite Airflow makes none while anything else writes: it answers 503."""
+def warnings(airflow: LocalAirflow, dag: str) -> set[str]:
+    """What the logs of a DAG's tasks warn of, each once."""
+    lines = [
+        json.loads(line)
+        for file in (airflow.home / "logs").glob(f"dag_id={dag}/**/*.log")
+        for line in file.read_text().splitlines()
+        if line.startswith("{")
+    ]
+    assert any(line["level"] == "info" for line in lines), "there are logs, and they are JSON"
+    return {line["event"] for line in lines if line["level"] not in ("info", "debug")}
 
-    def created() -> dict | None:
-        try:
-            return airflow.ask("POST", "/api/v2/backfills", request)
-        except HTTPError as error:
-            if error.code != 503:
-                raise
-            return None
 
-    stop(airflow.home, ["scheduler"])
-    try:
-        made = airflow.wait(created, "the backfill is made", seconds=300)
-    finally:  # the tests after this one need it too
-        airflow.start_server("scheduler")
-    return made["id"]
+def test_the_logs_of_a_night_have_no_warning_but_of_what_happened(
+    nights: tuple[LocalAirflow, Path],
+):
+    airflow, _ = nights
+    said = warnings(airflow, "twinbeam_daily")
+
+    # The first try of `score` was killed, by this test.
+    assert [text for text in said if "137" not in text and "failed" not in text.lower()] == []
+
+
+def test_the_links_of_a_task_lead_to_its_results(nights: tuple[LocalAirflow, Path]):
+    airflow, folder = nights
+    run = airflow.finished("twinbeam_daily")["dag_run_id"]
+    found = {}
+    for name in ("wait_for_input", "score", "evaluate", "publish", "plan"):
+        path = f"/api/v2/dags/twinbeam_daily/dagRuns/{run}/taskInstances/{name}/links"
+        found[name] = airflow.ask("GET", path)["extra_links"]
+    pointer = read_json(folder / "scores/latest.json")
+
+    assert {name: set(links) for name, links in found.items()} == {
+        "wait_for_input": {"Pairs"},
+        "score": {"Scores"},
+        "evaluate": {"Report"},
+        "publish": {"Scores", "Report"},
+        "plan": set(),
+    }
+    with urlopen(found["evaluate"]["Report"]) as response:
+        assert response.read() == Path(pointer["report"], "report.html").read_bytes()
+    with urlopen(found["score"]["Scores"]) as response:
+        assert b"_manifest.json" in response.read()
+    with urlopen(found["wait_for_input"]["Pairs"]) as response:
+        assert b"_SUCCESS" in response.read()
+    assert found["publish"] == {**found["score"], **found["evaluate"]}
+
+
+def test_the_page_says_when_a_dag_runs(nights: tuple[LocalAirflow, Path]):
+    airflow, _ = nights
+    dag = airflow.ask("GET", "/api/v2/dags/twinbeam_daily")
+
+    assert "02:30" in dag["timetable_description"] and "02:30 UTC" in dag["description"]
 
 
 def test_a_backfill_of_three_days_has_each_days_rows(nights: tuple[LocalAirflow, Path]):
     airflow, folder = nights
     last = read_json(folder / "scores/latest.json")
     days = days_before(last["date"], 3)
-    request = {
-        "dag_id": "twinbeam_daily",
-        "from_date": f"{days[0]}T00:00:00Z",
-        "to_date": f"{days[-1]}T23:59:59Z",
-        "max_active_runs": 2,
-    }
-    backfill = create_backfill(airflow, request)
+    # As docs/airflow.md has it: `make airflow-cli ARGS="backfill create …"` runs this command.
+    words = [PYTHON, "-m", "deploy.airflow.local", "--home", str(airflow.home), "cli", "backfill"]
+    words += ["create", "--dag-id", "twinbeam_daily", "--max-active-runs", "2"]
+    words += ["--from-date", days[0], "--to-date", last["date"]]
+    done = subprocess.run(words, cwd=ROOT, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
 
     def ended() -> list[dict]:
         runs = [run for run in airflow.runs("twinbeam_daily") if run["run_type"] == "backfill"]
         return runs if all(run["state"] in ("success", "failed") for run in runs) else []
 
-    runs = airflow.wait(ended, f"backfill {backfill} ended", seconds=1200)
+    runs = airflow.wait(ended, "the backfill ended", seconds=1200)
 
     assert [run["state"] for run in runs] == ["success"] * 3
     assert [run["logical_date"][:10] for run in runs] == days
@@ -203,6 +248,31 @@ def test_a_killed_task_ends_its_command(nights: tuple[LocalAirflow, Path]):
     assert (states["score"], states["publish"]) == ("failed", "upstream_failed")
     assert states["stop_jobs"] == "success", "it cancels what still runs, whatever ended the task"
     assert not (folder / "scores" / day / "current.json").exists()
+
+
+def test_a_run_that_is_marked_failed_stays_failed(nights: tuple[LocalAirflow, Path]):
+    """Between two tasks too, where no task of it has failed: what was to come is skipped."""
+    airflow, folder = nights
+    day = days_before(read_json(folder / "scores/latest.json")["date"], 5)[0]
+    waiting = folder / "marked"
+    script = (folder / "python").read_text()
+    hangs = f'#!/bin/bash\nif [[ "$*" == *pipelines.score* ]]; then echo $$ > {waiting}; '
+    (folder / "python").write_text(hangs + "sleep 500; fi\n" + script.partition("\n")[2])
+    run_id = airflow.trigger("twinbeam_daily", {"date": day})
+    run = f"/api/v2/dags/twinbeam_daily/dagRuns/{run_id}"
+    try:
+        airflow.wait(waiting.exists, "the command runs", seconds=600)
+        airflow.ask("PATCH", run, {"state": "failed"})
+        ended = airflow.wait(
+            lambda: airflow.finished("twinbeam_daily", run_id), "the run", seconds=300
+        )
+        done = {name: task["state"] for name, task in tasks(airflow, *run.split("/")[4::2]).items()}
+    finally:
+        (folder / "python").write_text(script)
+
+    assert (done["score"], done["publish"]) == ("failed", "skipped"), "what Airflow makes of it"
+    assert done["stop_jobs"] == "success", "the teardown ran"
+    assert (done["check_outcome"], ended["state"]) == ("failed", "failed")
 
 
 def test_a_promoted_bundle_starts_a_run(nights: tuple[LocalAirflow, Path]):

@@ -8,7 +8,6 @@ import socket
 import subprocess
 import sys
 import threading
-import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -18,7 +17,7 @@ from transforms.errors import UserError
 from transforms.storage import gcs
 
 ROOT = Path(__file__).resolve().parent.parent.parent
-SECONDS = 5.0
+HEAVY = {"tensorflow", "keras", "tensorflow_transform"}  # seconds each
 
 
 @pytest.fixture
@@ -58,11 +57,12 @@ def lose_credentials(monkeypatch: pytest.MonkeyPatch, home: Path, metadata: str)
 def test_the_search_ends_soon_with_what_to_do(
     tmp_path: Path, silence: str, monkeypatch: pytest.MonkeyPatch
 ):
+    """Before the library is through with a server that says nothing: half a minute."""
     lose_credentials(monkeypatch, tmp_path, silence)
-    started = time.monotonic()
+    monkeypatch.setattr(gcs, "CREDENTIALS_SECONDS", 0.01)
     with pytest.raises(UserError, match="gcloud auth application-default login"):
         gcs.find_credentials()
-    assert time.monotonic() - started < gcs.CREDENTIALS_SECONDS + 1
+    assert gcs.SEARCH in {thread.name for thread in threading.enumerate()}, "it still looks"
 
 
 def test_a_file_that_holds_none_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
@@ -118,19 +118,17 @@ TRAIN = ["--examples", "gs://bkt/examples", "--output", "gs://bkt/bundle"]
         ("vertex", [*TRAIN, "--project=my-project", "--region=europe-west1", "--image=worker"]),
     ],
 )
-def test_a_command_says_so_within_five_seconds_of_work(
+def test_a_command_says_so_before_it_loads_or_looks_for_anything_long(
     tmp_path: Path, silence: str, command: str, flags: list[str]
 ):
-    """The clock of a busy machine says little: what counts is our own search, and the CPU."""
     script = (
-        "import importlib, resource, sys, time\n"
-        "from pipelines import options\n"
+        "import importlib, sys, threading\n"
+        "from pipelines.options import command_line\n"
+        "from transforms.storage import gcs\n"
         "command = importlib.import_module('pipelines.' + sys.argv.pop(1))\n"
-        "started = time.monotonic()\n"
-        "code = options.run_main(command.run)\n"
-        "waited = time.monotonic() - started\n"
-        "used = resource.getrusage(resource.RUSAGE_SELF)\n"
-        "print(waited, used.ru_utime + used.ru_stime)\n"
+        "code = command_line.run_main(command.run)\n"
+        "print(gcs.SEARCH in {thread.name for thread in threading.enumerate()})\n"
+        f"print(sorted({HEAVY!r} & set(sys.modules)))\n"
         "sys.exit(code)\n"
     )
     done = subprocess.run(
@@ -141,5 +139,4 @@ def test_a_command_says_so_within_five_seconds_of_work(
     assert done.returncode == 2, done.stderr
     assert done.stderr.count("\n") == 1, done.stderr
     assert done.stderr.startswith("twinbeam: no Google Cloud credentials were found")
-    waited, used = map(float, done.stdout.split())
-    assert waited < SECONDS and used < SECONDS
+    assert done.stdout.splitlines()[-2:] == ["True", "[]"]

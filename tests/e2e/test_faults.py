@@ -7,9 +7,9 @@ import json
 import os
 import random
 import resource
+import signal
 import subprocess
 import sys
-import time
 from pathlib import Path
 
 import pyarrow as pa
@@ -80,7 +80,7 @@ def wait_for_work(process: subprocess.Popen) -> None:
 
 
 def disturbed(tmp_path: Path, rows: int, kills: int, shard_rows: int, seed: int) -> dict:
-    """Kills runs at random moments, then lets one finish; checks it against an undisturbed one."""
+    """Kills runs at random steps, then lets one finish; checks it against an undisturbed one."""
     chance = random.Random(seed)
     table = pairs(rows)
     holes = [
@@ -92,27 +92,20 @@ def disturbed(tmp_path: Path, rows: int, kills: int, shard_rows: int, seed: int)
         row_group_size=shard_rows,
     )
     flags = ["--shard_rows", str(shard_rows)]
-    calm = start(source, tmp_path / "calm", *flags, fault="slow")
-    wait_for_work(calm)
-    planned = time.monotonic()
-    _, complained = calm.communicate()
-    assert calm.returncode == 0, complained
-    longest = time.monotonic() - planned
+    counted = tmp_path / "steps"
+    code, _, complained = run_to_end(source, tmp_path / "calm", *flags, fault=f"count:{counted}")
+    assert code == 0, complained
+    steps = int(counted.read_text())
     output, done_before, survived = tmp_path / "killed", {}, 0
     while survived < kills:
-        process = start(source, output, *flags, fault="slow", start_new_session=True)
-        wait_for_work(process)
-        until = time.monotonic() + chance.uniform(0, 0.9 * longest)
-        while process.poll() is None and time.monotonic() < until:
-            time.sleep(0.005)
-        ended = process.poll() is not None
-        process.kill()
-        process.communicate()
-        if ended:  # it finished first: begin anew, so that every kill is a kill
+        fault = f"die-at:{chance.randint(1, steps)}"
+        code, _, complained = run_to_end(source, output, *flags, fault=fault)
+        if code == 0:  # it had fewer steps to take: begin anew, so that every kill is a kill
             for path in sorted(output.rglob("*"), reverse=True):
                 path.unlink() if path.is_file() else path.rmdir()
             done_before = {}
             continue
+        assert code == -signal.SIGKILL, complained
         survived += 1
         assert not (output / "_SUCCESS").exists() or (output / "_manifest.json").exists()
         accounts = {
@@ -135,7 +128,7 @@ def disturbed(tmp_path: Path, rows: int, kills: int, shard_rows: int, seed: int)
     return {"kills": survived, "shards": len(accounts), "shards kept": len(done_before)}
 
 
-def test_killed_at_random_moments_the_next_run_ends_with_the_same_bytes(tmp_path):
+def test_killed_at_random_steps_the_next_run_ends_with_the_same_bytes(tmp_path):
     found = disturbed(tmp_path, rows=3000, kills=2, shard_rows=100, seed=1)
     assert found["kills"] > 0
 
@@ -328,9 +321,10 @@ def test_a_file_system_that_is_read_only(tmp_path, small_disk, with_model, capsy
 def test_two_runs_at_once(tmp_path, with_model, capsys):
     source = write(tmp_path / "in.parquet", pairs(3000), row_group_size=50)
     output = tmp_path / "out"
-    first = start(source, output, "--shard_rows=50", fault="slow")
+    first = start(source, output, "--shard_rows=50", fault=f"hold:{tmp_path}/go")
     wait_for_work(first)
     assert exit_code(source, output, "--shard_rows=50") == 2
+    (tmp_path / "go").touch()
     assert "is being written by another run; wait for it" in capsys.readouterr().err
     _, complained = first.communicate(timeout=120)
     assert first.returncode == 0, complained

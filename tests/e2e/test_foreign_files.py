@@ -429,6 +429,32 @@ def linked_twice(folder: Path) -> None:
     (folder / "data" / "loop").symlink_to(folder / "data")
 
 
+def of_days(*names: str, rows: int = 2) -> Callable[[Path], None]:
+    """A file in each of these folders."""
+
+    def make(folder: Path) -> None:
+        for name in names:
+            write(folder / "in" / name / "a.parquet", pairs(rows))
+
+    return make
+
+
+def is_there(*names: str) -> Callable[[Path, str], None]:
+    """The output has these folders, each with a file of two rows."""
+
+    def check(folder: Path, _: str) -> None:
+        found = {
+            str(p.parent.relative_to(folder / "out"))
+            for p in (folder / "out").rglob("*-of-*.parquet")
+        }
+        assert found == set(names)
+        assert query("select count(*) from OUT", folder) == [(2 * len(names),)]
+
+    return check
+
+
+LONG = "day=" + "x" * 190, "a=" + "y" * 150 + "/b=" + "z" * 150
+NULL_LISTS = pa.array([[1.0, 2.0], None], pa.list_(pa.float32(), 2))
 SCORE_FOLDER = SCORE.replace("/in/*.parquet", "/in")
 EVALUATE_FOLDER = EVALUATE.replace("/in/*.parquet", "/in")
 SLICE = EVALUATE + " --slice_column s"
@@ -511,6 +537,12 @@ CASES: dict[str, Case] = {
     "a hidden file by its name": Case(hidden_alone, SCORE.replace("*.parquet", ".a.parquet"), reads(1, "a-00000-of-00001.parquet")),
     "links to a folder, and in a circle": Case(linked_twice, SCORE_FOLDER + " --input {}/data/a.parquet", reads(3, "a-00000-of-00001.parquet")),
     "slices by a duration": Case(sliced(pa.duration("s"), timedelta(1)), SLICE, refuses("'s' is duration[s]", "--slice_column"), 2),
+    "values of partitions that are long": Case(of_days(*LONG), SCORE_FOLDER, is_there(*LONG)),
+    "values of partitions that are empty, or hold signs": Case(of_days("day=", "day=a=b", "day=[1]", "day=*", "day=%ZZ", "day=.."), SCORE_FOLDER, is_there("day=", "day=a=b", "day=[1]", "day=*", "day=%ZZ", "day=..")),
+    "a partition column that begins with _": Case(of_days("_day=1", "_day=2"), SCORE_FOLDER, is_there("_day=1", "_day=2")),
+    "partitions of several depths": Case(of_days("day=1", "day=1/hour=2", "."), SCORE_FOLDER, is_there("day=1", "day=1/hour=2", ".")),
+    "a partition column that is not there": Case(of_days("day=1"), SCORE_FOLDER + " --partition_columns dag=int32", refuses("--partition_columns dag", "there are day"), 2),
+    "lists of fixed size that are null": Case(one_file(pairs(2, v=NULL_LISTS)), SCORE, says("a list of fixed size that is null"), 1),
     # --- text files ---
     "JSON Lines: text stays text": Case(text_file("p.jsonl", '{"sentence1": "2024-01-01", "sentence2": "x", "label": 1.0, "n": 12345678901234567890}\n'), CONVERT + "p.jsonl", converts(("2024-01-01", "x", "1.0", "12345678901234567890"))),
     "JSON Lines: a key seen late": Case(text_file("p.jsonl", '{"sentence1": "a", "sentence2": "b"}\n' * 20_001 + '{"sentence1": "a", "sentence2": "b", "label": 1, "note": "N"}\n'), CONVERT + "p.jsonl", converts(*[("a", "b", None, None)] * 20_001, ("a", "b", "1", "N"))),

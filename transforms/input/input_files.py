@@ -143,7 +143,17 @@ def _as_regex(pattern: str) -> str:
 
 
 def _is_hidden(below: str) -> bool:
-    return any(name.startswith(_HIDDEN) for name in below.split("/"))
+    *folders, file = below.split("/")
+    return _hides(file) or any(_hides(name) and not _is_partition(name) for name in folders)
+
+
+def _hides(name: str) -> bool:
+    return name.startswith(_HIDDEN)
+
+
+def _is_partition(folder: str) -> bool:
+    """Whether `_day=1` is a column, as Spark has it, and no folder of marks."""
+    return folder.startswith("_") and "=" in folder
 
 
 def _match_local(pattern: str) -> list[FoundFile]:

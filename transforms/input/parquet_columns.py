@@ -16,6 +16,8 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 Int96Unit = Literal["us", "ns"]
+OLD_INT96 = b"org.apache.spark.legacyINT96"  # Spark's marks of the Julian calendar
+OLD_DAYS = b"org.apache.spark.legacyDateTime"
 _UNKNOWN_TO_ARROW = {"Enum": "ENUM", "Bson": "BSON", "Interval": "INTERVAL"}
 _VARIANT_GROUP = re.compile(r"^ +\w+ group field_id=-?\d+ (.+) \(Variant(?:\(\d+\))?\) \{$", re.M)
 
@@ -102,6 +104,37 @@ def int96_columns(parquet: pq.ParquetFile) -> list[str]:
     ]
 
 
+def written_schema(parquet: pq.ParquetFile) -> pa.Schema:
+    """A file's schema with footer keys that are true of its INT96 times as they are written.
+
+    Spark marks files whose old days are those of the Julian calendar, INT96 times apart from days
+    and other times. Where a file has no such others, their mark becomes that of the INT96 times.
+    """
+    schema = parquet.schema_arrow
+    keys = dict(schema.metadata or {})
+    if calendars_differ(parquet) and not _other_days(parquet):
+        if OLD_INT96 in keys:
+            keys[OLD_DAYS] = keys[OLD_INT96]
+        else:
+            del keys[OLD_DAYS]
+    return schema.with_metadata(keys or None)
+
+
+def calendars_differ(parquet: pq.ParquetFile) -> bool:
+    """Whether INT96 times are of one calendar, by Spark's marks, and other days of another."""
+    keys = parquet.schema_arrow.metadata or {}
+    return bool(int96_columns(parquet)) and (OLD_INT96 in keys) != (OLD_DAYS in keys)
+
+
+def _other_days(parquet: pq.ParquetFile) -> bool:
+    columns = (parquet.schema.column(place) for place in range(len(parquet.schema)))
+    return any(
+        column.physical_type != "INT96"
+        and json.loads(column.logical_type.to_json())["Type"] in ("Date", "Timestamp")
+        for column in columns
+    )
+
+
 def times_in_utc(parquet: pq.ParquetFile) -> bool:
     """Whether all times of day are UTC's; Arrow can write all of a file's so, or none."""
     return set(_times(parquet).values()) == {True}
@@ -121,6 +154,8 @@ def rewritten_columns(parquet: pq.ParquetFile) -> list[str]:
     times = _times(parquet)
     if len(set(times.values())) > 1:
         found |= {path: "TIME in UTC" for path, in_utc in times.items() if in_utc}
+    if calendars_differ(parquet) and _other_days(parquet):
+        found |= dict.fromkeys(int96_columns(parquet), "calendar of its own (INT96 of Spark)")
     # pyarrow lets nobody look at groups but in the text of the schema.
     found |= dict.fromkeys(_VARIANT_GROUP.findall(str(parquet.schema)), "VARIANT")
     return [f"{path} {kind}" for path, kind in found.items()]

@@ -11,13 +11,22 @@ import pyarrow.parquet as pq
 from transforms.errors import RunError, UserError
 from transforms.input.footers import fingerprint
 from transforms.input.int96 import check_int96
-from transforms.input.parquet_columns import Int96Unit, int96_columns, open_parquet, times_in_utc
+from transforms.input.parquet_columns import (
+    Int96Unit,
+    int96_columns,
+    open_parquet,
+    times_in_utc,
+    written_schema,
+)
 from transforms.input.shards import Shard
 from transforms.output_schema import extended_schema
 from transforms.storage import files
 
 BATCH_ROWS = 65_536
 BATCH_BYTES = 64 << 20
+NULL_LIST = (
+    "Expected all lists to be of size"  # so Arrow says it (github.com/apache/arrow/issues/35692)
+)
 
 
 def read_shard(
@@ -60,7 +69,7 @@ def shard_schema(shard: Shard) -> pa.Schema:
 
 def _schema(shard: Shard, parquet: pq.ParquetFile, columns: Sequence[str] | None) -> pa.Schema:
     wanted = [p for p in shard.partitions if p.in_file or (columns and p.name in columns)]
-    schema = extended_schema(parquet.schema_arrow, [partition.field for partition in wanted])
+    schema = extended_schema(written_schema(parquet), [partition.field for partition in wanted])
     return schema if columns is None else pa.schema([schema.field(name) for name in columns])
 
 
@@ -91,6 +100,11 @@ def _reading(shard: Shard) -> Iterator[pq.ParquetFile]:
         if files.is_outage(error):  # the file may be a good one
             raise RunError(
                 f"{shard.source} cannot be read now: {files.reason(error)}; run again"
+            ) from None
+        if NULL_LIST in str(error):  # the file is a good one, which Arrow itself may have written
+            raise RunError(
+                f"{shard.source}: {groups} hold a list of fixed size that is null, which Arrow "
+                "does not read; write that column as a list of any size, or leave it out"
             ) from None
         raise RunError(
             f"{shard.source}: {groups} cannot be read ({files.reason(error)}); the file is "

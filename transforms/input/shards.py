@@ -152,6 +152,7 @@ def plan(
         )
     )
     _check_names(shards)
+    _check_partitions(partition_columns, [looked for _, looked in usable])
     rewritten = dict.fromkeys(column for _, (footer, _) in usable for column in footer.rewritten)
     schema_of = {file.path: footer.schema for file, (footer, _) in usable}
     return Plan(shards, schema_of, rejected, tuple(rewritten))
@@ -199,10 +200,19 @@ def cut(source: str, name: str, footer: Footer, shard_rows: int) -> list[Shard]:
     ]
 
 
+def _check_partitions(written: Mapping[str, str], looked: Sequence[Looked]) -> None:
+    there = {partition.name for _, partitions in looked for partition in partitions}
+    columns = {name for footer, _ in looked for name in footer.schema.names}
+    for name in written:
+        if name not in there | columns:
+            some = f"there are {', '.join(sorted(there))}" if there else "no folder has any"
+            raise UserError(f"--partition_columns {name}: no folder is named {name}=VALUE; {some}")
+
+
 def _check_names(shards: Sequence[Shard]) -> None:
     sources: dict[str, str] = {}
     for shard in shards:
-        if len(shard.name.replace("/", "__").encode()) > MAX_NAME_BYTES:
+        if any(len(part.encode()) > MAX_NAME_BYTES for part in shard.name.split("/")):
             raise UserError(
                 f"{shard.source} would be written as a name of more than {MAX_NAME_BYTES} bytes; "
                 "give it a shorter name, or name a deeper folder with the pattern"

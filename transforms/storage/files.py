@@ -222,7 +222,7 @@ def create_hidden(folder: str, name: str) -> tuple[str, HashingFile]:
     Returns:
         Its path, to be given to `reveal` once it is closed, and the open file.
     """
-    path = join(folder, TEMPORARY_FOLDER, f"{name.replace('/', '__')}.{uuid.uuid4().hex}")
+    path = join(folder, TEMPORARY_FOLDER, f"{name.rpartition('/')[2]}.{uuid.uuid4().hex}")
     return path, HashingFile(_create(path), join(folder, *name.split("/")))
 
 

@@ -26,6 +26,7 @@ if TYPE_CHECKING:
 SCHEME = "gs://"
 EMULATOR = "STORAGE_EMULATOR_HOST"
 CREDENTIALS_SECONDS = 2.0  # a machine of Google's own answers in milliseconds
+SEARCH = "search for credentials"  # the name of its thread
 NO_CREDENTIALS = (
     "no Google Cloud credentials were found, which gs:// and Dataflow need; run "
     "'gcloud auth application-default login', or set GOOGLE_APPLICATION_CREDENTIALS to a key file"
@@ -55,7 +56,7 @@ def find_credentials() -> Any:
     import google.auth  # noqa: F401 (on a busy machine this takes longer than the search)
 
     found: list[Any] = []
-    search = threading.Thread(target=_search_credentials, args=(found,), daemon=True)
+    search = threading.Thread(target=_search_credentials, args=(found,), name=SEARCH, daemon=True)
     search.start()
     search.join(None if _in_a_file() else CREDENTIALS_SECONDS)
     if not found:

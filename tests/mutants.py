@@ -1,0 +1,187 @@
+"""Puts small faults into the code, one at a time, and counts those that the nearest tests notice.
+
+python -m tests.mutants                        # 12 mutants a module, drawn with the seed 1
+python -m tests.mutants input metrics --each 30 --seed 2
+
+mutmut makes the mutants (a comparison turned, a constant moved, an argument or a result lost) and
+runs the tests that came by the mutated function, in processes forked from one that has imported
+everything: TensorFlow is loaded once a group. For each module `--each` of its mutants are drawn
+without replacement, by `random.Random("SEED MODULE").sample` of their names in order; mutants of
+lines that raise an error or print are left out before, as they are mostly words. What survives is
+shown as a diff. docs/mutants.md lists survivors that change nothing.
+"""
+
+from __future__ import annotations
+
+import argparse
+import random
+import re
+import shutil
+import subprocess
+import sys
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parents[1]
+PACKAGES = ("transforms", "model", "pipelines")
+NOTICED = ("killed", "timeout", "caught by type check", "segfault")
+CONFIG = """
+[tool.mutmut]
+source_paths = {packages}
+only_mutate = {modules}
+do_not_mutate_patterns = ['^\\s*raise ', '^\\s*print\\(']
+also_copy = {others}
+pytest_add_cli_args = ["-p", "no:cacheprovider", "-q", "-x"]
+pytest_add_cli_args_test_selection = {tests}
+process_isolation = "forkserver"
+track_dependencies = false
+use_git_change_detection = false
+timeout_multiplier = 20.0
+timeout_constant = 20.0
+"""
+
+
+@dataclass(frozen=True)
+class Group:
+    """Modules, and the tests that lie nearest."""
+
+    modules: tuple[str, ...]
+    tests: tuple[str, ...]
+
+
+def _in(folder: str, *names: str) -> tuple[str, ...]:
+    return tuple(f"{folder}/{name}.py" for name in names)
+
+
+GROUPS = {
+    "storage": Group(
+        _in("transforms/storage", "files", "local", "lock", "publishing", "exchange"),
+        ("tests/transforms/storage", "tests/transforms/clustering"),
+    ),
+    "accounts": Group(
+        _in("transforms/accounts", "blocks", "claims", "commit", "list_shards", "output_folder",
+            "shard_account", "shard_writer"),
+        ("tests/transforms/accounts", "tests/transforms/scoring/test_score_shards.py"),
+    ),
+    "input": Group(
+        _in("transforms/input", "footers", "input_files", "int96", "parquet_columns", "partitions",
+            "read_shards", "shards"),
+        ("tests/transforms/input", "tests/e2e/test_foreign_files.py"),
+    ),
+    "engine": Group(
+        _in("model/scoring", "engine", "length_batches", "short_vectors", "vector_cache"),
+        ("tests/model/scoring",),
+    ),
+    "losses": Group(
+        _in("model/network", "batch_losses", "losses", "triplets"),
+        ("tests/model/network/test_batch_losses.py", "tests/model/network/test_losses.py"),
+    ),
+    "comparisons": Group(
+        _in("model/network", "comparisons"), ("tests/model/network/test_comparisons.py",)
+    ),
+    "metrics": Group(
+        _in("transforms/evaluation", "binary_metrics", "bootstrap", "class_metrics", "histograms",
+            "metrics_json", "regression_metrics", "sentence_priors", "slices"),
+        ("tests/transforms/evaluation",),
+    ),
+}  # fmt: skip
+
+
+@dataclass
+class Found:
+    """What became of a module's mutants."""
+
+    module: str
+    made: int
+    drawn: int = 0
+    noticed: int = 0
+    survivors: list[str] = field(default_factory=list)
+
+
+class Copy:
+    """A copy of the checkout with one group of modules to mutate."""
+
+    def __init__(self, folder: Path, group: Group):
+        self.folder, self.group = folder, group
+        shutil.rmtree(folder, ignore_errors=True)
+        listed = _run("git", "ls-files", "-co", "--exclude-standard", folder=ROOT).splitlines()
+        for name in listed:
+            if (ROOT / name).is_file():
+                target = folder / name
+                target.parent.mkdir(parents=True, exist_ok=True)
+                shutil.copy2(ROOT / name, target)
+        others = sorted({name.partition("/")[0] for name in listed} - {*PACKAGES, "tests"})
+        config = CONFIG.format(
+            packages=[*PACKAGES],
+            modules=[*group.modules],
+            others=[name for name in others if (folder / name).exists()],
+            tests=[*group.tests],
+        )
+        with (folder / "pyproject.toml").open("a", encoding="utf-8") as file:
+            file.write(config)
+
+    def mutmut(self, *words: str, check: bool = True) -> str:
+        command = [sys.executable, "-m", "mutmut", *words]
+        return _run(*command, folder=self.folder, check=check)
+
+    def statuses(self) -> dict[str, str]:
+        """Each mutant by its name, and what became of it."""
+        lines = self.mutmut("results", "--all", "true").splitlines()
+        return dict(re.findall(r"^ {4}(\S+): (.+)$", "\n".join(lines), re.M))
+
+
+def _run(*words: str, folder: Path, check: bool = True) -> str:
+    done = subprocess.run(words, cwd=folder, capture_output=True, text=True)
+    if check and done.returncode:
+        raise SystemExit(f"{' '.join(words)} failed:\n{done.stdout[-4000:]}{done.stderr[-4000:]}")
+    return done.stdout
+
+
+def draw(names: Sequence[str], module: str, each: int, seed: int) -> list[str]:
+    """The mutants of a module that are tried: the same ones for the same seed."""
+    ordered = sorted(names)
+    return random.Random(f"{seed} {module}").sample(ordered, min(each, len(ordered)))
+
+
+def try_group(copy: Copy, each: int, seed: int) -> Iterator[Found]:
+    """Makes the mutants of a group, draws some of each module and tries them."""
+    copy.mutmut("run", "none.such", check=False)  # makes them and finds their tests; tries none
+    known = copy.statuses()
+    drawn = {}
+    for module in copy.group.modules:
+        prefix = module.removesuffix(".py").replace("/", ".") + "."
+        names = [name for name in known if name.startswith(prefix)]
+        drawn[module] = (len(names), draw(names, module, each, seed))
+    copy.mutmut("run", "--max-children", "1", *(n for _, names in drawn.values() for n in names))
+    known = copy.statuses()
+    for module, (made, names) in drawn.items():
+        survivors = [name for name in names if known[name] not in NOTICED]
+        yield Found(module, made, len(names), len(names) - len(survivors), survivors)
+
+
+def main(argv: Sequence[str] | None = None) -> None:
+    """The command line."""
+    parser = argparse.ArgumentParser(
+        prog="python -m tests.mutants", description=__doc__,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )  # fmt: skip
+    parser.add_argument("groups", nargs="*", choices=[*GROUPS, []], default=[*GROUPS])
+    parser.add_argument("--each", type=int, default=12, help="mutants of a module")
+    parser.add_argument("--seed", type=int, default=1)
+    parser.add_argument("--folder", type=Path, default=ROOT / "build/mutants")
+    args = parser.parse_args(argv)
+    total = noticed = 0
+    for name in args.groups:
+        copy = Copy(args.folder / name, GROUPS[name])
+        for found in try_group(copy, args.each, args.seed):
+            print(f"{found.module}: {found.noticed} of {found.drawn} noticed, {found.made} in all",
+                  flush=True)  # fmt: skip
+            for survivor in found.survivors:
+                print(copy.mutmut("show", survivor), flush=True)
+            total, noticed = total + found.drawn, noticed + found.noticed
+    print(f"{noticed} of {total} noticed ({noticed / max(total, 1):.1%})")
+
+
+if __name__ == "__main__":
+    main()
