@@ -191,3 +191,28 @@ def test_what_the_image_holds_launches_a_job_as_the_launcher_would(
     (pool,) = job["environment"]["workerPools"]
     assert pool["workerHarnessContainerImage"] == image
     assert cloud.dataflow.jobs == []
+
+
+def test_the_readmes_quickstart_builds_a_stage_that_runs_any_command(tmp_path: Path):
+    readme = (ROOT / "README.md").read_text(encoding="utf-8")
+    (stage,) = re.findall(r"^\$ docker build .*--target (\w+)", readme, re.M)
+    part = re.search(rf"^FROM base AS {stage}\n(.*?)(?=^FROM|\Z)", DOCKERFILE, re.M | re.S)
+    assert part and "COPY docker/command.sh /usr/local/bin/twinbeam" in part[1]
+    assert "requirements-data.lock" in part[1]  # the encoders of recipes that need no training
+
+    # The stage's files, its entry point, and a folder of the user's as the place to work in.
+    for source, target in FROM_HERE:
+        if target.startswith("/template/") and (ROOT / source).is_dir():
+            shutil.copytree(ROOT / source, tmp_path / target.strip("/"))
+    data = tmp_path / "data"
+    data.mkdir()
+    (data / "pairs.csv").write_text("sentence1,sentence2\nhow do I pay?,where to pay\n")
+    flags = ["--input", "pairs.csv", "--output", "pairs.parquet", "--no_label"]
+    path = f"{Path(sys.executable).parent}:/usr/bin:/bin"
+    done = subprocess.run(
+        ["sh", ROOT / "docker/command.sh", "convert", *flags],
+        cwd=data, env={"PATH": path, "PYTHONPATH": str(tmp_path / "template"), "HOME": "/tmp"},
+        capture_output=True, text=True, timeout=120,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    assert done.stdout == "1 pairs in pairs.parquet\n" and (data / "pairs.parquet").exists()
