@@ -76,7 +76,7 @@ def metadata(step: str) -> dict[str, Any]:
     actions = [action for action in flags_of(step)._actions if action.dest not in LEFT_OUT]
     return {
         "name": f"twinbeam {step}",
-        "description": flags_of(step).description,
+        "description": " ".join((flags_of(step).description or "").split()),
         "parameters": [described, _IMAGE, *(_parameter(action) for action in actions)],
     }
 
