@@ -42,7 +42,9 @@ _SHOWN = {
 def flags() -> argparse.ArgumentParser:
     """All flags of `inspect`."""
     parser = command_line.parser("inspect", (__doc__ or "").splitlines()[0], EXAMPLE)
-    parser.add_argument("folder", help="a bundle, examples, scores or a report; local or gs://")
+    parser.add_argument(
+        "folder", help="a bundle, examples, scores, a report or a Parquet file; local or gs://"
+    )
     parser.add_argument("--json", action="store_true", help="print JSON")
     parser.add_argument("--no_sums", action="store_true", help="do not read files to check sums")
     return parser
@@ -69,6 +71,8 @@ def inspect(folder: str, *, sums: bool = True) -> dict[str, Any]:
     Raises:
         UserError: it is none of ours.
     """
+    if folder.endswith(".parquet") and files.exists(folder):
+        return {"folder": folder, "kind": "Parquet", **_parquet_file(folder)}
     kind = kind_of(folder)
     manifest = files.read_json(_manifest_path(folder, kind))
     found: dict[str, Any] = {"folder": folder, "kind": kind}
@@ -119,6 +123,21 @@ def score_files(folder: str, manifest: dict[str, Any]) -> dict[str, Any]:
             schema = open_parquet(file).schema_arrow
         about["schema"] = {field.name: str(field.type) for field in schema}
     return about
+
+
+def _parquet_file(path: str) -> dict[str, Any]:
+    """Rows and columns of a file.
+
+    Raises:
+        UserError: it is no Parquet.
+    """
+    try:
+        with files.open_input(path) as file:
+            parquet = open_parquet(file)
+            schema = {field.name: str(field.type) for field in parquet.schema_arrow}
+            return {"rows": parquet.metadata.num_rows, "schema": schema}
+    except (OSError, ValueError) as error:
+        raise UserError(f"{path} cannot be read as Parquet: {files.reason(error)}") from None
 
 
 def check_sums(folder: str, kind: str, manifest: dict[str, Any]) -> str:

@@ -64,6 +64,16 @@ def test_examples_are_reported(tmp_path: Path):
     assert (found["kind"], found["sums"], found["finished"]) == ("examples", "valid", False)
 
 
+def test_a_parquet_file_shows_its_rows_and_columns(tmp_path: Path, capsys):
+    pq.write_table(pa.table({"sentence1": ["a", "b"], "n": [1, 2]}), tmp_path / "pairs.parquet")
+    found = inspect.run([str(tmp_path / "pairs.parquet")])
+    assert found["rows"] == 2 and found["schema"] == {"sentence1": "string", "n": "int64"}
+    assert "sentence1 string, n int64" in capsys.readouterr().out
+    (tmp_path / "bad.parquet").write_text("no such thing")
+    with pytest.raises(UserError, match=r"bad\.parquet cannot be read as Parquet"):
+        inspect.run([str(tmp_path / "bad.parquet")])
+
+
 def test_a_foreign_folder_is_reported(tmp_path: Path):
     with pytest.raises(UserError, match="none of ours"):
         inspect.inspect(str(tmp_path))
