@@ -32,7 +32,7 @@ from transforms.input.shards import Shard, plan
 from transforms.labelling.candidates import Candidates, ChoiceSettings
 from transforms.labelling.choice import CHOSEN_FOR, PAIR, RANDOM, choose
 from transforms.labelling.choose_pairs import ChooseCandidates
-from transforms.labelling.estimates import ClassSample, estimate
+from transforms.labelling.estimates import estimate_choice
 from transforms.labelling.label_files import labelled_pairs, read_labels
 from transforms.storage import files
 from transforms.storage.publishing import publish_folder
@@ -45,6 +45,10 @@ _OURS = {CHOICE, PAIRS, PAGE, SUCCESS}
 def run(argv: Sequence[str] | None = None) -> dict[str, Any]:
     """Chooses or estimates, and returns what was found."""
     options = parse(sys.argv[1:] if argv is None else argv)
+    if options.next:
+        from pipelines.label_rounds import next_round  # brings what trains and scores
+
+        return next_round(options, choose_pairs)
     return judge(options) if options.estimate else choose_pairs(options)
 
 
@@ -215,16 +219,7 @@ def judge(options: LabelOptions) -> dict[str, Any]:
         chosen = pq.read_table(file).to_pylist()
     labels = read_labels(options.estimate, (PAIR, "label"))
     answers = dict(zip(*(labels.column(name).to_pylist() for name in (PAIR, "label")), strict=True))
-    samples = {}
-    for name, rows in found["rows_by_predicted"].items():
-        of_class = [
-            answers[pair[PAIR]]
-            for pair in chosen
-            if pair["predicted"] == int(name) and pair[CHOSEN_FOR] == RANDOM
-            and answers.get(pair[PAIR]) in ("0", "1")
-        ]  # fmt: skip
-        samples[int(name)] = ClassSample(rows, len(of_class), of_class.count("1"))
-    result = estimate(samples)
+    result = estimate_choice(found["rows_by_predicted"], chosen, answers)
     if not result["labelled"]:
         raise UserError(
             f"no answer in {', '.join(options.estimate)} is of a random pair of {options.output}"

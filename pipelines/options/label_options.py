@@ -17,11 +17,24 @@ EXAMPLE = "twinbeam label --input scores --output to-label --pairs 500"
 
 
 @dataclass(frozen=True)
+class NextRound:
+    """What a round of labelling needs besides pairs and labels.
+
+    Attributes:
+        model: the bundle that the rounds begin with.
+        recipe: to fine-tune by; None for the bundle's own.
+    """
+
+    model: str
+    recipe: str | None = None
+
+
+@dataclass(frozen=True)
 class LabelOptions:
     """All that a choice of pairs, or an estimate, was asked for.
 
     Attributes:
-        inputs: scores; none where answers are to be judged.
+        inputs: scores, or with `next` pairs; none where answers are to be judged.
         output: the folder of the choice.
         pairs: how many are chosen.
         random_share: of them at random.
@@ -34,6 +47,7 @@ class LabelOptions:
         estimate: files of answers to judge the scores by; nothing is chosen then.
         shard_rows: rows of a unit of work.
         overwrite: whether an earlier choice is replaced.
+        next: make a round: fine-tune on the labels, score, choose.
         beam_flags: Beam's.
     """
 
@@ -50,11 +64,12 @@ class LabelOptions:
     estimate: tuple[str, ...] = ()
     shard_rows: int = command_line.DEFAULT_SHARD_ROWS
     overwrite: bool = False
+    next: NextRound | None = None
     beam_flags: tuple[str, ...] = ()
 
     def identity(self) -> dict[str, Any]:
         """The options that decide which pairs are chosen."""
-        aside = ("beam_flags", "overwrite", "output", "estimate")
+        aside = ("beam_flags", "overwrite", "output", "estimate", "next")
         return {key: one for key, one in asdict(self).items() if key not in aside}
 
     def paths(self) -> list[str]:
@@ -71,6 +86,7 @@ def parse(argv: Sequence[str]) -> LabelOptions:
     args, beam_flags = flags().parse_known_args(argv)
     if bool(args.input) == bool(args.estimate):
         raise UserError("give --input SCORES to choose pairs, or --estimate LABELS to judge them")
+    check_next(args)
     return LabelOptions(
         inputs=tuple(args.input),
         output=args.output.rstrip("/"),
@@ -85,8 +101,36 @@ def parse(argv: Sequence[str]) -> LabelOptions:
         estimate=tuple(args.estimate),
         shard_rows=args.shard_rows,
         overwrite=args.overwrite,
+        next=NextRound(args.model.rstrip("/"), args.recipe) if args.next else None,
         beam_flags=tuple(beam_flags),
     )
+
+
+def check_next(args: argparse.Namespace) -> None:
+    """Checks what belongs to --next.
+
+    Raises:
+        UserError: names the flag.
+    """
+    if not args.next:
+        for name in ("model", "recipe"):
+            if getattr(args, name):
+                raise UserError(f"--{name} belongs to --next: pairs are chosen from scores")
+        return
+    if not args.model:
+        raise UserError("--next needs --model BUNDLE, the bundle that the rounds begin with")
+    refused = {
+        "estimate": args.estimate,
+        "threshold": args.threshold is not None,
+        "similarity_column": args.similarity_column != ["similarity"],
+        "overwrite": args.overwrite,
+    }
+    for name, given in refused.items():
+        if given:
+            raise UserError(
+                f"--{name} does not go with --next, which scores with a bundle of its own and adds "
+                "a round to --output; leave it out"
+            )
 
 
 def flags() -> argparse.ArgumentParser:
@@ -101,7 +145,8 @@ def add_flags(parser: CommandParser) -> None:
     reading = parser.add_argument_group("input")
     scores = reading.add_argument(
         "--input", nargs="+", action="extend", default=[], metavar="DIR",
-        help="--output of score or find, or Parquet files; patterns in quotes",
+        help="--output of score or find, or Parquet files; with --next pairs without scores; "
+        "patterns in quotes",
     )  # fmt: skip
     for name in ("sentence1", "sentence2"):
         reading.add_argument(f"--{name}_column", default=name, help="sentence")
@@ -133,6 +178,16 @@ def add_flags(parser: CommandParser) -> None:
     )  # fmt: skip
     choice.add_argument("--seed", type=int, default=0, help="another seed is another choice")
     choice.add_argument("--overwrite", action="store_true", help="replace a choice in --output")
+    rounds = parser.add_argument_group("rounds")
+    rounds.add_argument(
+        "--next", action="store_true",
+        help="labels in, fine-tune, score --input, choose again: the same command each round, "
+        "with --labelled as a pattern that finds all that the pages saved",
+    )  # fmt: skip
+    rounds.add_argument("--model", metavar="BUNDLE", help="the bundle that the rounds begin with")
+    rounds.add_argument(
+        "--recipe", metavar="NAME", help="to fine-tune by (default: the bundle's own)"
+    )
     judging = parser.add_argument_group("what the answers say")
     answers = judging.add_argument(
         "--estimate", nargs="+", action="extend", default=[], metavar="LABELS",

@@ -44,17 +44,29 @@ def is_done(output: str, before: Any, now: Mapping[str, Any], *, overwrite: bool
     """
     if overwrite or not isinstance(before, dict):
         return False
+    check_same(output, before, now, or_else=", or give --overwrite to make it again")
+    print(f"{output} is complete already: same inputs and options", flush=True)
+    return True
+
+
+def check_same(
+    output: str, before: Mapping[str, Any], now: Mapping[str, Any], *, or_else: str = ""
+) -> None:
+    """Checks that what is there was made from the same as what is to be made.
+
+    Raises:
+        UserError: names what differs.
+    """
     if before == now:
-        print(f"{output} is complete already: same inputs and options", flush=True)
-        return True
+        return
     differing = ", ".join(
         _difference(name, before, now)
         for name in sorted({*before, *now})
         if before.get(name) != now.get(name)
     )
     raise UserError(
-        f"{output} was made with other options or inputs ({differing}); choose another --output, "
-        "or give --overwrite to make it again"
+        f"{output} was made with other options or inputs ({differing}); "
+        f"choose another --output{or_else}"
     )
 
 

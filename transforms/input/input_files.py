@@ -64,6 +64,11 @@ def find(patterns: Sequence[str]) -> list[FoundFile]:
     return sorted(found.values())
 
 
+def has_wildcard(pattern: str) -> bool:
+    """Whether it may match no file, or several."""
+    return _WILDCARD.search(pattern) is not None
+
+
 def _identity(path: str) -> str:
     """The same for all ways to write a path."""
     return os.path.realpath(path) if files.is_local(path) else path

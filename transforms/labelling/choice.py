@@ -48,9 +48,14 @@ def choose(candidates: Candidates, settings: ChoiceSettings) -> pa.Table:
         ]
     )
     both = both.take(np.argsort(mix(both.column(DRAW).to_numpy())))
-    names = [f"{key:016x}" for key in both.column(KEY).to_pylist()]
+    names = pair_names(both.column(KEY).to_numpy())
     columns = [SENTENCE1, SENTENCE2, SIMILARITY, PREDICTED, CHOSEN_FOR]
-    return both.select(columns).add_column(0, PAIR, pa.array(names, pa.string()))
+    return both.select(columns).add_column(0, PAIR, names)
+
+
+def pair_names(keys: np.ndarray) -> pa.Array:
+    """Stable names of pairs, whichever way round, from their `pair_hash`: uint64 [n]."""
+    return pa.array([f"{key:016x}" for key in keys.tolist()], pa.string())
 
 
 def choose_random(candidates: Candidates, wanted: int) -> pa.Table:

@@ -9,11 +9,13 @@ distributions, Beta(k, n − k + 1) below and Beta(k + 1, n − k) above, are dr
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass
 from typing import Any
 
 import numpy as np
+
+from transforms.labelling.choice import CHOSEN_FOR, PAIR, PREDICTED, RANDOM
 
 DRAWS = 20_000
 _SEED = 20
@@ -73,6 +75,31 @@ def estimate(samples: Mapping[int, ClassSample]) -> dict[str, Any]:
     }
     found: dict[str, Any] = {name: asdict(measure) for name, measure in measures.items()}
     return found | {"labelled": same.labelled + other.labelled}
+
+
+def estimate_choice(
+    rows_by_predicted: Mapping[str, int],
+    chosen: Iterable[Mapping[str, Any]],
+    answers: Mapping[str, Any],
+) -> dict[str, Any]:
+    """The measures of the model that chose, from the answers to its random pairs alone.
+
+    Args:
+        rows_by_predicted: how many rows it chose from, by predicted class.
+        chosen: the pairs, as `choose` gives them.
+        answers: of pairs by their names: 0 or 1, as number or text; others do not count.
+
+    Returns:
+        As `estimate`.
+    """
+    random = [each for each in chosen if each[CHOSEN_FOR] == RANDOM]
+    samples = {}
+    for name, rows in rows_by_predicted.items():
+        of_class = [str(answers.get(each[PAIR])) for each in random if each[PREDICTED] == int(name)]
+        samples[int(name)] = ClassSample(
+            rows, of_class.count("0") + of_class.count("1"), of_class.count("1")
+        )
+    return estimate(samples)
 
 
 def _rate(sample: ClassSample) -> float:

@@ -11,6 +11,7 @@ from pathlib import Path
 
 import duckdb
 import pandas as pd
+import polars
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
@@ -45,8 +46,16 @@ frame.onload = async () => { const step = steps.shift(); if (!step) return; awai
 </script>"""
 
 
-def drive(folder: Path, steps: str, width: int = 1000, *flags: str) -> dict:
-    (folder / "label.html").write_text(render_label_page(PAIRS, "abc"), encoding="utf-8")
+def drive(
+    folder: Path,
+    steps: str,
+    width: int = 1000,
+    *flags: str,
+    pairs: pa.Table = PAIRS,
+    head: str = "",
+) -> dict:
+    written = render_label_page(pairs, "abc").replace("</head>", f"{head}</head>")
+    (folder / "label.html").write_text(written, encoding="utf-8")
     page = folder / "driver.html"
     page.write_text(DRIVER.replace("STEPS", steps).replace("WIDTH", str(width)), encoding="utf-8")
     done = browse(
@@ -87,10 +96,12 @@ def test_twenty_pairs_by_keys_a_reload_in_between_and_what_is_saved(tmp_path: Pa
     (tmp_path / "labels.parquet").write_bytes(base64.b64decode(found["parquet"]))
     rows = duckdb.sql(f"select sentence1, label from '{tmp_path}/labels.parquet'").fetchall()
     assert rows == list(zip(table["sentence1"], table["label"], strict=True))
-    text = pd.read_csv(io.StringIO(found["csv"], newline=""), dtype=str, keep_default_na=False)
-    assert text["sentence2"].tolist() == [
-        text.replace("\n", "\n") for text in PAIRS["sentence2"].to_pylist()
+    assert pd.read_parquet(tmp_path / "labels.parquet").equals(table)
+    assert polars.read_parquet(tmp_path / "labels.parquet").rows() == [
+        tuple(row) for row in table.itertuples(index=False)
     ]
+    text = pd.read_csv(io.StringIO(found["csv"], newline=""), dtype=str, keep_default_na=False)
+    assert text["sentence2"].tolist() == PAIRS["sentence2"].to_pylist()
     assert text["label"].tolist() == ["" if each is None else str(each) for each in expected]
 
 
@@ -130,12 +141,103 @@ def test_it_fits_a_phone(tmp_path: Path, width: int):
     assert min(found["buttons"]) >= 44  # what a thumb needs
 
 
-def test_a_button_saves_a_file(tmp_path: Path):
+def test_a_button_saves_a_file_named_by_the_time(tmp_path: Path):
     steps = """async () => { let name; const frames = frame.contentWindow;
       frames.HTMLAnchorElement.prototype.click = function () { name = this.download; };
-      press("1"); frame.contentDocument.getElementById("save").click(); out.labels = name;
+      const save = frame.contentDocument.getElementById("save"); out.before = save.disabled;
+      press("1"); save.click(); out.labels = name;
       frame.contentDocument.getElementById("csv").click(); out.csv = name; }"""
+    found = drive(tmp_path, steps)
 
-    assert drive(tmp_path, steps) == {
-        "labels": "labels-abc.parquet", "csv": "labels-abc.csv",
-    }  # fmt: skip
+    assert found["before"] is True  # nothing to save yet
+    assert re.fullmatch(r"labels-abc-20\d{6}-\d{6}\.parquet", found["labels"])
+    assert re.fullmatch(r"labels-abc-20\d{6}-\d{6}\.csv", found["csv"])
+
+
+def test_two_selections_and_two_tabs_of_one(tmp_path: Path):
+    other = PAIRS.set_column(0, "pair", [PAIRS["pair"].to_pylist()])
+    (tmp_path / "other.html").write_text(render_label_page(other, "def"), encoding="utf-8")
+    steps = """async () => { press("1"); press("0");
+        const open = (name) => new Promise((done) => {
+          const made = document.createElement("iframe");
+          made.src = name; made.onload = () => done(made); document.body.append(made); });
+        const said = (from, id) => from.contentDocument.getElementById(id).textContent;
+        const key = (to, key) =>
+          to.contentDocument.dispatchEvent(new KeyboardEvent("keydown", { key }));
+        const other = await open("other.html"), tab = await open("label.html");
+        out.other = said(other, "count"); out.tab = said(tab, "count");
+        key(other, "1"); key(tab, "u"); press("1");
+        key(tab, "ArrowLeft"); out.kept = said(tab, "answer"); },
+      async () => { out.count = text("count"); press("ArrowLeft"); press("ArrowLeft");
+        press("ArrowLeft"); out.first = text("answer"); press("ArrowRight");
+        out.second = text("answer"); press("ArrowRight"); out.third = text("answer"); }"""
+    found = drive(tmp_path, steps)
+
+    assert found["other"] == "1 / 20 · 0 ✓" and found["tab"] == "3 / 20 · 2 ✓"
+    # Both tabs answered the third pair: what came last stays, and nothing else is lost.
+    assert found["count"].endswith("· 3 ✓")
+    assert found["first"] == "Your answer: same" and found["second"] == "Your answer: not the same"
+    assert found["third"] == "Your answer: same"
+
+
+FORBIDDEN = """<script>Object.defineProperty(window, "localStorage",
+  { get() { throw new DOMException("denied", "SecurityError"); } });</script>"""
+
+
+def test_a_browser_that_keeps_nothing_is_reported_on_the_page(tmp_path: Path):
+    steps = f"""async () => {{ const alarm = frame.contentDocument.getElementById("alarm");
+      press("1"); press("0"); out.shown = !alarm.hidden; out.said = alarm.textContent;
+      out.count = text("count"); {SAVED} }}"""
+    found = drive(tmp_path, steps, head=FORBIDDEN)
+    table = pq.read_table(io.BytesIO(base64.b64decode(found["parquet"])))
+
+    assert found["shown"] and "keeps no answers" in found["said"]
+    assert found["count"] == "3 / 20 · 2 ✓" and table["label"].to_pylist() == [1, 0]
+
+
+def test_storage_that_is_full_is_reported_and_forgotten_once_there_is_room(tmp_path: Path):
+    steps = """async () => { const alarm = frame.contentDocument.getElementById("alarm");
+      const storage = frame.contentWindow.Storage.prototype, set = storage.setItem;
+      press("1"); out.before = alarm.hidden;
+      storage.setItem = () => { throw new DOMException("full", "QuotaExceededError"); };
+      press("0"); out.full = alarm.hidden; storage.setItem = set;
+      press("1"); out.after = alarm.hidden; },
+      async () => { out.count = text("count"); }"""
+    found = drive(tmp_path, steps)
+
+    assert (found["before"], found["full"], found["after"]) == (True, False, True)
+    assert found["count"] == "4 / 20 · 3 ✓"
+
+
+@pytest.mark.parametrize("kept", ["not JSON", "null", "[]", '{"answers": null, "place": "x"}'])
+def test_what_was_kept_and_cannot_be_read_is_left_behind(tmp_path: Path, kept: str):
+    head = f"<script>localStorage.setItem('twinbeam-label-abc', {json.dumps(kept)});</script>"
+    steps = 'async () => { press("1"); out.count = text("count"); }'
+
+    assert drive(tmp_path, steps, head=head) == {"count": "2 / 20 · 1 ✓"}
+
+
+def test_pairs_that_were_passed_over_come_back_after_the_last(tmp_path: Path):
+    steps = """async () => { press("1"); press("ArrowRight");
+      for (let n = 2; n < 20; n++) press("0");
+      out.count = text("count"); press("1"); out.said = text("answer"); }"""
+    found = drive(tmp_path, steps)
+
+    assert found["count"] == "2 / 20 · 19 ✓"
+
+
+@pytest.mark.parametrize("width", [390, 1000])
+def test_long_sentences_other_scripts_and_emoji(tmp_path: Path, width: int):
+    texts = ["word " * 300, "كيف أستعيد كلمة المرور؟", "👩🏽‍🚀" * 60, "x" * 2_000]
+    pairs = PAIRS.slice(0, 4).set_column(1, "sentence1", [texts])
+    steps = """async () => { const page = frame.contentDocument; out.seen = [];
+      for (let n = 0; n < 4; n++) {
+        const first = page.getElementById("first"), box = page.querySelector(".buttons");
+        out.seen.push([frame.contentWindow.getComputedStyle(first).direction,
+          page.documentElement.scrollWidth <= page.documentElement.clientWidth,
+          box.getBoundingClientRect().bottom <= frame.clientHeight]);
+        press("1"); } }"""
+    found = drive(tmp_path, steps, width, pairs=pairs)
+
+    assert [each[0] for each in found["seen"]] == ["ltr", "rtl", "ltr", "ltr"]
+    assert all(fits and in_sight for _, fits, in_sight in found["seen"])
