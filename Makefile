@@ -141,8 +141,8 @@ run-evaluate: $(READY) ## Labelled scores to metrics and a report: INPUT= OUTPUT
 run-drift: $(READY) ## Scores of several nights to a page with their trend: INPUT= OUTPUT=
 	@$(PY) -m twinbeam drift $(INPUTS) $(OUT)
 
-run-label: $(READY) ## Choose the pairs that people should label, and a page for it: INPUT= OUTPUT= [RUNNER= ARGS=]
-	@$(PY) -m twinbeam label $(INPUTS) $(OUT) $(RUN_ON) $(ARGS)
+run-label: $(READY) ## Choose the pairs that people should label, and a page for it: INPUT= OUTPUT= [MODEL= RUNNER= ARGS=--next]
+	@$(PY) -m twinbeam label $(INPUTS) $(call flag,--model,$(MODEL)) $(OUT) $(RUN_ON) $(ARGS)
 
 run-doubts: $(READY) ## Rank labelled pairs by how likely their label is wrong: INPUT= OUTPUT= [ARGS=]
 	@$(PY) -m twinbeam doubts $(INPUTS) $(OUT) $(ARGS)

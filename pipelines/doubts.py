@@ -8,7 +8,7 @@ from __future__ import annotations
 import sys
 import tempfile
 from collections.abc import Sequence
-from html import escape
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -18,26 +18,34 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
+from model.scoring.bundle_scorer import BundleScorer
 from pipelines.options import command_line
 from pipelines.options.doubts_options import DoubtsOptions, parse
-from pipelines.report.html_page import static_page, table
+from pipelines.report.doubts_page import (
+    ALSO_SAME,
+    DOUBTS,
+    NOT_SAME,
+    SAME,
+    SUMMARY,
+    TRIANGLES,
+    doubts_page,
+    format_counts,
+    shown_doubts,
+)
+from pipelines.running.phases import phase
 from transforms.accounts.shard_account import SUCCESS, run_key
 from transforms.columns import plain
 from transforms.errors import UserError
 from transforms.input.read_shards import read_shard
 from transforms.input.shards import Shard, plan_shards
-from transforms.labelling.doubts import LabelledPairs, doubt_labels, triangles
+from transforms.labelling.doubts import doubt_labels, triangles
+from transforms.labelling.labelled_pairs import LabelledPairs
 from transforms.labels import LabelRule, parse_labels
 from transforms.pairs import sentences, split_rows
 from transforms.storage import files
 from transforms.storage.publishing import publish_folder
 
-DOUBTS, TRIANGLES, PAGE, SUMMARY = (
-    "doubts.parquet",
-    "triangles.parquet",
-    "doubts.html",
-    "doubts.json",
-)
+PAGE = "doubts.html"
 _OURS = {DOUBTS, TRIANGLES, PAGE, SUMMARY, SUCCESS}
 _RULE = LabelRule(("0", "1"))
 _SHARD_ROWS = 131_072
@@ -63,7 +71,12 @@ def find_doubts(options: DoubtsOptions) -> dict[str, Any]:
     except ImportError:
         raise UserError("doubts needs scikit-learn: pip install 'twinbeam[train]'") from None
     shards = plan_shards(options.inputs, options.columns, shard_rows=_SHARD_ROWS)
-    key = run_key(fingerprints=[shard.fingerprint for shard in shards], **options.identity())
+    scorer = BundleScorer(options.model) if options.model else None
+    key = run_key(
+        fingerprints=[shard.fingerprint for shard in shards],
+        bundle=scorer.verify()["fingerprint"] if scorer else None,
+        **options.identity(),
+    )
     if _is_there(options, key):
         print(f"{options.output} is complete already: same inputs and options")
         return print_summary(options.output)
@@ -74,6 +87,8 @@ def find_doubts(options: DoubtsOptions) -> dict[str, Any]:
         table["label"].to_numpy(np.int64),
         table["similarity"].to_numpy() if options.similarity else None,
     )
+    if scorer:
+        pairs = replace(pairs, vectors=sentence_vectors(scorer, pairs.texts))
     if len(np.unique(pairs.label)) < 2:
         raise UserError("all labels are the same, so none can be doubted; check --label_column")
     found = pd.concat([table, doubt_labels(pairs, seed=options.seed)], axis=1)
@@ -89,6 +104,14 @@ def find_doubts(options: DoubtsOptions) -> dict[str, Any]:
     }
     write_doubts(options, ranked, triangle_table(found, impossible), summary)
     return print_summary(options.output)
+
+
+def sentence_vectors(scorer: BundleScorer, texts: list[str]) -> np.ndarray:
+    """The vectors of sentences by a bundle, of length one: float32 [s, d]."""
+    with phase(f"encoding {len(texts):,} sentences"):
+        vectors = scorer.load().encode(texts)
+    length = np.linalg.norm(vectors, axis=1, keepdims=True)
+    return np.asarray(vectors / np.maximum(length, 1e-9), np.float32)
 
 
 def read_labelled(
@@ -142,7 +165,7 @@ def _frame(good: pa.RecordBatch, options: DoubtsOptions) -> pd.DataFrame:
 def triangle_table(found: pd.DataFrame, rows: np.ndarray) -> pa.Table:
     """Each contradiction by the ids of its rows: two that say same, one that says not."""
     ids = found["row"].to_numpy()
-    names = ("same", "also_same", "but_not_same")
+    names = (SAME, ALSO_SAME, NOT_SAME)
     return pa.table({name: pa.array(ids[rows[:, k]], pa.string()) for k, name in enumerate(names)})
 
 
@@ -157,54 +180,17 @@ def write_doubts(
         found = pa.Table.from_pandas(ranked, preserve_index=False)
         pq.write_table(found.replace_schema_metadata(None), local / DOUBTS, compression="zstd")
         pq.write_table(impossible, local / TRIANGLES, compression="zstd")
-        (local / PAGE).write_text(render_page(ranked.head(options.show), summary), encoding="utf-8")
+        shown = shown_doubts(summary, found, impossible, options.show)
+        (local / PAGE).write_text(doubts_page(shown), encoding="utf-8")
         files.write_json(str(local / SUMMARY), summary)
         (local / SUCCESS).touch()
         publish_folder(str(local), options.output, last=[SUCCESS], overwrite=options.overwrite)
 
 
-def render_page(ranked: pd.DataFrame, summary: dict[str, Any]) -> str:
-    """The most doubtful labels as one HTML file."""
-    heads = (
-        "row",
-        "first sentence",
-        "second sentence",
-        "label",
-        "doubt",
-        "contradictions",
-        "apart",
-    )
-    names = ("row", "sentence1", "sentence2", "label", "doubt", "contradictions", "labelled_apart")
-    rows = [
-        [escape(_shown(value)) for value in values]
-        for values in zip(*(ranked[name].tolist() for name in names), strict=True)
-    ]
-    body = (
-        f"<h1>Doubtful labels</h1><p>{escape(format_summary(summary))}</p>"
-        f"{table(heads, rows, words=(0, 1, 2))}"
-    )
-    return static_page("Doubtful labels", body)
-
-
-def _shown(value: Any) -> str:
-    if isinstance(value, bool):
-        return "yes" if value else ""
-    return f"{value:.3f}" if isinstance(value, float) else str(value)
-
-
-def format_summary(summary: dict[str, Any]) -> str:
-    """The counts as a sentence."""
-    return (
-        f"{summary['rows']:,} labels: {summary['doubt_over_half']:,} more likely wrong than right, "
-        f"{summary['in_contradictions']:,} in a contradiction, {summary['labelled_apart']:,} of "
-        "equal sentences labelled apart"
-    )
-
-
 def print_summary(output: str) -> dict[str, Any]:
     """Says what was found and where it lies; returns the content of doubts.json."""
     summary: dict[str, Any] = files.read_json(files.join(output, SUMMARY))
-    print(format_summary(summary))
+    print(format_counts(summary))
     print(f"page: {output}/{PAGE}   ranked: {output}/{DOUBTS}   triangles: {output}/{TRIANGLES}")
     return summary
 

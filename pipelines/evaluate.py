@@ -31,6 +31,7 @@ from pipelines.options.scored_inputs import (
     score_range,
     with_id,
 )
+from pipelines.report.doubts_page import read_doubts
 from pipelines.report.page import REPORT, write_report
 from pipelines.report.png_plots import PLOTS
 from pipelines.report.provenance import ROWS_TRAINED_ON
@@ -84,8 +85,9 @@ def evaluate(options: EvaluateOptions) -> dict[str, Any]:
         train_shards = plan_shards(
             options.train_inputs, options.train_columns, shard_rows=options.shard_rows
         )
+    doubted = read_doubts(options.doubts, options.worst) if options.doubts else None
     made_from = same_run.made_from(
-        options.decisive(),
+        {**options.decisive(), **({"doubts": doubted["key"]} if doubted else {})},
         {shard.source: shard.fingerprint for shard in [*shards, *train_shards]},
     )
     before = files.read_json(files.join(options.output, METRICS)) if SUCCESS in names else {}
@@ -104,7 +106,7 @@ def evaluate(options: EvaluateOptions) -> dict[str, Any]:
     if remembered := rows_remembered(options.inputs):
         origin[ROWS_TRAINED_ON] = remembered
         print(f"warning: {remembered:,} of them are from files that the bundle was trained on")
-    write = WriteEvaluation(options, started, origin, made_from)
+    write = WriteEvaluation(options, started, origin, made_from, doubted)
     run_pipeline(options, shards, train_shards, settings, write, beam_options)
     return {} if dataflow.only_staged(beam_options) else print_result(options.output)
 
@@ -147,6 +149,7 @@ class WriteEvaluation:
     started: float
     lineage: dict[str, Any]
     made_from: dict[str, Any] = field(default_factory=dict)
+    doubted: dict[str, Any] | None = None
 
     def __call__(self, evaluation: EvaluationCounts) -> None:
         """Takes the counts of all rows."""
@@ -160,6 +163,7 @@ class WriteEvaluation:
             )
         found: dict[str, Any] = {"task": columns.task, "classes": list(columns.classes)}
         found |= results(evaluation, columns.classes, resamples=self.options.resamples)
+        found |= {"doubts": self.doubted} if self.doubted else {}
         found |= {
             "lineage": self.lineage,
             same_run.MADE_FROM: self.made_from,

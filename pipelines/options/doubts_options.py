@@ -24,6 +24,7 @@ class DoubtsOptions:
         columns: of the sentences and the label.
         id_column: what names a row; None names it by its file and its number there.
         similarity: a column of a model that did not train on these labels.
+        model: a bundle that did not train on them, for the vectors of the sentences.
         show: how many the page shows.
         seed: of the folds.
         overwrite: whether an earlier result is replaced.
@@ -34,6 +35,7 @@ class DoubtsOptions:
     columns: PairColumns = field(default_factory=lambda: PairColumns(label="label"))
     id_column: str | None = None
     similarity: str | None = None
+    model: str | None = None
     show: int = 100
     seed: int = 0
     overwrite: bool = False
@@ -62,6 +64,11 @@ def flags() -> argparse.ArgumentParser:
         "--similarity_column",
         help="a similarity of a model that did not train on these labels: a better witness",
     )
+    parser.add_argument(
+        "--model", metavar="BUNDLE",
+        help="a bundle that did not train on these labels, such as that of train --recipe "
+        "universal-cosine: its vectors say which sentences are nearly the same",
+    )  # fmt: skip
     parser.add_argument("--output", required=True, metavar="DIR", help="folder to write to")
     parser.add_argument("--show", type=command_line.positive, default=100, help="on the page")
     parser.add_argument("--seed", type=int, default=0, help="of the folds")
@@ -78,6 +85,7 @@ def parse(argv: Sequence[str]) -> DoubtsOptions:
         columns=command_line.columns(args),
         id_column=args.id_column,
         similarity=args.similarity_column,
+        model=args.model.rstrip("/") if args.model else None,
         show=args.show,
         seed=args.seed,
         overwrite=args.overwrite,

@@ -28,6 +28,7 @@ class EvaluateOptions:
     examples: str | None = None
     train_inputs: tuple[str, ...] = ()
     train_columns: PairColumns = field(default_factory=lambda: PairColumns(label="label"))
+    doubts: str | None = None
     worst: int = 20
     resamples: int = RESAMPLES
     shard_rows: int = command_line.DEFAULT_SHARD_ROWS
@@ -89,6 +90,7 @@ def parse(argv: Sequence[str]) -> EvaluateOptions:
         examples=args.examples.rstrip("/") if args.examples else None,
         train_inputs=tuple(args.train_input or ()),
         train_columns=PairColumns(*pairs.sides, args.train_label_column or args.label_column),
+        doubts=args.doubts.rstrip("/") if args.doubts else None,
         worst=0 if args.redact else args.worst,
         resamples=args.resamples,
         shard_rows=args.shard_rows,
@@ -154,6 +156,9 @@ def add_flags(parser: argparse.ArgumentParser) -> None:
         "--examples",
         metavar="DIR",
         help="examples it was trained on: measures sentences with unknown tokens apart",
+    )
+    more.add_argument(
+        "--doubts", metavar="DIR", help="--output of doubts: shows labels that are likely wrong"
     )
     more.add_argument(
         "--worst", type=command_line.count, default=20, help="mistakes of each kind to show"

@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from pipelines.report import chart_sections, provenance, svg_charts
+from pipelines.report.doubts_page import doubts_section
 from pipelines.report.html_page import style, table
 from pipelines.report.png_plots import write_plots
 from transforms.storage import files
@@ -73,6 +74,7 @@ def render(
         baseline_section(found),
         slice_section(found["slices"]),
         worst_section(found["worst"]),
+        doubts_section(found.get("doubts")),
         chart_sections.training_section(history),
         picture_section(picture),
         lineage_section(found),

@@ -1,177 +1,86 @@
+"""Rounds of labelling by the real commands, and what the page saved on its way into a model."""
+
 from __future__ import annotations
 
+import base64
 import json
-import shutil
 from pathlib import Path
 
-import numpy as np
+import duckdb
 import pandas as pd
-import pyarrow as pa
+import polars
 import pyarrow.parquet as pq
 import pytest
 
-from pipelines import label, label_rounds
-from tests.e2e.conftest import RECIPE, TOPICS, pairs
-from transforms.errors import UserError
+from pipelines import label, preprocess, score, train
+from tests.e2e.conftest import pairs
+from tests.label_answers import answers, truth
+from tests.pipelines.report.test_label_page_in_a_browser import BROWSER, SAVED, drive
+
+pytestmark = pytest.mark.slow
 
 
-def truth(table: pd.DataFrame) -> np.ndarray:
-    """Whether both sentences are about one topic."""
-    sides = [
-        [next(topic for topic in TOPICS if topic in text) for text in table[name]]
-        for name in ("sentence1", "sentence2")
-    ]
-    return np.array([one == other for one, other in zip(*sides, strict=True)], np.int64)
-
-
-def answers(page: Path) -> pd.DataFrame:
-    """What a person who knows the truth saves on the page."""
-    chosen = pq.read_table(page / "pairs.parquet").to_pandas()
-    return chosen.assign(label=truth(chosen))
-
-
-@pytest.fixture
-def flags(tiny, tmp_path: Path) -> list[str]:
-    """The command of every round; the pairs to choose from have no label."""
+def test_two_rounds_by_the_same_command(tiny, tmp_path: Path, capsys):
     pq.write_table(pairs(900).drop_columns(["label"]), tmp_path / "pairs.parquet")
     (tmp_path / "labels").mkdir()
-    return [
+    flags = [
         "--next", "--input", str(tmp_path / "pairs.parquet"), "--model", tiny.bundle,
         "--labelled", str(tmp_path / "labels/*"), "--output", str(tmp_path / "rounds"),
         "--pairs", "60", "--random_share", "0.5",
     ]  # fmt: skip
-
-
-def test_rounds_by_the_same_command(flags: list[str], tmp_path: Path, capsys):
-    rounds = tmp_path / "rounds"
-    first = label.run(flags)
-    table = capsys.readouterr().out.splitlines()
-    again = label.run(flags)
-    assert again == first and "no label is new" in capsys.readouterr().out
-    assert table[-3].split()[:4] == ["round", "labels", "accuracy", "95"]
-    assert table[-2].split()[:5] == ["1", "0", "not", "yet", "0"]
-
-    given = answers(rounds / "round-1/to-label")
-    given.to_parquet(tmp_path / "labels/one.parquet")
-    second = label.run(flags)
-    said = capsys.readouterr().out
-    assert "60 rows of labels = 60 labels" in said and "weights from" in said
-    one, two = second["rounds"]
-    assert (one["labels"], two["labels"], two["same"]) == (0, 60, given["label"].sum())
-    assert one["bundle"] != two["bundle"] == str(rounds / "round-2/bundle")
-    assert one["accuracy"]["answered"] == one["random_pairs"] == 30 and two["accuracy"] is None
-    # The accuracy by hand: each predicted class's share of right answers, by its rows.
-    choice = json.loads((rounds / "round-1/to-label/choice.json").read_text())
-    random = given[given.chosen_for == "random"]
-    right = {k: (part.label == k).mean() for k, part in random.groupby("predicted")}
-    rows = {int(k): n for k, n in choice["rows_by_predicted"].items()}
-    expected = sum(right[k] * rows[k] for k in rows) / sum(rows.values())
-    assert one["accuracy"]["value"] == pytest.approx(expected)
-    assert one["accuracy"]["low"] < expected < one["accuracy"]["high"]
-    chosen = pq.read_table(rounds / "round-2/to-label/pairs.parquet").to_pandas()
-    assert len(chosen) == 60 and not set(chosen["pair"]) & set(given["pair"])
-
-    # The first file is gone, and a CSV has the new answers, one of them blank, and a changed one.
-    (tmp_path / "labels/one.parquet").unlink()
-    new = answers(rounds / "round-2/to-label").astype({"label": "object"})
-    new.loc[0, "label"] = ""
-    changed = given.iloc[[0]].assign(label=1 - given["label"].iloc[0])
-    pd.concat([new, changed]).to_csv(tmp_path / "labels/two.csv", index=False)
-    third = label.run(flags)
-    said = capsys.readouterr().out
-    assert "121 rows of labels = 119 labels + 1 without an answer + 1 answered otherwise" in said
-    assert [each["labels"] for each in third["rounds"]] == [0, 60, 119]
-    assert third["rounds"][1]["accuracy"]["answered"] in (29, 30)
-    trained = json.loads((rounds / "round-3/examples/manifest.json").read_text())
-    assert trained["rows_in"] == 119
-
-
-def test_a_killed_round_resumes(flags: list[str], tmp_path: Path, monkeypatch, capsys):
-    rounds = tmp_path / "rounds"
     label.run(flags)
-    answers(rounds / "round-1/to-label").to_parquet(tmp_path / "labels/one.parquet")
-    shutil.copytree(rounds, tmp_path / "before")
-    for step in ("train", "score"):
-        with monkeypatch.context() as patch:
-            patch.setattr(getattr(label_rounds, step), "run", stop)
-            with pytest.raises(KeyboardInterrupt):
-                label.run(flags)
-        assert len(json.loads((rounds / "rounds.json").read_text())["rounds"]) == 1
+    page = tmp_path / "rounds/round-1/to-label"
+    answers(page).to_parquet(tmp_path / "labels/one.parquet")
     capsys.readouterr()
     done = label.run(flags)
     said = capsys.readouterr().out
-    assert said.count("complete already") == 2, said  # the examples and the bundle
+    again = label.run(flags)
+
+    assert again == done and "no label is new" in capsys.readouterr().out
+    assert f"weights from {tiny.bundle}" in said
     assert [each["labels"] for each in done["rounds"]] == [0, 60]
-
-    # Killed between the page and the commit: the next command commits, and does no more.
-    shutil.copy(tmp_path / "before/rounds.json", rounds / "rounds.json")
-    assert label.run(flags) == done
-    assert "no label is new" in capsys.readouterr().out
-    assert json.loads((rounds / "rounds.json").read_text()) == done
-
-    # Killed before the page, and then there are more labels: the round begins anew.
-    shutil.rmtree(rounds)
-    shutil.copytree(tmp_path / "before", rounds)
-    with monkeypatch.context() as patch:
-        patch.setattr(label_rounds.train, "run", stop)
-        with pytest.raises(KeyboardInterrupt):
-            label.run(flags)
-    more = pairs(4).to_pandas().assign(sentence1=lambda t: t["sentence1"] + " now")
-    more.to_parquet(tmp_path / "labels/two.parquet")
-    assert [each["labels"] for each in label.run(flags)["rounds"]] == [0, 64]
+    metrics = json.loads((tmp_path / "rounds/round-2/bundle/metrics.json").read_text())
+    assert metrics["rows_train"] + metrics["rows_eval"] == 60
+    bundle = json.loads((tmp_path / "rounds/round-2/bundle/manifest.json").read_text())
+    scored = json.loads((tmp_path / "rounds/round-2/scores/_manifest.json").read_text())
+    assert scored["bundle"]["fingerprint"] == bundle["fingerprint"]
+    assert done["rounds"][1]["fingerprint"] == bundle["fingerprint"]
+    assert scored["rows_scored"] == 900
 
 
-def stop(argv):
-    raise KeyboardInterrupt
+@pytest.mark.skipif(BROWSER is None, reason="no Chromium: apt-get install chromium")
+def test_a_saved_page_goes_straight_into_preprocess(tiny, tmp_path: Path):
+    scores = tmp_path / "scores"
+    pq.write_table(pairs(900).drop_columns(["label"]), tmp_path / "pairs.parquet")
+    score.run(
+        ["--input", str(tmp_path / "pairs.parquet"), "--model", tiny.bundle,
+         "--output", str(scores)]
+    )  # fmt: skip
+    label.run(["--input", str(scores), "--output", str(tmp_path / "page"), "--pairs", "60"])
+    chosen = pq.read_table(tmp_path / "page/pairs.parquet")
+    meant = truth(chosen.to_pandas()).tolist()
+    keys = "".join(f"press('{each}');" for each in meant)
+    steps = f"async () => {{ {keys} }}, async () => {{ {SAVED} }}"
+    (tmp_path / "browser").mkdir()
+    saved = tmp_path / "labels-3f.parquet"
+    saved.write_bytes(base64.b64decode(drive(tmp_path / "browser", steps, pairs=chosen)["parquet"]))
+    examples, bundle = str(tmp_path / "examples"), str(tmp_path / "bundle")
+    manifest = preprocess.run(
+        ["--input", str(saved), "--recipe", str(tiny.folder / "tiny.yaml"), "--output", examples]
+    )
+    train.run(["--examples", examples, "--output", bundle])
+    done = score.run(
+        ["--input", str(tmp_path / "pairs.parquet"), "--model", bundle,
+         "--output", str(tmp_path / "again")]
+    )  # fmt: skip
 
-
-def test_labels_before_the_first_round(flags: list[str], tmp_path: Path):
-    pairs(80).to_pandas().to_parquet(tmp_path / "labels/old.parquet")
-    (tmp_path / "recipe.yaml").write_text(RECIPE.replace("epochs: 2", "epochs: 1"))
-    done = label.run([*flags, "--recipe", str(tmp_path / "recipe.yaml")])
-
-    assert [each["labels"] for each in done["rounds"]] == [len({*known(pairs(80).to_pandas())})]
-    with pytest.raises(UserError, match="made with other options or inputs.*--recipe"):
-        label.run(flags)
-
-
-def known(table: pd.DataFrame) -> list[frozenset[str]]:
-    sides = (table[name].str.strip() for name in ("sentence1", "sentence2"))
-    return [frozenset(pair) for pair in zip(*sides, strict=True)]
-
-
-@pytest.mark.parametrize(
-    ("more", "said"),
-    [
-        (["--model", "nowhere"], "nowhere is no bundle"),
-        (["--estimate", "x"], "give --input"),
-        (["--threshold", "0.5"], "--threshold does not go with --next"),
-        (["--overwrite"], "--overwrite does not go with --next"),
-        (["--labelled", "no/such.parquet"], "matches no file"),
-        (["--recipe", "cosine-mse"], "expected those two"),
-    ],
-)
-def test_mistakes_are_reported(flags: list[str], more: list[str], said: str):
-    with pytest.raises(UserError, match=said):
-        label.run([*flags, *more])
-
-
-def test_flags_of_a_round_belong_to_next(tmp_path: Path):
-    with pytest.raises(UserError, match="--model belongs to --next"):
-        label.run(["--input", "x", "--output", str(tmp_path / "o"), "--model", "b"])
-    with pytest.raises(UserError, match="--next needs --model"):
-        label.run(["--next", "--input", "x", "--output", str(tmp_path / "o")])
-
-
-def test_labels_that_all_say_the_same_teach_nothing(flags: list[str], tmp_path: Path):
-    table = pairs(20).to_pandas().assign(label=1)
-    table.to_parquet(tmp_path / "labels/one.parquet")
-    with pytest.raises(UserError, match="all .* labels say same; a model learns from both"):
-        label.run(flags)
-
-
-def test_a_folder_with_other_things_is_left_alone(flags: list[str], tmp_path: Path):
-    (tmp_path / "rounds").mkdir()
-    (tmp_path / "rounds/thesis.txt").touch()
-    with pytest.raises(UserError, match="'thesis.txt' and no rounds.json"):
-        label.run(flags)
+    assert manifest["rows_in"] == 60 and manifest["rows_rejected"] == 0
+    assert manifest["rows_train"] + manifest["rows_eval"] == 60
+    assert done["rows_scored"] == 900
+    for table in (
+        pd.read_parquet(saved), pq.read_table(saved).to_pandas(),
+        duckdb.sql(f"select * from '{saved}'").df(), polars.read_parquet(saved).to_pandas(),
+    ):  # fmt: skip
+        assert table["label"].tolist() == meant
+        assert table["sentence1"].tolist() == chosen["sentence1"].to_pylist()
+        assert table["similarity"].tolist() == chosen["similarity"].to_pylist()

@@ -66,12 +66,12 @@ def drive(
 
 
 # What the buttons give to the browser to download.
-SAVED = """const blobs = [];
-  frame.contentWindow.HTMLAnchorElement.prototype.click = () => {};
-  frame.contentWindow.URL.createObjectURL = (blob) => { blobs.push(blob); return "blob:"; };
+SAVED = """const saved = [], page = frame.contentWindow;
+  page.HTMLAnchorElement.prototype.click = () => {};
+  page.Blob = function (parts) { saved.push(parts[0]); };
+  page.URL.createObjectURL = () => "blob:";
   press("s"); frame.contentDocument.getElementById("csv").click();
-  out.parquet = btoa(String.fromCharCode(...new Uint8Array(await blobs[0].arrayBuffer())));
-  out.csv = await blobs[1].text();"""
+  out.parquet = btoa(String.fromCharCode(...saved[0])); out.csv = saved[1];"""
 
 
 def test_twenty_pairs_by_keys_a_reload_in_between_and_what_is_saved(tmp_path: Path):
@@ -100,7 +100,12 @@ def test_twenty_pairs_by_keys_a_reload_in_between_and_what_is_saved(tmp_path: Pa
     assert polars.read_parquet(tmp_path / "labels.parquet").rows() == [
         tuple(row) for row in table.itertuples(index=False)
     ]
-    text = pd.read_csv(io.StringIO(found["csv"], newline=""), dtype=str, keep_default_na=False)
+    assert found["csv"].startswith("\ufeff")  # so that spreadsheets read it as UTF-8
+    text = pd.read_csv(
+        io.StringIO(found["csv"].removeprefix("\ufeff"), newline=""),
+        dtype=str,
+        keep_default_na=False,
+    )
     assert text["sentence2"].tolist() == PAIRS["sentence2"].to_pylist()
     assert text["label"].tolist() == ["" if each is None else str(each) for each in expected]
 

@@ -9,7 +9,8 @@ import pytest
 
 from pipelines import doubts
 from transforms.errors import UserError
-from transforms.labelling.doubts import LabelledPairs, doubt_labels, triangles
+from transforms.labelling.doubts import doubt_labels, triangles
+from transforms.labelling.labelled_pairs import LabelledPairs
 
 
 def groups(seed: int = 3, rows: int = 1_200) -> tuple[pd.DataFrame, np.ndarray]:
