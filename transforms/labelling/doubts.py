@@ -22,6 +22,7 @@ from transforms.labelling.labelled_pairs import LabelledPairs
 
 FOLDS = 5
 PASSES = 2
+EPOCHS = 10  # of the model of words
 MOST_TRIANGLES = 10_000
 
 
@@ -42,10 +43,13 @@ def chances_of_same(pairs: LabelledPairs, *, seed: int = 0) -> np.ndarray:
         fixed = evidence.of_texts(pairs)
         for _ in range(PASSES):
             by_words = cross_fit(
-                lambda: SGDClassifier(loss="log_loss", alpha=1e-5, random_state=seed),
+                lambda: SGDClassifier(
+                    loss="log_loss", alpha=1e-5, max_iter=EPOCHS, tol=None, random_state=seed
+                ),
                 words, pairs.label, folds, trust,
             )  # fmt: skip
             columns = [*fixed, by_words, *evidence.of_labels(pairs, trust)]
+            columns += evidence.of_paths(pairs, near, trust)
             if near is not None:
                 columns += evidence.of_neighbours(pairs, near, trust)
             chances = cross_fit(

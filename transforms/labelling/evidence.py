@@ -88,6 +88,39 @@ def of_neighbours(
     return [one, both, one_count, both_count, *rates]
 
 
+def of_paths(
+    pairs: LabelledPairs, near: sparse.csr_matrix | None, trust: np.ndarray
+) -> list[np.ndarray]:
+    """What pairs are labelled whose sentences are labelled the same as both of this one: [n] each.
+
+    With A the pairs labelled same, M the labels (same 1, not -1) and S the nearest neighbours:
+    A M A, and A M S + S M A, without every path over the pair's own label; the same of the numbers
+    of labels, and the rates.
+    """
+    same = pairs.matrix(trust * (pairs.label == 1))
+    at = pairs.first, pairs.second
+    own = np.asarray(same[at]).ravel()
+    found: list[list[np.ndarray]] = []
+    for values in (trust * (2 * pairs.label - 1), trust):
+        labels = pairs.matrix(values.astype(np.float32))
+        # Paths a → b → x → b and a → x → a → b; the one over a → b → a → b is in both.
+        back = _sums(same.multiply(labels))
+        three = pairs.products(sparse.csr_matrix(same @ labels), same)
+        three -= own * (back[at[0]] + back[at[1]]) - own**2 * np.asarray(labels[at]).ravel()
+        found.append([three])
+        if near is not None:
+            nearly = sparse.csr_matrix(near @ labels)
+            back = _sums(near.multiply(labels))
+            mixed = pairs.products(nearly, same) + pairs.products(same, nearly)
+            found[-1].append(mixed - own * (back[at[0]] + back[at[1]]))
+    rates = [one / (count + _PRIOR) for one, count in zip(*found, strict=True)]
+    return [*found[0], *found[1], *rates]
+
+
+def _sums(matrix: sparse.spmatrix) -> np.ndarray:
+    return np.asarray(matrix.sum(axis=1)).ravel()
+
+
 def nearest(pairs: LabelledPairs) -> sparse.csr_matrix | None:
     """The nearest sentences of each by their vectors, or by n-grams: weights, [s, s], symmetric.
 
