@@ -77,7 +77,7 @@ def main(argv: Sequence[str] | None = None) -> dict[str, float]:
     table = pd.read_parquet(args.data)[args.skip :][: args.rows]
     label, flipped = flip(table["label"].astype(int).to_numpy(), args.share, args.seed)
     sides = (table[name].tolist() for name in ("sentence1", "sentence2"))
-    pairs = LabelledPairs.of(*sides, label)
+    pairs = LabelledPairs.from_columns(*sides, label)
     if args.model:
         pairs = replace(pairs, vectors=sentence_vectors(pairs.texts, args.model, args.cache))
     started = time.process_time()

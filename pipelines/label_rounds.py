@@ -76,7 +76,7 @@ def read_rounds(options: LabelOptions) -> Rounds:
     path = files.join(options.output, ROUNDS)
     rounds = Rounds(settings)
     if files.exists(path):
-        rounds = Rounds.of(files.read_json(path))
+        rounds = Rounds.from_json(files.read_json(path))
         same_run.check_same(options.output, rounds.settings, settings)
     else:
         check_free(options.output)

@@ -40,7 +40,7 @@ def chances_of_same(pairs: LabelledPairs, *, seed: int = 0) -> np.ndarray:
         trust = np.ones(len(folds), np.float32)
         words = evidence.words_apart(pairs)
         near = evidence.nearest(pairs)
-        fixed = evidence.of_texts(pairs)
+        fixed = evidence.text_evidence(pairs)
         for _ in range(PASSES):
             by_words = cross_fit(
                 lambda: SGDClassifier(
@@ -48,10 +48,10 @@ def chances_of_same(pairs: LabelledPairs, *, seed: int = 0) -> np.ndarray:
                 ),
                 words, pairs.label, folds, trust,
             )  # fmt: skip
-            columns = [*fixed, by_words, *evidence.of_labels(pairs, trust)]
-            columns += evidence.of_paths(pairs, near, trust)
+            columns = [*fixed, by_words, *evidence.label_evidence(pairs, trust)]
+            columns += evidence.path_evidence(pairs, near, trust)
             if near is not None:
-                columns += evidence.of_neighbours(pairs, near, trust)
+                columns += evidence.neighbour_evidence(pairs, near, trust)
             chances = cross_fit(
                 lambda: HistGradientBoostingClassifier(random_state=seed),
                 np.stack(columns, axis=1).astype(np.float32), pairs.label, folds, trust,

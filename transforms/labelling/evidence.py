@@ -20,7 +20,7 @@ _SHARPNESS = 8.0  # a neighbour at cosine c counts exp(8 (c - 1))
 _PRIOR = 0.3  # so that one far neighbour does not make a rate of 0 or 1
 
 
-def of_texts(pairs: LabelledPairs) -> list[np.ndarray]:
+def text_evidence(pairs: LabelledPairs) -> list[np.ndarray]:
     """Lengths, cosines of n-grams, and the cosine of the vectors where there are some: [n] each."""
     lengths = np.array([len(text) for text in pairs.texts], np.float32)
     one, other = lengths[pairs.first], lengths[pairs.second]
@@ -44,7 +44,7 @@ def cosines(vectors: np.ndarray, pairs: LabelledPairs) -> np.ndarray:
     return found
 
 
-def of_labels(pairs: LabelledPairs, trust: np.ndarray) -> list[np.ndarray]:
+def label_evidence(pairs: LabelledPairs, trust: np.ndarray) -> list[np.ndarray]:
     """What the other pairs of both sentences are labelled: [n] each.
 
     Args:
@@ -68,7 +68,7 @@ def of_labels(pairs: LabelledPairs, trust: np.ndarray) -> list[np.ndarray]:
     return [both, one, *_sorted(*rates), *_sorted(*counts)]
 
 
-def of_neighbours(
+def neighbour_evidence(
     pairs: LabelledPairs, near: sparse.csr_matrix, trust: np.ndarray
 ) -> list[np.ndarray]:
     """What pairs are labelled in which one sentence, or both, is a nearest neighbour: [n] each.
@@ -88,7 +88,7 @@ def of_neighbours(
     return [one, both, one_count, both_count, *rates]
 
 
-def of_paths(
+def path_evidence(
     pairs: LabelledPairs, near: sparse.csr_matrix | None, trust: np.ndarray
 ) -> list[np.ndarray]:
     """What pairs are labelled whose sentences are labelled the same as both of this one: [n] each.

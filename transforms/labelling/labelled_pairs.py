@@ -35,7 +35,7 @@ class LabelledPairs:
     vectors: np.ndarray | None = None
 
     @staticmethod
-    def of(
+    def from_columns(
         sentence1: list[str],
         sentence2: list[str],
         label: np.ndarray,

@@ -71,7 +71,7 @@ class Rounds:
         return {"settings": self.settings, "rounds": rounds}
 
     @staticmethod
-    def of(content: Mapping[str, Any]) -> Rounds:
+    def from_json(content: Mapping[str, Any]) -> Rounds:
         """The same from what was kept."""
         kept = [dict(each) for each in content["rounds"]]
         accuracy = tuple(each.pop("accuracy") for each in kept)

@@ -17,7 +17,7 @@ def some_pairs(seed: int = 0, rows: int = 40) -> LabelledPairs:
     random = np.random.default_rng(seed)
     ends = [random.integers(0, SENTENCES, rows) for _ in range(2)]
     sides = [[f"sentence {chr(97 + n)}{n % 5}" for n in side] for side in ends]
-    pairs = LabelledPairs.of(*sides, random.integers(0, 2, rows))
+    pairs = LabelledPairs.from_columns(*sides, random.integers(0, 2, rows))
     vectors = random.normal(size=(len(pairs.texts), 4)).astype(np.float32)
     return replace(pairs, vectors=vectors / np.linalg.norm(vectors, axis=1, keepdims=True))
 
@@ -36,7 +36,7 @@ def test_neighbours_say_what_dense_matrices_say():
     trust = np.linspace(0.2, 1, len(pairs.label)).astype(np.float32)
     near = evidence.nearest(pairs)
     s = near.toarray()
-    found = evidence.of_neighbours(pairs, near, trust)
+    found = evidence.neighbour_evidence(pairs, near, trust)
     at = pairs.first, pairs.second
     for place, values in enumerate([trust * (2 * pairs.label - 1), trust]):
         m = dense(pairs, values)
@@ -62,7 +62,9 @@ def test_the_nearest_by_their_cosines(monkeypatch):
 
 
 def test_without_vectors_nearest_are_those_that_share_rare_bigrams():
-    pairs = LabelledPairs.of(["where is it", "how much"], ["where is it?", "how much?"], np.ones(2))
+    pairs = LabelledPairs.from_columns(
+        ["where is it", "how much"], ["where is it?", "how much?"], np.ones(2)
+    )
     near = evidence.nearest(pairs).toarray()
     where, how, where2, how2 = (
         pairs.texts.index(t) for t in ("where is it", "how much", "where is it?", "how much?")
@@ -90,9 +92,9 @@ def test_no_label_is_evidence_for_itself(seed: int):
 
 def everything(pairs: LabelledPairs, near, trust: np.ndarray) -> list[np.ndarray]:
     return [
-        *evidence.of_labels(pairs, trust),
-        *evidence.of_neighbours(pairs, near, trust),
-        *evidence.of_paths(pairs, near, trust),
+        *evidence.label_evidence(pairs, trust),
+        *evidence.neighbour_evidence(pairs, near, trust),
+        *evidence.path_evidence(pairs, near, trust),
     ]
 
 
@@ -100,16 +102,16 @@ def test_paths_over_pairs_of_the_same_meaning_by_hand():
     # a = x, b = y, x ? y: what x and y are labelled speaks for a and b.
     sides = ["a", "b", "x", "a"], ["x", "y", "y", "b"]
     for last in (0, 1):
-        pairs = LabelledPairs.of(*sides, np.array([1, 1, last, 0]))
-        signed, count, rate = evidence.of_paths(pairs, None, np.ones(4, np.float32))
+        pairs = LabelledPairs.from_columns(*sides, np.array([1, 1, last, 0]))
+        signed, count, rate = evidence.path_evidence(pairs, None, np.ones(4, np.float32))
         assert signed[3] == (1 if last else -1) and count[3] == 1
         assert rate[3] == pytest.approx(signed[3] / 1.3)
 
 
 def test_other_pairs_of_both_sentences_by_hand():
     sides = ["a", "b", "a", "a"], ["b", "c", "c", "d"]
-    pairs = LabelledPairs.of(*sides, np.array([1, 1, 0, 1]))
-    both, one, low, high, few, many = evidence.of_labels(pairs, np.ones(4, np.float32))
+    pairs = LabelledPairs.from_columns(*sides, np.array([1, 1, 0, 1]))
+    both, one, low, high, few, many = evidence.label_evidence(pairs, np.ones(4, np.float32))
 
     # a-b: with c one is the same and the other is not. a-c: both are the same as b.
     assert both.tolist() == [0, 0, 1, 0] and one.tolist() == [1, 1, 0, 0]
@@ -128,7 +130,7 @@ def test_grams_are_those_of_the_text():
 
 
 def test_words_that_both_have_and_that_one_has():
-    pairs = LabelledPairs.of(["ab", "x"], ["ac", "x"], np.array([0, 1]))
+    pairs = LabelledPairs.from_columns(["ab", "x"], ["ac", "x"], np.array([0, 1]))
     found = evidence.words_apart(pairs)
     half = found.shape[1] // 2
 
