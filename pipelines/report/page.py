@@ -7,8 +7,6 @@ from __future__ import annotations
 
 import base64
 import json
-import re
-import unicodedata
 from collections.abc import Sequence
 from html import escape
 from importlib.resources import files as package_files
@@ -18,6 +16,7 @@ from typing import Any
 from pipelines.report import chart_sections, provenance, svg_charts
 from pipelines.report.doubts_page import doubts_section
 from pipelines.report.html_page import style, table
+from pipelines.report.mistakes import worst_section
 from pipelines.report.png_plots import write_plots
 from transforms.storage import files
 
@@ -34,7 +33,6 @@ NAMES = {
     "spearman": "Spearman",
 }
 FEW_ROWS = 100  # a measure of fewer pairs says little
-TWO_CLASS = ("false positives", "false negatives")
 IN_TABLES = ("accuracy", "precision", "recall", "f1", "roc_auc", "macro_f1", "pearson", "spearman")
 
 
@@ -212,64 +210,6 @@ def slice_name(entry: dict[str, Any]) -> str:
     by = f'<span class="range-small">{escape(entry["slice"])}</span>'
     few = ' <span class="tag">few pairs</span>' if entry["rows"] < FEW_ROWS else ""
     return f"{by}<br>{escape(entry['value'])}{few}"
-
-
-def worst_section(worst: dict[str, list[dict[str, Any]]]) -> str:
-    """The greatest mistakes of each kind."""
-    parts = []
-    for kind, mistakes in worst.items():
-        if not mistakes:
-            continue
-        ids = "id" in mistakes[0]
-        # What was true and what was said stands in the name of a two-class mistake.
-        more = (
-            [] if kind in TWO_CLASS else [key for key in ("label", "given") if key in mistakes[0]]
-        )
-        rows = [
-            [
-                *([escape(str(one["id"]))] if ids else []),
-                f"<div>{escape(one['sentence1'])}</div><div>{escape(one['sentence2'])}</div>"
-                f"{doubt(one)}",
-                f"{one['similarity']:.4f}",
-                *(escape(str(one[key])) for key in more),
-            ]
-            for one in mistakes
-        ]
-        heads = [*(["id"] if ids else []), "pair", "similarity", *more]
-        parts.append(
-            f"<details open><summary><strong>{escape(kind)}</strong></summary>"
-            f"{table(heads, rows, words=(0, 1) if ids else (0,))}</details>"
-        )
-    return f"<h2>The worst mistakes</h2>{''.join(parts)}" if parts else ""
-
-
-def doubt(mistake: dict[str, Any]) -> str:
-    """Marks a doubtful label: the sentences are as good as equal, and the label says otherwise."""
-    if str(mistake.get("label")) != "0":
-        return ""
-    first, second = mistake["sentence1"], mistake["sentence2"]
-    for reading, words in (
-        (_spaced, "equal sentences"),
-        (_letters, "equal but for punctuation"),
-        (_words, "the same words in another order"),
-    ):
-        if reading(first) == reading(second):
-            return f'<span class="tag">{words}: doubtful label</span>'
-    return ""
-
-
-def _spaced(text: str) -> str:
-    """A sentence without what case, full-width forms and spaces change."""
-    return " ".join(unicodedata.normalize("NFKC", text).casefold().split())
-
-
-def _letters(text: str) -> str:
-    return re.sub(r"[\W_]+", "", _spaced(text)) or _spaced(text)
-
-
-def _words(text: str) -> list[str]:
-    """Its words in order; a sentence that is not spaced is one word."""
-    return sorted(re.findall(r"\w+", _spaced(text))) or [_spaced(text)]
 
 
 def picture_section(picture: bytes | None) -> str:

@@ -11,7 +11,7 @@ import pyarrow as pa
 import pytest
 from sklearn.metrics import f1_score
 
-from pipelines.report import page
+from pipelines.report import mistakes, page
 from pipelines.report.svg_charts import ticks
 from tests.pipelines.evaluated import evaluated
 from tests.scored_pairs import scored_table
@@ -85,7 +85,7 @@ def test_rows_of_files_it_was_trained_on_are_warned_of(found: dict):
 )
 def test_equal_sentences_with_label_0_are_marked(first, second, label, doubtful):
     mistake = {"sentence1": first, "sentence2": second, "label": label, "similarity": 1.0}
-    html = page.worst_section({"false positives": [mistake]})
+    html = mistakes.worst_section({"false positives": [mistake]})
     marked = re.findall(r">([^<]*): doubtful label", html)
     assert marked == ([doubtful] if doubtful else [])
 
@@ -99,7 +99,7 @@ def test_mistakes_are_named_by_the_rows_own_id():
     for mistake in worst["false positives"] + worst["false negatives"]:
         row = rows[mistake["id"]]
         assert row["sentence1"] == mistake["sentence1"] and row["label"] == int(mistake["label"])
-    assert f">{escape(worst['false positives'][0]['id'])}<" in page.worst_section(worst)
+    assert f">{escape(worst['false positives'][0]['id'])}<" in mistakes.worst_section(worst)
     assert "id" not in evaluated(TABLE)["worst"]["false positives"][0]
 
 
