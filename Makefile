@@ -87,7 +87,7 @@ ON_FLINK = $(call flag,--flink_job_server_jar,$(FLINK_JOB_SERVER)) \
 RUN_ON = $(call flag,--runner,$(RUNNER)) $(if $(filter FlinkRunner,$(RUNNER)),$(ON_FLINK))
 
 .PHONY: help flags setup demo test test-slow lint format run-preprocess run-train run-train-vertex \
-	run-score run-find run-cluster run-evaluate run-calibrate run-export run-drift run-label run-doubts run-convert run-inspect run-try bench bench-score quality lock lock-check \
+	run-score run-find run-cluster run-evaluate run-calibrate run-export run-import run-drift run-label run-doubts run-convert run-inspect run-try bench bench-score quality lock lock-check \
 	audit docs screenshots clean flink-up flink-down flink-lock test-flink \
 	airflow-up airflow-cli airflow-down airflow-lock test-airflow \
 	spark-lock test-spark test-cloud image template
@@ -158,6 +158,9 @@ run-try: $(READY) ## Score pairs from the keyboard, a line each, parted by a tab
 
 run-export: $(READY) ## A bundle in another precision: MODEL= EXAMPLES= OUTPUT= ARGS='--precision int16'
 	@$(PY) -m twinbeam export $(call flag,--model,$(MODEL)) $(call flag,--examples,$(EXAMPLES)) $(OUT) $(ARGS)
+
+run-import: $(READY) ## A model of yours to a bundle: MODEL= OUTPUT= ARGS='--threshold 0.5 --vocabulary words.json'
+	@$(PY) -m twinbeam import $(call quoted,$(MODEL)) $(OUT) $(ARGS)
 
 run-calibrate: $(READY) ## Labelled scores to a bundle of true probabilities: INPUT= MODEL= OUTPUT= [ARGS=]
 	@$(PY) -m twinbeam calibrate $(INPUTS) $(call flag,--model,$(MODEL)) $(OUT) $(ARGS)

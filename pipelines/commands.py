@@ -59,6 +59,12 @@ COMMANDS = {
     "preprocess": _with_options(MODEL, "preprocess", "labelled pairs + recipe → examples"),
     "train": _with_options(MODEL, "train", "examples → bundle"),
     "vertex": _command(MODEL, "vertex", "the same on Vertex AI, with GPUs"),
+    "import": Command(
+        MODEL,
+        "a Keras model or a SavedModel of yours → bundle",
+        "pipelines.import_model",
+        "pipelines.options.import_options",
+    ),
     "evaluate": _with_options(MODEL, "evaluate", "labelled scores → numbers and a report"),
     "calibrate": _command(MODEL, "calibrate", "labelled scores + bundle → similarities as chances"),
     "export": _command(MODEL, "export", "bundle + examples → a bundle of another precision"),

@@ -40,6 +40,7 @@ RUN_BY = {
     "doubts": "tests/pipelines/test_label.py",
     "vertex": "tests/cloud/test_vertex.py",
     "export": "tests/pipelines/test_export.py",
+    "import": "tests/pipelines/test_import_model.py",
 }
 # Targets of make that are no command of ours: what runs what they run.
 TARGETS_RUN_BY = {

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import shutil
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from datetime import UTC, datetime
 from importlib.metadata import version
 from importlib.util import find_spec
@@ -68,21 +68,59 @@ def export_bundle(
     from model.bundle.packed_weights import write_packed_weights
     from model.bundle.signatures import ServingModule
 
-    with _room_beside(folder) as temporary:
-        local = Path(temporary) / "bundle"
-        module = ServingModule(siamese, recipe, examples_dir, threshold)
-        tf.saved_model.save(module, str(local / SAVED_MODEL), signatures=module.signatures())
+    def write(local: Path) -> None:
+        twins = ServingModule(siamese, recipe, examples_dir, threshold)
+        tf.saved_model.save(twins, str(local / SAVED_MODEL), signatures=twins.signatures())
         siamese.network.save_weights(local / WEIGHTS)
         write_packed_weights(local / PACKED, siamese, recipe)
+        _draw(siamese, local / "model.png")
+
+    return publish_parts(
+        folder,
+        write,
+        recipe=recipe,
+        dimensions=siamese.dimensions,
+        threshold=threshold,
+        metrics=metrics,
+        overwrite=overwrite,
+    )
+
+
+def publish_parts(
+    folder: str,
+    write: Callable[[Path], None],
+    *,
+    recipe: Recipe,
+    dimensions: int,
+    threshold: float,
+    metrics: dict[str, Any],
+    overwrite: bool = False,
+) -> dict[str, Any]:
+    """Adds recipe, measures, card and manifest to a model; the folder appears complete, or not.
+
+    Args:
+        folder: where it goes, local or `gs://`.
+        write: writes the model into a local folder.
+        recipe: what it was made from.
+        dimensions: length of a vector.
+        threshold: similarity from which the label is 1.
+        metrics: what is known of it.
+        overwrite: whether it may take the place of one in a bucket.
+
+    Returns:
+        The manifest.
+    """
+    with _room_beside(folder) as temporary:
+        local = Path(temporary) / "bundle"
+        write(local)
         (local / RECIPE).write_text(recipe.to_yaml(), encoding="utf-8")
         write_json(local / METRICS, metrics | {"threshold": threshold})
-        _draw(siamese, local / "model.png")
         about = {
             "recipe": recipe.name,
             "task": recipe.task,
             "classes": list(recipe.labels.classes or ()) if recipe.task == "classes" else None,
             "symmetric": recipe.symmetric,
-            "dimensions": siamese.dimensions,
+            "dimensions": dimensions,
             "vocabulary_size": metrics.get("vocabulary_size"),
             "threshold": threshold,
             **_shorter(recipe, metrics),

@@ -36,8 +36,11 @@ def packed_weights(encoder: keras.Model, recipe: Recipe) -> dict[str, np.ndarray
     if isinstance(spec, parts.BiLstm) and spec.pooling != "attention":
         about: dict[str, Any] = {"kind": "lstm", "units": list(spec.units), "pooling": spec.pooling}
         return {ABOUT: _json(about), **dict(_bilstm(encoder, len(spec.units)))}
-    if isinstance(spec, parts.Bert):
+    # C++ has the ids that WordPiece gives, two ways to pool, and BERT alone has segments.
+    if isinstance(spec, parts.Bert) and recipe.text.tokenizer == "wordpiece":
         backbone = next(layer for layer in encoder.layers if hasattr(layer, "transformer_layers"))
+        if not hasattr(backbone, "num_segments") or spec.pooling == "max":
+            return None
         size, heads = backbone.hidden_dim, backbone.num_heads
         if size % ACROSS or size % heads or size // heads % HEAD:
             return None

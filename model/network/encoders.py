@@ -6,7 +6,6 @@ All are functional Keras models from ids, int32 [b, t] with 0 as padding on the 
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import Any
 
 import keras
@@ -194,41 +193,6 @@ class AddPositions(keras.layers.Layer):
 
     def get_config(self):
         return {**super().get_config(), "longest": self.longest}
-
-
-def bert(recipe: Recipe, *, vocabulary_size: int, vectors: np.ndarray | None) -> keras.Model:
-    """A pre-trained BERT, by keras-hub."""
-    spec, ids = recipe.encoder, _ids()
-    assert isinstance(spec, parts.Bert)
-    try:
-        import keras_hub
-    except ImportError:
-        raise UserError(
-            "encoder bert needs the package keras-hub; install it with pip install 'twinbeam[bert]'"
-        ) from None
-    folder = resolve_path(spec.preset)
-    if not (Path(folder) / "config.json").is_file():
-        raise UserError(
-            f"encoder.preset {folder!r} holds no config.json; expected the folder of a BERT with "
-            "config.json, model.safetensors and vocab.txt"
-        )
-    backbone = keras_hub.models.BertBackbone.from_preset(folder)
-    backbone.trainable = spec.trainable
-    drop_by_step(backbone)
-    cut = _within(ids, min(recipe.text.max_tokens, backbone.max_sequence_length))
-    keep = ops.not_equal(cut, 0)
-    outputs = backbone(
-        {
-            "token_ids": cut,
-            "segment_ids": ops.zeros_like(cut),  # a twin reads one sentence at a time
-            "padding_mask": ops.cast(keep, "int32"),
-        }
-    )
-    tokens = outputs["sequence_output"]
-    encoded = tokens[:, 0] if spec.pooling == "cls" else pool("mean", tokens, keep)
-    if spec.normalize:
-        encoded = keras.layers.UnitNormalization(name="unit", dtype="float32")(encoded)
-    return _model(ids, encoded)
 
 
 def saved_model(recipe: Recipe, *, vocabulary_size: int, vectors: np.ndarray | None) -> keras.Model:

@@ -19,25 +19,28 @@ class SavedModelVectors(keras.layers.Layer):
     def __init__(
         self,
         folder: str,
-        dimensions: int,
+        dimensions: int | None,
         signature: str | None = None,
         output: str | None = None,
         **kwargs: Any,
     ):
-        """Opens the model and tries it; see `recipe_parts.SavedModel`.
+        """Opens the model and tries it; see `parts.SavedModel`.
+
+        Without `dimensions`, vectors are as long as they come.
 
         Raises:
             UserError: no such model, signature or output, or vectors of another length.
         """
         super().__init__(trainable=False, **kwargs)
-        self.folder, self.dimensions = folder, dimensions
+        self.folder = folder
         self.signature, self.output_name = signature, output
         self.model = _open(folder)
         received = self._vectors(tf.constant(["a sentence"])).shape
-        if received != (1, dimensions):
+        self.dimensions = received[-1] if dimensions is None and received.rank else dimensions
+        if self.dimensions is None or received != (1, self.dimensions):
             raise UserError(
                 f"encoder.dimensions: {folder} makes of one sentence {received.as_list()}, "
-                f"expected {[1, dimensions]}; set encoder.dimensions to fit"
+                f"expected {[1, dimensions or 'd']}; set encoder.dimensions to fit"
             )
 
     def call(self, sentences):

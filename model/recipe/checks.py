@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 from model.recipe import parts
 from model.recipe.kinds import ENCODERS, comparisons_read_by
 from model.recipe.paths import resolve_path
+from model.recipe.presets import Preset, read_preset
 from transforms.errors import UserError
 
 if TYPE_CHECKING:
@@ -56,6 +55,11 @@ def doubts(recipe: Recipe) -> Iterator[str]:
             f"comparison: {comparison.kind} without a hidden layer is f(a) + g(b), which cannot "
             "tell whether two sentences say the same; give it 'hidden: [256]', or choose "
             "absdiff_product"
+        )
+    if isinstance(recipe.encoder, parts.Bert) and recipe.text.nfkc:
+        yield (
+            "text.nfkc: it makes full-width characters half-width, which the tokeniser of a "
+            "pre-trained model does by itself, or was not trained with; set 'nfkc: false'"
         )
 
 
@@ -119,12 +123,7 @@ def _text_misfits(recipe: Recipe) -> Iterator[str]:
             "text.vocabulary: only for tokenizer wordpiece or sentencepiece; tokenizer is "
             f"{tokenizer!r}"
         )
-    places = _places(recipe)
-    if places and recipe.text.max_tokens > places:
-        yield (
-            f"text.max_tokens: encoder.preset has places for {places} tokens; "
-            f"received {recipe.text.max_tokens}"
-        )
+    yield from _preset_misfits(recipe)
     if not embeds and recipe.embedding is not None:
         yield f"embedding: encoder {kind} brings its own vectors; leave it out"
     if embeds and recipe.embedding is None:
@@ -140,19 +139,44 @@ def _text_misfits(recipe: Recipe) -> Iterator[str]:
         )
 
 
-def _places(recipe: Recipe) -> int | None:
-    """How many tokens a preset has positions for; None where there is none, or not here.
+def preset_of(recipe: Recipe) -> Preset | None:
+    """What the files of a recipe's pre-trained model say; None where they are not here.
 
-    A bundle holds its own weights: it is read where the preset need not be.
+    Raises:
+        UserError: they say what cannot be used.
     """
-    preset = getattr(recipe.encoder, "preset", None)
-    if preset is None:
+    if not isinstance(recipe.encoder, parts.Bert):
         return None
     try:
-        config = json.loads((Path(resolve_path(preset)) / "config.json").read_bytes())
-        return int(config["max_position_embeddings"])
-    except (UserError, OSError, ValueError, TypeError, KeyError):
+        folder = resolve_path(recipe.encoder.preset)
+    except UserError:
         return None
+    return read_preset(folder)
+
+
+def _preset_misfits(recipe: Recipe) -> Iterator[str]:
+    try:
+        preset = preset_of(recipe)
+    except UserError as error:
+        yield str(error)
+        return
+    if preset is None:
+        return
+    text = recipe.text
+    if text.max_tokens > preset.places:
+        yield (
+            f"text.max_tokens: encoder.preset has places for {preset.places} tokens; "
+            f"received {text.max_tokens}"
+        )
+    if preset.lowercase is not None and text.lowercase != preset.lowercase:
+        yield (
+            f"text.lowercase: the tokeniser of encoder.preset has {str(preset.lowercase).lower()}; "
+            f"received {str(text.lowercase).lower()}"
+        )
+    if text.prefix and not preset.prefix_counts:
+        yield (
+            "text.prefix: encoder.preset leaves prefixes out of its mean, which cannot be computed"
+        )
 
 
 def _loss_misfits(recipe: Recipe) -> Iterator[str]:
@@ -160,7 +184,7 @@ def _loss_misfits(recipe: Recipe) -> Iterator[str]:
     comparisons = comparisons_read_by(loss.kind)
     if recipe.task not in tasks:
         yield f"task: loss {loss.kind} needs {' or '.join(tasks)}; received {recipe.task!r}"
-    if recipe.comparison.kind not in comparisons:
+    if recipe.comparison.kind not in comparisons and not recipe.comparison_kind.imported:
         yield (
             f"comparison.kind: loss {loss.kind} needs {' or '.join(comparisons)}; "
             f"received {recipe.comparison.kind!r}"

@@ -32,8 +32,8 @@ ENCODERS: dict[str, EncoderKind] = {
     "transformer": EncoderKind(part=parts.Transformer, build=f"{_ENCODERS}:transformer"),
     "bert": EncoderKind(
         part=parts.Bert,
-        build=f"{_ENCODERS}:bert",
-        tokenizers=("wordpiece",),
+        build="model.network.pretrained:pretrained",
+        tokenizers=("wordpiece", "sentencepiece"),
         embeds=False,
         pretrained=True,
     ),
@@ -49,6 +49,14 @@ ENCODERS: dict[str, EncoderKind] = {
         part=parts.SavedModel,
         build=f"{_ENCODERS}:saved_model",
         tokenizers=("none",),
+        embeds=False,
+        compiles=False,
+        pretrained=True,
+    ),
+    "imported": EncoderKind(
+        part=parts.Imported,
+        build="model.bundle.imported:refuse",
+        tokenizers=("char", "word", "none"),
         embeds=False,
         compiles=False,
         pretrained=True,
@@ -90,6 +98,13 @@ COMPARISONS: dict[str, ComparisonKind] = {
     "absdiff_product": _head("absdiff_product", symmetric=True),
     "concat": _head("concat", symmetric=False, splits=True),
     "concat_absdiff": _head("concat_absdiff", symmetric=False),
+    "imported": ComparisonKind(
+        part=parts.Imported,
+        compute="model.bundle.imported:refuse",
+        symmetric=False,
+        output="log_similarity",
+        imported=True,
+    ),
 }
 
 LOSSES: dict[str, LossKind] = {
@@ -177,7 +192,7 @@ KINDS: dict[str, dict[str, Any]] = {
 def comparisons_read_by(loss: str) -> list[str]:
     """The kinds of comparisons that a kind of loss can judge."""
     reads = LOSSES[loss].reads
-    return [kind for kind, row in COMPARISONS.items() if row.output in reads]
+    return [kind for kind, row in COMPARISONS.items() if row.output in reads and not row.imported]
 
 
 def read_part(place: str, value: Any) -> parts.Kinded:

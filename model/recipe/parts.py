@@ -64,7 +64,8 @@ class Text(Part):
     `vocabulary` is the vocab.txt of `wordpiece` or the model file of `sentencepiece`; where it is
     not given, the one in the folder of the encoder's preset. `eval_split` says what the evaluation
     part holds out: pairs, or groups of pairs that share sentences, which tells more of sentences
-    that nobody has seen.
+    that nobody has seen. `prefix` comes before every sentence, as "query: " for some pre-trained
+    models.
     """
 
     tokenizer: Literal["char", "word", "wordpiece", "sentencepiece", "none"]
@@ -76,6 +77,7 @@ class Text(Part):
     eval_fraction: Annotated[float, Field(gt=0, lt=1)] = 0.1
     eval_split: Literal["pairs", "groups"] = "pairs"
     vocabulary: str | None = None
+    prefix: str = ""
 
 
 class Embedding(Part):
@@ -121,11 +123,16 @@ class Transformer(Kinded):
 
 
 class Bert(Kinded):
-    """A pre-trained BERT: `preset` is a folder (`package:NAME/FOLDER` lies in a Python package)."""
+    """A pre-trained BERT, DistilBERT or XLM-RoBERTa.
+
+    `preset` is a folder as the Hugging Face hub has them (`package:NAME/FOLDER` lies in a Python
+    package). What is not given of `pooling` and `normalize` is what its sentence-transformers files
+    say, else the mean as it is.
+    """
 
     preset: str
-    pooling: Literal["cls", "mean"] = "mean"
-    normalize: bool = False
+    pooling: Literal["cls", "mean", "max"] | None = None
+    normalize: bool | None = None
     trainable: bool = True
 
 
@@ -156,6 +163,10 @@ class SavedModel(Kinded):
     dimensions: Count
     signature: str | None = None
     output: str | None = None
+
+
+class Imported(Kinded):
+    """What `twinbeam import` put into a bundle: it scores, and is not made again."""
 
 
 class Distance(Kinded):

@@ -11,7 +11,7 @@ from pydantic import BaseModel, ValidationError
 from pydantic_core import ErrorDetails
 
 from model.recipe import parts
-from model.recipe.checks import misfits
+from model.recipe.checks import misfits, preset_of
 from model.recipe.installed_kinds import add_installed
 from model.recipe.kinds import KINDS
 from model.recipe.recipe import Recipe
@@ -75,7 +75,26 @@ def parse_recipe(values: Any, *, source: str) -> Recipe:
         raise UserError(f"recipe {source}: {_explain(error.errors()[0], values)}") from None
     for problem in misfits(recipe):
         raise UserError(f"recipe {source}: {problem}")
-    return recipe
+    return as_preset_says(recipe)
+
+
+def as_preset_says(recipe: Recipe) -> Recipe:
+    """The recipe with what its pre-trained model's own files say, where it says nothing itself.
+
+    So examples and bundles keep the answer, and are read where those files need not be.
+    """
+    encoder = recipe.encoder
+    if not isinstance(encoder, parts.Bert) or None not in (encoder.pooling, encoder.normalize):
+        return recipe
+    preset = preset_of(recipe)
+    found = {
+        "pooling": encoder.pooling or (preset and preset.pooling) or "mean",
+        "normalize": preset.normalize
+        if preset and encoder.normalize is None
+        else encoder.normalize,
+    }
+    found["normalize"] = bool(found["normalize"])
+    return recipe.model_copy(update={"encoder": encoder.model_copy(update=found)})
 
 
 @cache

@@ -129,13 +129,20 @@ class Recipe(parts.Part):
     @property
     def vocabulary_path(self) -> str | None:
         """The file of the tokenizer's vocabulary; nothing where the vocabulary is learned."""
-        names = {"wordpiece": "vocab.txt", "sentencepiece": "sp.model"}
-        if self.text.tokenizer not in names:
+        if self.text.tokenizer not in ("wordpiece", "sentencepiece"):
             return None
         if self.text.vocabulary:
             return resolve_path(self.text.vocabulary)
         assert isinstance(self.encoder, parts.Bert | parts.Universal)
-        return str(Path(resolve_path(self.encoder.preset)) / names[self.text.tokenizer])
+        folder = Path(resolve_path(self.encoder.preset))
+        if self.text.tokenizer == "wordpiece":
+            # The same pieces stand in either; folders of late have the second alone.
+            names = ("vocab.txt", "tokenizer.json")
+            return str(
+                next((folder / n for n in names if (folder / n).is_file()), folder / names[0])
+            )
+        universal = isinstance(self.encoder, parts.Universal)
+        return str(folder / ("sp.model" if universal else "sentencepiece.bpe.model"))
 
     def to_yaml(self) -> str:
         """The recipe as YAML, with its defaults written out."""

@@ -59,6 +59,6 @@ def unknown_id(examples: str) -> int:
     recipe = read_recipe(files.read_bytes(path), source=path)
     if recipe.reads_text:
         raise UserError(f"--examples {examples}: its recipe reads raw text and has no vocabulary")
-    if recipe.vocabulary_path is not None:
+    if recipe.text.tokenizer == "wordpiece" and recipe.vocabulary_path is not None:
         return read_wordpieces(recipe.vocabulary_path).index("[UNK]")
     return UNKNOWN_ID

@@ -37,7 +37,13 @@ def run_of(recipe: Recipe) -> str:
 
 
 def export_untrained(
-    recipe: Recipe, *, vocabulary_size: int, graph: str, output: str, overwrite: bool = False
+    recipe: Recipe,
+    *,
+    vocabulary_size: int,
+    graph: str,
+    output: str,
+    run: str | None = None,
+    overwrite: bool = False,
 ) -> dict[str, Any]:
     """Writes the bundle, and returns its metrics.
 
@@ -46,6 +52,7 @@ def export_untrained(
         vocabulary_size: ids in use, padding included; 0 where text goes in raw.
         graph: folder with the recipe's transform graph.
         output: folder of the bundle, local or `gs://`.
+        run: names what it was made from (default: the recipe's own name of that).
         overwrite: whether it may take the place of one in a bucket.
     """
     import_tensorflow()
@@ -53,7 +60,7 @@ def export_untrained(
 
     assert recipe.untrained is not None
     metrics = {
-        "run": run_of(recipe),
+        "run": run or run_of(recipe),
         "recipe": recipe.name,
         "task": recipe.task,
         "vocabulary_size": vocabulary_size,

@@ -43,6 +43,7 @@ def text_features(recipe: Recipe, vocabulary: GivenVocabulary) -> TextFeatures:
         max_tokens=text.max_tokens,
         wordpieces=vocabulary.wordpieces,
         sentencepieces=vocabulary.sentencepieces,
+        prefix=text.prefix,
     )
 
 

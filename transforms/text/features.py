@@ -43,6 +43,7 @@ class TextFeatures:
         max_tokens: a sentence's later tokens are cut off.
         wordpieces: BERT's vocabulary in the order of its ids, for `wordpiece`.
         sentencepieces: the model file's bytes, for `sentencepiece`.
+        prefix: comes before every sentence.
     """
 
     tokenizer: str = "char"
@@ -53,6 +54,7 @@ class TextFeatures:
     max_tokens: int = 256
     wordpieces: tuple[str, ...] = ()
     sentencepieces: bytes = field(default=b"", repr=False)
+    prefix: str = ""
 
     @property
     def unknown_id(self) -> int | None:
@@ -73,12 +75,16 @@ class TextFeatures:
             where the tokeniser is `none`; and the numbers as they are.
         """
         numbers = {name: inputs[name] for name in NUMBERS if name in inputs}
-        sides = [(inputs[name], side) for name, side in SIDES if name in inputs]
+        sides = [(self.prefixed(inputs[name]), side) for name, side in SIDES if name in inputs]
         if self.tokenizer == "none":
             return {f"text{side}": text for text, side in sides} | numbers
         tokens = {f"ids{side}": self.tokenize(text) for text, side in sides}
         given = self.tokenizer in ("wordpiece", "sentencepiece")
         return (tokens if given else self._look_up(tokens)) | numbers
+
+    def prefixed(self, sentences: tf.Tensor) -> tf.Tensor:
+        """Sentences, strings [n], with the prefix before each."""
+        return tf.strings.join([self.prefix, sentences]) if self.prefix else sentences
 
     def tokenize(self, sentences: tf.Tensor) -> tf.RaggedTensor:
         """Sentences [n], valid UTF-8 → tokens, ragged [n, at least 1].

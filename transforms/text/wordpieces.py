@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+
 from transforms.errors import UserError
 from transforms.storage import files
 
@@ -9,14 +11,16 @@ SPECIAL_TOKENS = ("[PAD]", "[UNK]", "[CLS]", "[SEP]")
 
 
 def read_wordpieces(path: str) -> tuple[str, ...]:
-    """BERT's vocabulary from its vocab.txt: a token a line, in the order of ids.
+    """BERT's vocabulary in the order of ids: a vocab.txt has a token a line, a tokenizer.json ids.
 
     Raises:
         UserError: there is no such file, it lacks a special token, or padding is not id 0.
     """
     if not files.exists(path):
         raise UserError(f"the recipe's text.vocabulary {path} does not exist; expected a vocab.txt")
-    vocabulary = tuple(files.read_bytes(path).decode().rstrip("\n").split("\n"))
+    content = files.read_bytes(path)
+    named = path.endswith(".json")
+    vocabulary = _of_json(content) if named else _of_lines(content)
     missing = [token for token in SPECIAL_TOKENS if token not in vocabulary]
     if missing or vocabulary[0] != "[PAD]":
         raise UserError(
@@ -24,3 +28,21 @@ def read_wordpieces(path: str) -> tuple[str, ...]:
             f"[CLS] and [SEP]; missing: {', '.join(missing) or '[PAD] as the first'}"
         )
     return vocabulary
+
+
+def _of_lines(content: bytes) -> tuple[str, ...]:
+    try:
+        return tuple(content.decode().rstrip("\n").split("\n"))
+    except UnicodeDecodeError:
+        return ("",)
+
+
+def _of_json(content: bytes) -> tuple[str, ...]:
+    """The pieces of a tokenizer.json, whose ids must be 0, 1, 2 and so on."""
+    try:
+        model = json.loads(content)["model"]
+        pieces = sorted(model["vocab"].items(), key=lambda entry: entry[1])
+    except (ValueError, KeyError, TypeError, AttributeError):
+        return ("",)
+    complete = model.get("type") == "WordPiece" and [i for _, i in pieces] == [*range(len(pieces))]
+    return tuple(piece for piece, _ in pieces) if complete else ("",)

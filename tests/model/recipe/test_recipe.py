@@ -249,7 +249,7 @@ def test_a_bert_has_places_for_so_many_tokens_only(tmp_path):
             text={"tokenizer": "wordpiece", "max_tokens": count},
         )
 
-    (tmp_path / "config.json").write_text('{"max_position_embeddings": 20}')
+    (tmp_path / "config.json").write_text('{"model_type": "bert", "max_position_embeddings": 20}')
     assert with_tokens(str(tmp_path), 20).text.max_tokens == 20
     with pytest.raises(
         UserError, match="max_tokens: encoder.preset has places for 20 tokens; re.* 21"

@@ -1,0 +1,160 @@
+"""Options of `pipelines.import_model`, from its flags."""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from pipelines.options import command_line
+from pipelines.options.parser import Switch
+from transforms.errors import UserError
+
+DESCRIPTION = "Makes a bundle of a model that was trained elsewhere: a .keras file, a SavedModel."
+EXAMPLE = "twinbeam import siamese.keras --vocabulary words.json --threshold 0.5 --output bundle"
+TOKENIZERS = ("char", "word", "keras", "space")
+DROP = "drop"
+_KERAS_ONLY = (
+    "vocabulary", "tokenizer", "lowercase", "nfkc", "unknown_id", "max_tokens", "padding", "cut",
+    "gives", "encoder_layer",
+)  # fmt: skip
+_SAVED_MODEL_ONLY = ("comparison", "signature", "vectors")
+
+
+@dataclass(frozen=True)
+class ImportOptions:
+    """What an import was asked for; what is None was not given."""
+
+    model: str
+    output: str
+    threshold: float
+    measured_on: str = "the person who imported it"
+    name: str | None = None
+    overwrite: bool = False
+    vocabulary: str | None = None
+    tokenizer: str | None = None
+    lowercase: bool | None = None
+    nfkc: bool | None = None
+    unknown_id: str | None = None
+    max_tokens: int | None = None
+    padding: str | None = None
+    cut: str | None = None
+    gives: str | None = None
+    encoder_layer: str | None = None
+    comparison: str | None = None
+    signature: str | None = None
+    vectors: str | None = None
+
+    @property
+    def of_keras(self) -> bool:
+        """Whether the model is a file, and no folder of a SavedModel."""
+        return self.model.endswith((".keras", ".h5", ".hdf5"))
+
+    def identity(self) -> dict[str, Any]:
+        """The options that decide what is in the bundle."""
+        return {
+            key: value for key, value in vars(self).items() if key not in ("overwrite", "output")
+        }
+
+
+def flags() -> argparse.ArgumentParser:
+    """All flags of an import."""
+    parser = command_line.parser("import", DESCRIPTION, EXAMPLE)
+    parser.add_argument("model", metavar="MODEL", help="a .keras file, or a SavedModel's folder")
+    parser.add_argument("--output", required=True, metavar="DIR", help="folder of the bundle")
+    parser.add_argument(
+        "--threshold",
+        required=True,
+        type=command_line.finite,
+        help="label 1 from this similarity on; twinbeam calibrate finds a better one from labels",
+    )
+    parser.add_argument(
+        "--measured_on",
+        default=ImportOptions.measured_on,
+        metavar="WORDS",
+        help="which pairs that threshold was chosen on, for the bundle's card",
+    )
+    parser.add_argument("--name", help="of the bundle (default: the file's)")
+    parser.add_argument("--overwrite", action="store_true", help="replace a bundle that is there")
+    keras = parser.add_argument_group(".keras: two inputs, the ids of either sentence, one output")
+    keras.add_argument(
+        "--vocabulary",
+        metavar="FILE",
+        help="token → id: JSON ({token: id}, or a list), or a token a line from id 0 on; not for "
+        "models that take sentences",
+    )
+    keras.add_argument(
+        "--tokenizer",
+        choices=TOKENIZERS,
+        help="char (the default), word (as recipes have them), keras (lower case, no punctuation, "
+        "split at spaces), space",
+    )
+    keras.add_argument(
+        "--lowercase",
+        action=Switch,
+        help="no difference of case (default: yes)",
+    )
+    keras.add_argument(
+        "--nfkc",
+        action=Switch,
+        help="no difference of full and half width (default: no)",
+    )
+    keras.add_argument(
+        "--unknown_id",
+        metavar="ID",
+        help=f"of tokens that the vocabulary does not hold (default: 1), or {DROP}: leave them out",
+    )
+    keras.add_argument(
+        "--max_tokens",
+        type=command_line.positive,
+        help="tokens of a sentence that count (default: 256, or the model's own length)",
+    )
+    keras.add_argument(
+        "--padding",
+        choices=("post", "pre"),
+        help="where a model of a fixed length has its zeros (default: post; pad_sequences: pre)",
+    )
+    keras.add_argument(
+        "--cut",
+        choices=("post", "pre"),
+        help="where longer sentences lose tokens (default: post; pad_sequences: pre)",
+    )
+    keras.add_argument(
+        "--gives",
+        choices=("similarity", "distance"),
+        help="what its output is (default: similarity, 0 to 1); of a distance d, exp(−d) is taken",
+    )
+    keras.add_argument(
+        "--encoder_layer",
+        metavar="NAME",
+        help="the layer that gives a sentence's vector (default: the last that both sides share)",
+    )
+    saved = parser.add_argument_group("SavedModel: from sentences to vectors")
+    saved.add_argument(
+        "--comparison",
+        choices=("cosine", "manhattan", "euclidean"),
+        help="of two vectors (default: cosine)",
+    )
+    saved.add_argument("--signature", metavar="NAME", help="what to call (default: the model)")
+    saved.add_argument("--vectors", metavar="NAME", help="the vectors among several outputs")
+    return parser
+
+
+def parse(argv: Sequence[str]) -> ImportOptions:
+    """Flags → what was asked for.
+
+    Raises:
+        UserError: a flag that means nothing for such a model, or an id that is none.
+    """
+    options = ImportOptions(**vars(flags().parse_args(argv)))
+    other = _SAVED_MODEL_ONLY if options.of_keras else _KERAS_ONLY
+    for name in other:
+        if getattr(options, name) is not None:
+            kind = "a .keras file" if options.of_keras else "a SavedModel"
+            raise UserError(f"--{name} means nothing for {kind}; leave it out")
+    if options.unknown_id not in (None, DROP) and not str(options.unknown_id).isdecimal():
+        raise UserError(f"--unknown_id {options.unknown_id}: expected a whole number, or {DROP}")
+    if not 0 <= options.threshold <= 1:
+        raise UserError(f"--threshold {options.threshold:g}: expected a similarity from 0 to 1")
+    return options
