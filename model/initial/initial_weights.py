@@ -39,7 +39,16 @@ def with_rows_of(folder: str, ids: np.ndarray | None) -> np.ndarray | None:
 
 
 def trained_rows(weights: Path) -> np.ndarray:
-    """The rows of a `QuantizedEmbedding` that training has changed, [n]; none without a table."""
+    """The rows of a `QuantizedEmbedding` that training has changed, [n]; none without a table.
+
+    Raises:
+        UserError: there are no weights.
+    """
+    if not weights.is_file():
+        raise UserError(
+            f"--init_from: the bundle holds no {weights.name}, as one that was imported; training "
+            "can begin with bundles of twinbeam train"
+        )
     places: list[np.ndarray] = []
 
     def look(name: str, found: Any) -> None:

@@ -151,3 +151,11 @@ def test_a_universal_encoder_of_another_tokenizer_is_refused(tmp_path):
     fresh = build_siamese(rules, vocabulary_size=20)
     with pytest.raises(UserError, match="has 69 ids, and that of the examples 20; they must be"):
         begin_with(folder, fresh, rules, examples)
+
+
+def test_a_bundle_without_weights_is_refused(tmp_path):
+    (tmp_path / "local").mkdir()
+    (tmp_path / "local" / loading.RECIPE).write_text(recipe().to_yaml(), encoding="utf-8")
+    export.publish(tmp_path / "local", str(tmp_path / "bundle"), {"vocabulary_size": 5})
+    with pytest.raises(UserError, match="holds no network.weights.h5, as one that was imported"):
+        begun(tmp_path, recipe(), str(tmp_path / "bundle"))
