@@ -1,13 +1,13 @@
 """A Siamese Keras model that was trained elsewhere, cut into its encoder and its comparison.
 
-Only then is each sentence encoded once. The cut is where the sides part for the last time: behind
-the deepest layer that both go through, each by itself.
+Only then is each sentence encoded once. The cut is where the sides meet.
 """
 
 from __future__ import annotations
 
 import json
 import zipfile
+from collections import defaultdict
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
@@ -111,7 +111,7 @@ def split_twins(model: keras.Model, layer: str | None = None) -> ForeignTwins:
 
     Args:
         model: with two inputs, a side each.
-        layer: behind which to cut; None finds the deepest that both sides go through.
+        layer: behind which to cut, one that both sides go through; None cuts where they meet.
 
     Raises:
         UserError: it is no Siamese model.
@@ -124,18 +124,11 @@ def split_twins(model: keras.Model, layer: str | None = None) -> ForeignTwins:
         )
     if inputs[0].dtype != inputs[1].dtype or inputs[0].shape != inputs[1].shape:
         raise UserError("the model's two inputs are of another shape or type; expected twins")
-    shared = list(_shared(model))
-    names = [name for name, _, _ in shared]
-    if not shared or (layer is not None and layer not in names):
-        raise UserError(
-            f"no layer {layer!r} that both sides go through; there are: "
-            f"{', '.join(names) or 'none, so this is no Siamese model'}"
-        )
-    name, u, v = shared[-1] if layer is None else shared[names.index(layer)]
+    name, u, v = _joined(model) if layer is None else _behind(model, layer)
     if len(u.shape) != 2 or u.shape[-1] is None:
         raise UserError(
             f"behind the layer {name!r} a sentence is {u.shape}, and no vector; name another with "
-            f"--encoder_layer: {', '.join(names)}"
+            f"--encoder_layer: {_names(model)}"
         )
     twins = ForeignTwins(
         keras.Model(inputs[0], u, name="encoder"),
@@ -146,23 +139,74 @@ def split_twins(model: keras.Model, layer: str | None = None) -> ForeignTwins:
     return twins
 
 
-def _shared(model: keras.Model) -> Iterator[tuple[str, Any, Any]]:
-    """Layers that both sides go through, each by itself: name and both outputs, in their order."""
-    sides = {id(tensor): frozenset([number]) for number, tensor in enumerate(model.inputs)}
+def _joined(model: keras.Model) -> tuple[str, Any, Any]:
+    """What either side is where they meet: the layer's name, and both tensors.
+
+    Raises:
+        UserError: they do not meet, or at more than one tensor.
+    """
+    sides = _sides(model)
+    met: tuple[dict[int, Any], dict[int, Any]] = ({}, {})
+    for node in _nodes(model):
+        inside = [sides[id(tensor)] for tensor in node.input_tensors]
+        if len(frozenset().union(*inside)) < 2:
+            continue
+        for tensor, found in zip(node.input_tensors, inside, strict=True):
+            if len(found) == 1:
+                met[min(found)][id(tensor)] = tensor
+    if [len(tensors) for tensors in met] != [1, 1]:
+        raise UserError(
+            "the model's sides do not meet at one vector each; name the layer that gives a "
+            f"sentence's vector with --encoder_layer: {_names(model)}"
+        )
+    (u,), (v,) = (tensors.values() for tensors in met)
+    return u._keras_history.operation.name, u, v
+
+
+def _behind(model: keras.Model, layer: str) -> tuple[str, Any, Any]:
+    """The same behind a layer that both sides go through, each by itself.
+
+    Raises:
+        UserError: they do not go through it.
+    """
+    found = _shared(model).get(layer)
+    if found is None:
+        raise UserError(
+            f"--encoder_layer {layer}: both sides go through no such layer; there are: "
+            f"{_names(model)}"
+        )
+    return layer, found[0], found[1]
+
+
+def _names(model: keras.Model) -> str:
+    return ", ".join(_shared(model)) or "none, so this is no Siamese model"
+
+
+def _shared(model: keras.Model) -> dict[str, dict[int, Any]]:
+    """Layers that both sides go through: name → number of the side → what comes out."""
+    sides = _sides(model)
     outputs: dict[str, dict[int, Any]] = {}
+    for node in _nodes(model):
+        tensors = node.output_tensors
+        if len(tensors) == 1 and len(sides[id(tensors[0])]) == 1:
+            outputs.setdefault(node.operation.name, {})[min(sides[id(tensors[0])])] = tensors[0]
+    return {name: found for name, found in outputs.items() if len(found) == 2}
+
+
+def _nodes(model: keras.Model) -> Iterator[Any]:
+    """The calls of layers in the model, from its inputs on."""
     for depth in sorted(model._nodes_by_depth, reverse=True):
-        for node in model._nodes_by_depth[depth]:
-            if node.is_input:
-                continue
-            seen = frozenset().union(*(sides.get(id(t), frozenset()) for t in node.input_tensors))
-            for tensor in node.output_tensors:
-                sides[id(tensor)] = seen
-            if len(seen) == 1 and len(node.output_tensors) == 1:
-                (side,) = seen
-                outputs.setdefault(node.operation.name, {})[side] = node.output_tensors[0]
-    for name, found in outputs.items():
-        if len(found) == 2:
-            yield name, found[0], found[1]
+        yield from (node for node in model._nodes_by_depth[depth] if not node.is_input)
+
+
+def _sides(model: keras.Model) -> dict[int, frozenset[int]]:
+    """Which of the two inputs each tensor comes from, by its `id`; constants from none."""
+    sides: dict[int, frozenset[int]] = defaultdict(frozenset)
+    sides |= {id(tensor): frozenset([number]) for number, tensor in enumerate(model.inputs)}
+    for node in _nodes(model):
+        found = frozenset().union(*(sides[id(tensor)] for tensor in node.input_tensors))
+        sides |= {id(tensor): found for tensor in node.output_tensors}
+    return sides
 
 
 def _try(model: keras.Model, twins: ForeignTwins, other: keras.Model) -> None:

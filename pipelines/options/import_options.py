@@ -128,7 +128,7 @@ def flags() -> argparse.ArgumentParser:
     keras.add_argument(
         "--encoder_layer",
         metavar="NAME",
-        help="the layer that gives a sentence's vector (default: the last that both sides share)",
+        help="the layer that gives a sentence's vector (default: where both sides meet)",
     )
     saved = parser.add_argument_group("SavedModel: from sentences to vectors")
     saved.add_argument(
