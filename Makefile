@@ -14,6 +14,8 @@ UV := $(BIN)/uv
 READY := $(VENV)/.ready
 KERNELS := build/kernels.built
 AIRFLOW_VENV := .venv-airflow
+PEERS_VENV := .venv-peers
+PEERS_READY := $(PEERS_VENV)/.ready
 AIRFLOW_READY := $(AIRFLOW_VENV)/.ready
 SPARK_VENV := .venv-spark
 SPARK_READY := $(SPARK_VENV)/.ready
@@ -87,7 +89,11 @@ ON_FLINK = $(call flag,--flink_job_server_jar,$(FLINK_JOB_SERVER)) \
 RUN_ON = $(call flag,--runner,$(RUNNER)) $(if $(filter FlinkRunner,$(RUNNER)),$(ON_FLINK))
 
 .PHONY: help flags setup demo test test-slow lint format run-preprocess run-train run-train-vertex \
+<<<<<<< HEAD
 	run-score run-find run-cluster run-evaluate run-calibrate run-export run-import run-drift run-label run-doubts run-convert run-inspect run-try bench bench-score quality lock lock-check \
+=======
+	run-score run-find run-cluster run-evaluate run-calibrate run-export run-drift run-label run-doubts run-convert run-inspect run-try bench bench-score bench-peers peers-lock quality lock lock-check \
+>>>>>>> 0c2035a (make bench-peers: our encoders beside torch, onnxruntime and OpenVINO; attention works on several tokens side by side)
 	audit docs screenshots clean flink-up flink-down flink-lock test-flink \
 	airflow-up airflow-cli airflow-down airflow-lock test-airflow \
 	spark-lock test-spark test-cloud image template
@@ -171,6 +177,12 @@ bench-score: $(READY) ## Four ways of scoring side by side: ARGS='--model BUNDLE
 bench: $(READY) ## Run all benchmarks of scoring into RESULTS.md: ARGS='--model BUNDLE --data DIR'
 	@$(PY) -m benchmarks.run $(ARGS)
 
+bench-peers: $(READY) $(PEERS_READY) ## Our encoders beside torch, onnxruntime and OpenVINO: ARGS='--encoder minilm --file PARQUET'
+	@$(PY) -m benchmarks.peers $(ARGS)
+
+peers-lock: $(UV) ## Pin what bench-peers measures in benchmarks/peers.lock
+	@$(subst make lock,make peers-lock,$(COMPILE)) benchmarks/peers.in -o benchmarks/peers.lock $(ARGS)
+
 quality: $(READY) ## Train recipes on real data and measure them: ARGS='--data DIR [--jobs …]'
 	@$(PY) -m benchmarks.quality $(ARGS)
 
@@ -247,7 +259,7 @@ docs: $(READY) ## Build the documentation as a site in build/site, with its link
 $(KERNELS): setup.py $(wildcard model/kernels/*.h model/kernels/*.cpp) | $(READY)
 	@$(PY) setup.py --quiet build_ext --inplace
 	@mkdir -p $(@D) && touch $@
-setup demo test test-slow run-train run-score run-try run-export bench bench-score quality: $(KERNELS)
+setup demo test test-slow run-train run-score run-try run-export bench bench-score bench-peers quality: $(KERNELS)
 
 flags: $(READY) ## Write the reference of all flags, docs/flags.md, from the code
 	@$(PY) -m twinbeam.reference > docs/flags.md
@@ -257,6 +269,12 @@ clean: ## Remove caches, builds and the demo's data (not .venv)
 	@find . -name __pycache__ -not -path './$(VENV)/*' -prune -exec rm -rf {} +
 
 # Airflow pins what we must not: its environment is apart, and it calls ours.
+$(PEERS_READY): benchmarks/peers.lock $(UV)
+	@echo "Installing torch, onnxruntime and OpenVINO into $(PEERS_VENV), once"
+	@test -x $(PEERS_VENV)/bin/python || $(PY) -m venv $(PEERS_VENV)
+	@$(UV) pip install --quiet --python $(PEERS_VENV)/bin/python --require-hashes -r $<
+	@touch $(PEERS_READY)
+
 $(AIRFLOW_READY): deploy/airflow/requirements.lock $(UV)
 	@echo "Installing Airflow into $(AIRFLOW_VENV), once"
 	@test -x $(AIRFLOW_VENV)/bin/python || $(PY) -m venv $(AIRFLOW_VENV)

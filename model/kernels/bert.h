@@ -36,8 +36,42 @@ struct BertLayer {
   Norm second;
 };
 
+// One chain of multiply-adds waits for itself, four cycles a step; several side by side keep the CPU busy.
+constexpr int ATTEND_ROWS = 4;
+
+// Products of ATTEND_ROWS queries from token t on with all keys [width, padded] → [rows, padded]. Rows
+// that are too many repeat the last one, and what they give is not used.
+static void agree(Rows qkv, int t, int rows, int q, int width, const float* keys, int padded,
+                  float* to) {
+  const float* queries[ATTEND_ROWS];
+  for (int r = 0; r < ATTEND_ROWS; ++r) queries[r] = qkv.at(t + std::min(r, rows - 1), q);
+  for (int j = 0; j < padded; j += LANES) {
+    Floats sums[ATTEND_ROWS];
+    for (Floats& sum : sums) sum = all(0.0f);
+    for (int i = 0; i < width; ++i) {
+      Floats key = load(keys + i * padded + j);
+      for (int r = 0; r < ATTEND_ROWS; ++r) sums[r] = fma(all(queries[r][i]), key, sums[r]);
+    }
+    for (int r = 0; r < ATTEND_ROWS; ++r) store(to + r * padded + j, sums[r]);
+  }
+}
+
+// The values from column v on [length, width], each by its weight, times `by` → out [width].
+static void collect(Rows qkv, int v, int width, const float* weights, int length, float by,
+                    float* out) {
+  constexpr int AT_ONCE = 16 / LANES;  // width is a multiple of 16
+  for (int i = 0; i < width; i += 16) {
+    Floats sums[AT_ONCE];
+    for (Floats& sum : sums) sum = all(0.0f);
+    for (int j = 0; j < length; ++j)
+      for (int p = 0; p < AT_ONCE; ++p)
+        sums[p] = fma(all(weights[j]), load(qkv.at(j, v + i + p * LANES)), sums[p]);
+    for (int p = 0; p < AT_ONCE; ++p) store(out + i + p * LANES, mul(sums[p], all(by)));
+  }
+}
+
 // One sentence's attention, head by head: qkv [length, 3 size] → out [length, size].
-// `room` holds (size / heads + 1) · (length + 15) floats.
+// `room` holds (size / heads + ATTEND_ROWS) · (length + 15) floats.
 static void attend(Rows qkv, int length, int size, int heads, float* out, float* room) {
   int width = size / heads, padded = (length + 15) / 16 * 16;
   float *keys = room, *weights = room + width * padded;
@@ -48,23 +82,17 @@ static void attend(Rows qkv, int length, int size, int heads, float* out, float*
       for (int t = 0; t < length; ++t) keys[i * padded + t] = *qkv.at(t, k + i) * scale;
       std::fill(keys + i * padded + length, keys + (i + 1) * padded, 0.0f);
     }
-    for (int t = 0; t < length; ++t) {
-      for (int j = 0; j < padded; j += LANES) {
-        Floats sum = all(0.0f);
-        for (int i = 0; i < width; ++i)
-          sum = fma(all(*qkv.at(t, q + i)), load(keys + i * padded + j), sum);
-        store(weights + j, sum);
-      }
-      Floats greatest = all(*std::max_element(weights, weights + length));
-      for (int j = 0; j < padded; j += LANES)
-        store(weights + j, exponential(sub(load(weights + j), greatest)));
-      float total = 0.0f;
-      for (int j = 0; j < length; ++j) total += weights[j];
-      Floats by = all(1.0f / total);
-      for (int i = 0; i < width; i += LANES) {
-        Floats sum = all(0.0f);
-        for (int j = 0; j < length; ++j) sum = fma(all(weights[j]), load(qkv.at(j, v + i)), sum);
-        store(out + size_t(t) * size + head * width + i, mul(sum, by));
+    for (int t = 0; t < length; t += ATTEND_ROWS) {
+      int rows = std::min(ATTEND_ROWS, length - t);
+      agree(qkv, t, rows, q, width, keys, padded, weights);
+      for (int r = 0; r < rows; ++r) {
+        float* row = weights + r * padded;
+        Floats greatest = all(*std::max_element(row, row + length));
+        for (int j = 0; j < padded; j += LANES)
+          store(row + j, exponential(sub(load(row + j), greatest)));
+        float total = 0.0f;
+        for (int j = 0; j < length; ++j) total += row[j];
+        collect(qkv, v, width, row, length, 1.0f / total, out + size_t(t + r) * size + head * width);
       }
     }
   }
@@ -106,7 +134,7 @@ struct Bert : Encoder {
     size_t across = layers.empty() ? 0 : layers[0].qkv.padded(), wide = across ? layers[0].wide.padded() : 0;
     std::vector<float> x(size_t(tokens) * size), qkv(tokens * across), attended(x.size()),
         inside(rows * wide), narrow(size_t(rows) * size),
-        room(size_t(size / heads + 1) * (most_tokens + 15));
+        room(size_t(size / heads + ATTEND_ROWS) * (most_tokens + 15));
     embed(sentences, x.data());
     for (const BertLayer& layer : layers) {
       note(seen, {x.data(), size_t(size)}, tokens, size);
