@@ -67,9 +67,16 @@ def can_be_slice(data_type: pa.DataType) -> bool:
 def _texts(column: pa.Array) -> np.ndarray:
     values = plain(column)
     if not holds_text(values.type):
-        return pc.fill_null(values.cast(pa.string()), NULL).to_numpy(zero_copy_only=False)
+        return pc.fill_null(_shown(values), NULL).to_numpy(zero_copy_only=False)
     text = as_text(values).fill_null(NOT_UTF8)
     return pc.if_else(values.is_valid(), text, NULL).to_numpy(zero_copy_only=False)
+
+
+def _shown(values: pa.Array) -> pa.Array:
+    try:
+        return values.cast(pa.string())
+    except pa.ArrowInvalid:  # a time zone that this machine does not know: as UTC
+        return values.cast(pa.timestamp(values.type.unit, "UTC")).cast(pa.string())
 
 
 def _by(name: str, values: np.ndarray) -> Iterator[tuple[Slice, np.ndarray]]:

@@ -78,7 +78,7 @@ def _refuse_nulls(path: str, head: bytes) -> None:
     """Text in UTF-16 has a null byte at every other place, at least in its delimiters."""
     sample = head[: 1 << 16]
     odd, even = sample[1::2].count(0), sample[::2].count(0)
-    if max(odd, even) < max(1, len(sample) // 50):
+    if max(odd, even) < max(3, len(sample) // 50):  # a few are characters like others
         return
     if min(odd, even) * 10 <= max(odd, even):
         name = "utf-16-le" if odd > even else "utf-16-be"

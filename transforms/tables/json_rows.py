@@ -11,7 +11,7 @@ import pyarrow as pa
 
 from transforms.errors import UserError
 from transforms.tables.accounts import Account
-from transforms.tables.json_array import array_elements
+from transforms.tables.json_array import array_elements, is_array
 from transforms.tables.json_values import DECODER, as_texts, parse_object
 from transforms.tables.lines import LineBlock
 from transforms.tables.rows import (
@@ -130,6 +130,14 @@ def kind_of_document(start: str) -> str | None:
     if len(lines) > 1 and lines[0].startswith(("{", "[")):
         return f"one JSON document over many lines; write one object a line (pandas: {_PANDAS})"
     return None
+
+
+def is_json(start: str) -> bool:
+    """Whether a file that starts so is a JSON array, or has a JSON object on its first line."""
+    text = start.lstrip()
+    if is_array(text):
+        return True
+    return text.startswith("{") and isinstance(_decode_or_none(text.split("\n", 1)[0]), dict)
 
 
 def _decode_or_none(text: str) -> Any:

@@ -15,7 +15,7 @@ from transforms.tables.accounts import Account
 from transforms.tables.delimited import DelimitedReader, first_record
 from transforms.tables.encodings import UTF8, bytes_of, decoded, encoding_of, guess
 from transforms.tables.json_array import is_array
-from transforms.tables.json_rows import JsonReader, kind_of_document
+from transforms.tables.json_rows import JsonReader, is_json, kind_of_document
 from transforms.tables.lines import LineBlock, line_blocks
 from transforms.tables.options import Format, Layout, TextTable, format_of, layout_of
 from transforms.tables.rows import Rows, column_names, is_unreadable
@@ -48,6 +48,8 @@ def read_text_table(path: str, table: TextTable, account: Account) -> Iterator[R
         if kind == "jsonl":
             yield from _read_json(path, first, pieces, encoding, account)
         else:
+            if table.format is None and is_json(first):
+                raise UserError(f"{path} holds JSON, whatever it is called; give --format jsonl")
             blocks = line_blocks(pieces, account)
             yield from _read_delimited(path, blocks, kind, table, encoding, account)
     account.check()
