@@ -96,7 +96,7 @@ RUN_ON = $(call flag,--runner,$(RUNNER)) $(if $(filter FlinkRunner,$(RUNNER)),$(
 >>>>>>> 0c2035a (make bench-peers: our encoders beside torch, onnxruntime and OpenVINO; attention works on several tokens side by side)
 	audit docs screenshots clean flink-up flink-down flink-lock test-flink \
 	airflow-up airflow-cli airflow-down airflow-lock test-airflow \
-	spark-lock test-spark test-cloud image template
+	mutants spark-lock test-spark test-cloud image template
 
 help: ## Show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "  %-18s%s\n", $$1, $$2}' $(firstword $(MAKEFILE_LIST))
@@ -232,6 +232,9 @@ spark-lock: $(UV) ## Pin Spark's own environment, of tests, in tests/spark/requi
 
 test-airflow: $(READY) $(AIRFLOW_READY) ## Run both DAGs for real: here, on a scheduler, and against a stand-in for Dataflow
 	@$(AIRFLOW_VENV)/bin/python -m pytest -q -c tests/airflow/pytest.ini $(or $(ARGS),tests/airflow)
+
+mutants: $(READY) ## Put small faults into the code, count those that tests notice: ARGS='[GROUP] --each 12'
+	@$(PY) -m tests.mutants $(ARGS)
 
 test-spark: $(READY) $(SPARK_READY) ## Let a real Spark write pairs and read scores (needs Java)
 	@$(PY) -m pytest -q -m slow tests/spark $(ARGS)

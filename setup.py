@@ -57,6 +57,7 @@ EXTRAS = {
         "mypy",
         "pip-licenses",  # make audit
         "polars",  # the outputs must open here too
+        "mutmut",  # small faults put into the code: make mutants
         "pre-commit",
         "pytest",
         "pytest-timeout",  # no test may hang
