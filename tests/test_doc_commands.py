@@ -71,6 +71,7 @@ NOT_RUN = {
     "test-airflow": "runs tests",
     "test-cloud": "runs tests",
     "bench": "takes an hour and real data",
+    "bench-peers": "installs torch, onnxruntime and OpenVINO, and needs real data",
     "quality": "takes hours and real data",
     "setup": "every other target does it first",
     "lock": "asks a package registry",
