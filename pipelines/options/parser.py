@@ -85,19 +85,28 @@ class CommandParser(argparse.ArgumentParser):
 
     def parse_known_args(self, args: Any = None, namespace: Any = None) -> Any:
         """As argparse does; a slip in one of our flags is no flag of Beam's."""
-        found, rest = super().parse_known_args(args, namespace)
-        slips = [flag for flag in rest if flag.startswith("-") and suggestion(flag, flags_in(self))]
-        for flag in slips if self.takes_beam_flags else ():
-            if beam_parser().parse_known_args([flag])[1]:
-                self._unknown(flag)
-        return found, rest
+        words = sys.argv[1:] if args is None else list(args)
+        if self.takes_beam_flags:
+            self._refuse_slips(words)
+        return super().parse_known_args(words, namespace)
 
     def parse_args(self, args: Any = None, namespace: Any = None) -> Any:
         """As argparse does, for commands that have no flags of Beam."""
-        found, rest = self.parse_known_args(args, namespace)
+        words = sys.argv[1:] if args is None else list(args)
+        self._refuse_slips(words)
+        found, rest = self.parse_known_args(words, namespace)
         if rest:
             self._unknown(rest[0])
         return found
+
+    def _refuse_slips(self, words: list[str]) -> None:
+        """Before anything else: else a slip in a required flag would be called a missing flag."""
+        ours = flags_in(self)
+        flags = (word.partition("=")[0] for word in words if word.startswith("--"))
+        slips = [flag for flag in flags if flag not in ours and suggestion(flag, ours)]
+        for flag in slips:
+            if not self.takes_beam_flags or beam_parser().parse_known_args([flag])[1]:
+                self._unknown(flag)
 
     def _unknown(self, flag: str) -> NoReturn:
         hint = suggestion(flag, flags_in(self)) or f"; see {self.prog} --help"

@@ -112,6 +112,8 @@ def test_help_puts_required_flags_first_and_names_no_flag_twice(name: str):
         (["scroe"], "twinbeam: no command 'scroe', did you mean score?; see twinbeam --help\n"),
         (["convert", "--inptu", "a", "--input", "b", "--output", "c"],
          "twinbeam: unknown flag '--inptu', did you mean --input?\n"),
+        (["convert", "--inptu", "a", "--output", "c"],
+         "twinbeam: unknown flag '--inptu', did you mean --input?\n"),
         (["inspect", "a", "--nonsense"],
          "twinbeam: unknown flag '--nonsense'; see twinbeam inspect --help\n"),
         (["convert", "--input", "b"],
