@@ -41,14 +41,6 @@ def scores(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return tmp_path / "out"
 
 
-def spark_ids(folder: Path) -> list[int]:
-    pyspark = pytest.importorskip("pyspark.sql")
-    if not shutil.which("java"):
-        pytest.skip("Spark needs Java")
-    with pyspark.SparkSession.builder.master("local[1]").getOrCreate() as spark:
-        return [row.id for row in spark.read.parquet(str(folder)).select("id").collect()]
-
-
 READERS: dict[str, Callable[[Path], list[int]]] = {
     "pandas": lambda folder: pd.read_parquet(folder)["id"].tolist(),
     "pyarrow data set": lambda folder: ds.dataset(folder).to_table()["id"].to_pylist(),
@@ -58,7 +50,6 @@ READERS: dict[str, Callable[[Path], list[int]]] = {
     ],
     "polars": lambda folder: pl.read_parquet(f"{folder}/**/*.parquet")["id"].to_list(),
     "polars, one folder": lambda folder: pl.read_parquet(f"{folder}/*.parquet")["id"].to_list(),
-    "spark": spark_ids,
 }
 
 

@@ -26,7 +26,7 @@ OPTIONS = {
 
 def read(spark: SparkSession, path: str, columns: list[str] | None) -> DataFrame:
     frame = spark.read.parquet(path)
-    return frame.select(*columns) if columns else frame
+    return frame.selectExpr(*columns) if columns else frame
 
 
 def rows(frame: DataFrame) -> list[str]:
