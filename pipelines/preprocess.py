@@ -12,7 +12,7 @@ import tempfile
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import asdict
+from dataclasses import asdict, dataclass
 from importlib.metadata import version
 from typing import Any
 
@@ -31,14 +31,14 @@ from pipelines.running.run_graph import running
 from pipelines.running.transform_graph import given_vocabulary, text_features
 from pipelines.teachers import ask_teachers
 from transforms.examples import folder
-from transforms.examples.counts import COUNTS, INFERRED, add_up
 from transforms.examples.inferred_pairs import InferPairs, MeasuredPairs
 from transforms.examples.label_check import check_labels
-from transforms.examples.read_pairs import ReadPairs, ReadTrainingPairs
-from transforms.examples.records import EVAL, PARTS, TRAIN, raw_schema, tensor_adapter_config
+from transforms.examples.learn_vocabulary import LearnVocabulary
+from transforms.examples.records import EVAL, TRAIN
 from transforms.examples.sentence_groups import HoldOutGroups
 from transforms.examples.store_examples import StoreExamples
-from transforms.input.shards import Shard, plan, plan_shards
+from transforms.examples.transform_pairs import TransformPairs
+from transforms.input.shards import RejectedFile, Shard, plan, plan_shards
 from transforms.quiet_tensorflow import import_tensorflow
 from transforms.storage import files
 from transforms.storage.lock import lock
@@ -69,42 +69,14 @@ def preprocess(options: PreprocessOptions) -> dict[str, Any]:
         paths=[*options.inputs, options.output],
         accelerator=options.accelerator,
     )
-    vocabulary = given_vocabulary(options.recipe)
-    names = folder.check_ours(options.output)
-    planned = plan(
-        options.inputs,
-        options.columns,
-        shard_rows=options.shard_rows,
-        on_bad_file=options.on_bad_file,
-        int96=options.int96,
-        partition_columns=options.partition_columns,
-    )
-    shards = planned.shards
-    command_line.print_left_out(planned.rejected)
-    if options.columns.label is not None:
-        check_labels(shards[0], options.columns.label, options.recipe.label_rule)
+    plan = plan_examples(options)
     if options.estimating.wanted:
-        return asdict(
-            estimate.print_estimate(options.estimating, "preprocess", shards, beam_options)
-        )
-    wanted = {
-        "train_shards": options.train_shards,
-        "eval_shards": options.eval_shards,
-        **options.to_json(),
-    }
-    inputs = {shard.source: shard.fingerprint for shard in shards}
-    made_from = same_run.made_from({**wanted, "recipe": options.recipe.to_yaml()}, inputs)
-    before = folder.read_manifest(options.output).get(same_run.MADE_FROM) if names else None
-    if same_run.is_done(options.output, before, made_from, overwrite=options.overwrite):
+        estimated = (options.estimating, "preprocess", plan.shards, beam_options)
+        return asdict(estimate.print_estimate(*estimated))
+    if is_done(options, plan):
         return print_result(options.output)
-    folder.check_free(options.output, overwrite=options.overwrite)
-    rows = sum(shard.rows for shard in shards)
-    for doubt in doubts(options.recipe):
-        print(f"recipe {options.recipe.name}: {doubt}", flush=True)
-    for line in missing_files(options.recipe):
-        print(f"recipe {options.recipe.name}, to be there for training: {line}", flush=True)
-    print(f"{rows:,} pairs in {len(shards)} shards to preprocess", flush=True)
-    identity = [options.recipe.to_yaml(), wanted, *(shard.fingerprint for shard in shards)]
+    print_plan(options, plan)
+    identity = [plan.made_from]
     if jobs.adopt(beam_options, step="preprocess", output=options.output, identity=identity):
         return print_result(options.output)
     staging = folder.staging_folder(options.output)
@@ -113,105 +85,148 @@ def preprocess(options: PreprocessOptions) -> dict[str, Any]:
     )
     with lock(f"{staging}.lock", busy=busy), graph_folder(staging, beam_options) as graph:
         files.delete_folder(staging)
-        commit = folder.CommitExamples(
+        commit = plan.commit(options, staging, graph, started=started)
+        with show_steps(staging, len(plan.shards)):
+            run_pipeline(options, plan, commit, beam_options)
+    return {} if dataflow.only_staged(beam_options) else print_result(options.output)
+
+
+@dataclass(frozen=True)
+class ExamplesPlan:
+    """What is read, and what the examples are made from.
+
+    Attributes:
+        vocabulary: what comes with the recipe's pre-trained model.
+        shards: the units of work.
+        rejected: files of the input that are left out.
+        made_from: options and inputs, by which the same command again is known.
+    """
+
+    vocabulary: GivenVocabulary
+    shards: tuple[Shard, ...]
+    rejected: tuple[RejectedFile, ...]
+    made_from: dict[str, Any]
+
+    @property
+    def rows(self) -> int:
+        """Pairs of all shards."""
+        return sum(shard.rows for shard in self.shards)
+
+    @property
+    def inputs(self) -> dict[str, str]:
+        """The files that are read, and the fingerprint of each."""
+        return {shard.source: shard.fingerprint for shard in self.shards}
+
+    def commit(
+        self, options: PreprocessOptions, staging: str, graph: str, *, started: float
+    ) -> folder.CommitExamples:
+        """The last step of the graph."""
+        size = {"vocabulary_size": self.vocabulary.size} if self.vocabulary.size else {}
+        return folder.CommitExamples(
             staging=staging,
             graph=graph,
             output=options.output,
-            planned=rows,
+            planned=self.rows,
             recipe=options.recipe.to_yaml(),
             header={
                 "recipe": options.recipe.name,
-                **({"vocabulary_size": vocabulary.size} if vocabulary.size else {}),
+                **size,
                 "options": options.to_json(),
                 "teachers": list(options.taught),
-                same_run.MADE_FROM: made_from,
-                INPUT_FILES: dict(list(inputs.items())[:MOST_NAMED]),
-                "files_rejected": [asdict(file) for file in planned.rejected],
+                same_run.MADE_FROM: self.made_from,
+                INPUT_FILES: dict(list(self.inputs.items())[:MOST_NAMED]),
+                "files_rejected": [asdict(file) for file in self.rejected],
                 "versions": {name: version(name) for name in PACKAGES},
             },
             max_reject_fraction=options.max_reject_fraction,
             started=started,
             overwrite=options.overwrite,
         )
-        with show_steps(staging, len(shards)):
-            run_pipeline(options, vocabulary, shards, commit, beam_options)
-    return {} if dataflow.only_staged(beam_options) else print_result(options.output)
+
+
+def plan_examples(options: PreprocessOptions) -> ExamplesPlan:
+    """Finds the shards of the input, and checks all that can be checked before the run.
+
+    Raises:
+        UserError: the input, the recipe or the output folder cannot be used.
+    """
+    vocabulary = given_vocabulary(options.recipe)
+    folder.check_ours(options.output)
+    planned = plan(
+        options.inputs,
+        options.columns,
+        shard_rows=options.shard_rows,
+        on_bad_file=options.on_bad_file,
+        int96=options.int96,
+        partition_columns=options.partition_columns,
+    )
+    command_line.print_left_out(planned.rejected)
+    if options.columns.label is not None:
+        check_labels(planned.shards[0], options.columns.label, options.recipe.label_rule)
+    made_from = same_run.made_from(
+        {
+            "train_shards": options.train_shards,
+            "eval_shards": options.eval_shards,
+            **options.to_json(),
+            "recipe": options.recipe.to_yaml(),
+        },
+        {shard.source: shard.fingerprint for shard in planned.shards},
+    )
+    return ExamplesPlan(vocabulary, tuple(planned.shards), tuple(planned.rejected), made_from)
+
+
+def is_done(options: PreprocessOptions, plan: ExamplesPlan) -> bool:
+    """Whether the output folder holds these examples; says so.
+
+    Raises:
+        UserError: it holds others, and they may not be replaced.
+    """
+    before = folder.read_manifest(options.output).get(same_run.MADE_FROM)
+    if same_run.is_done(options.output, before, plan.made_from, overwrite=options.overwrite):
+        return True
+    folder.check_free(options.output, overwrite=options.overwrite)
+    return False
+
+
+def print_plan(options: PreprocessOptions, plan: ExamplesPlan) -> None:
+    """Says what is about to be done, and what of the recipe looks odd."""
+    for doubt in doubts(options.recipe):
+        print(f"recipe {options.recipe.name}: {doubt}", flush=True)
+    for line in missing_files(options.recipe):
+        print(f"recipe {options.recipe.name}, to be there for training: {line}", flush=True)
+    print(f"{plan.rows:,} pairs in {len(plan.shards)} shards to preprocess", flush=True)
 
 
 def run_pipeline(
     options: PreprocessOptions,
-    vocabulary: GivenVocabulary,
-    shards: Sequence[Shard],
+    plan: ExamplesPlan,
     commit: folder.CommitExamples,
     beam_options: PipelineOptions,
 ) -> None:
-    """The graph: shards → vocabulary; shards and vocabulary → examples → the commit.
-
-    The shards are read twice, once to learn and once to transform: reading costs little, and
-    keeping the rows between the two would cost memory as large as the input. A split by groups
-    must know all pairs before the first is dealt to a part, and reads them a third time.
-    """
+    """The graph: shards → vocabulary; shards and vocabulary → examples → the commit."""
     import_tensorflow()
     import tensorflow_transform.beam as tft_beam  # brings TensorFlow, seconds after a mistake
 
-    features = text_features(options.recipe, vocabulary)
-    raw = tensor_adapter_config(raw_schema(options.columns))
+    features = text_features(options.recipe, plan.vocabulary)
+    how, staging = options.reading, commit.staging
     temp = files.join(commit.graph, files.TEMPORARY_FOLDER)
     with running(beam_options) as pipeline, tft_beam.Context(temp_dir=temp):
-        known = {}
-        if options.split.by == "groups":
-            held_out = (
-                pipeline
-                | "List shards to group" >> beam.Create(list(shards))
-                | "Spread shards to group" >> beam.Reshuffle()
-                | "Hold out groups" >> HoldOutGroups(options.reading)
-            )
-            known = {"held_out": beam.pvalue.AsSingleton(held_out)}
-        training = (
-            pipeline
-            | "List shards to learn from" >> beam.Create(list(shards))
-            | "Spread shards to learn from" >> beam.Reshuffle()
-            | "Read training pairs"
-            >> beam.ParDo(ReadTrainingPairs(options.reading, commit.staging), **known)
+        shards = pipeline | "List shards" >> beam.Create(plan.shards)
+        held_out = held_out_groups(shards, options)
+        graph, graph_written = shards | "Learn vocabulary" >> LearnVocabulary(
+            how, features, staging, commit.graph, held_out
         )
-        graph = (training, raw) | "Learn vocabulary" >> tft_beam.AnalyzeDataset(features)
-        graph_written = graph | "Write graph" >> tft_beam.WriteTransformFn(commit.graph)
-        pairs = (
-            pipeline
-            | "List shards" >> beam.Create(list(shards))
-            | "Spread shards" >> beam.Reshuffle()
-            | "Read pairs"
-            >> beam.ParDo(ReadPairs(options.reading, commit.staging), **known).with_outputs(
-                *PARTS, COUNTS
-            )
-        )
-        raw_pairs, counted = {part: pairs[part] for part in PARTS}, [pairs[COUNTS]]
-        if rounds := options.recipe.labels.transitive:
-            infer = InferPairs(
-                rounds,
-                options.split,
-                rows=sum(shard.rows for shard in shards),
-                measured=measured_pairs(pipeline, options),
-            )
-            raw_pairs[INFERRED], inferred = pairs[TRAIN] | "Infer pairs" >> infer
-            counted.append(inferred)
-        transformed = {
-            name: ((rows, raw), graph)
-            | f"Transform {name}" >> tft_beam.TransformDataset(output_record_batches=True)
-            for name, rows in raw_pairs.items()
-        }
-        written, counts = {name: rows for name, (rows, _) in transformed.items()} | StoreExamples(
-            folder=commit.staging,
+        store = StoreExamples(
+            folder=staging,
             files={TRAIN: options.train_shards, EVAL: options.eval_shards},
-            labels=options.reading.labels,
+            labels=how.labels,
             unknown_id=features.unknown_id,
         )
-        total = (
-            (counts, *counted)
-            | "Join all counts" >> beam.Flatten()
-            | "Add up" >> beam.CombineGlobally(add_up)
+        infer = inferred_pairs(pipeline, options, rows=plan.rows)
+        written, counts = shards | "Transform pairs" >> TransformPairs(
+            how, graph, store, infer, held_out
         )
-        (
+        _ = (
             pipeline
             | "Once" >> beam.Create([None])
             | "Commit"
@@ -219,9 +234,29 @@ def run_pipeline(
                 commit,
                 graph_written=beam.pvalue.AsIter(graph_written),
                 written=beam.pvalue.AsIter(written),
-                counts=beam.pvalue.AsSingleton(total),
+                counts=beam.pvalue.AsSingleton(counts),
             )
         )
+
+
+def held_out_groups(shards: beam.PCollection, options: PreprocessOptions) -> Any:
+    """The sentences that a split by groups holds out, as a side input; None of a split by pairs.
+
+    All pairs must be known before the first is given to a part, so the shards are read for it.
+    """
+    if options.split.by != "groups":
+        return None
+    return beam.pvalue.AsSingleton(shards | "Hold out groups" >> HoldOutGroups(options.reading))
+
+
+def inferred_pairs(
+    pipeline: beam.Pipeline, options: PreprocessOptions, *, rows: int
+) -> InferPairs | None:
+    """What infers pairs from the training part, where the recipe wants it."""
+    rounds = options.recipe.labels.transitive
+    if not rounds:
+        return None
+    return InferPairs(rounds, options.split, rows=rows, measured=measured_pairs(pipeline, options))
 
 
 def measured_pairs(pipeline: beam.Pipeline, options: PreprocessOptions) -> Any:

@@ -102,7 +102,11 @@ class HoldOutGroups(beam.PTransform):
     how: PairReading
 
     def expand(self, shards: beam.PCollection) -> beam.PCollection:
-        hashes = shards | "Read hashes" >> beam.FlatMap(read_hashes, self.how)
+        hashes = (
+            shards
+            | "Spread shards to group" >> beam.Reshuffle()
+            | "Read hashes" >> beam.FlatMap(read_hashes, self.how)
+        )
         return (
             shards.pipeline
             | "Once for all groups" >> beam.Create([self.how.split.fraction])
