@@ -34,6 +34,7 @@ from pipelines.report.doubts_page import (
 )
 from pipelines.running.phases import phase
 from transforms.accounts.shard_account import SUCCESS, run_key
+from transforms.accounts.staging import stage
 from transforms.columns import plain
 from transforms.errors import UserError
 from transforms.input.read_shards import read_shard
@@ -43,7 +44,6 @@ from transforms.labelling.labelled_pairs import LabelledPairs
 from transforms.labels import LabelRule, parse_labels
 from transforms.pairs import sentences, split_rows
 from transforms.storage import files
-from transforms.storage.publishing import publish_folder
 
 PAGE = "doubts.html"
 _OURS = {DOUBTS, TRIANGLES, PAGE, SUMMARY, SUCCESS}
@@ -184,7 +184,8 @@ def write_doubts(
         (local / PAGE).write_text(doubts_page(shown), encoding="utf-8")
         files.write_json(str(local / SUMMARY), summary)
         (local / SUCCESS).touch()
-        publish_folder(str(local), options.output, last=[SUCCESS], overwrite=options.overwrite)
+        staging = stage(options.output, overwrite=options.overwrite)
+        staging.publish_copy(str(local), last=[SUCCESS])
 
 
 def print_summary(output: str) -> dict[str, Any]:

@@ -39,6 +39,7 @@ from pipelines.running import same_run, trained_on
 from pipelines.running.run_graph import running
 from transforms.accounts.output_folder import read_manifest
 from transforms.accounts.shard_account import SUCCESS
+from transforms.accounts.staging import Staging, claim_folder
 from transforms.errors import UserError
 from transforms.evaluation.evaluate_shards import (
     EvaluateShards,
@@ -49,7 +50,6 @@ from transforms.evaluation.metrics_json import results
 from transforms.evaluation.sentence_priors import CountSentences
 from transforms.input.shards import Shard, plan, plan_shards
 from transforms.storage import files
-from transforms.storage.publishing import publish_folder
 
 METRICS = "metrics.json"
 PACKAGES = ("apache-beam", "pyarrow", "numpy")
@@ -106,8 +106,9 @@ def evaluate(options: EvaluateOptions) -> dict[str, Any]:
     if remembered := rows_remembered(options.inputs):
         origin[ROWS_TRAINED_ON] = remembered
         print(f"warning: {remembered:,} of them are from files that the bundle was trained on")
-    write = WriteEvaluation(options, started, origin, made_from, doubted)
-    run_pipeline(options, shards, train_shards, settings, write, beam_options)
+    with claim_folder(options.output, overwrite=options.overwrite) as staging:
+        write = WriteEvaluation(options, staging, started, origin, made_from, doubted)
+        run_pipeline(options, shards, train_shards, settings, write, beam_options)
     return {} if dataflow.only_staged(beam_options) else print_result(options.output)
 
 
@@ -146,6 +147,7 @@ class WriteEvaluation:
     """The last step: measures, draws, and makes the folder appear. It runs in a worker."""
 
     options: EvaluateOptions
+    staging: Staging
     started: float
     lineage: dict[str, Any]
     made_from: dict[str, Any] = field(default_factory=dict)
@@ -177,9 +179,7 @@ class WriteEvaluation:
             files.write_json(str(local / METRICS), found)
             write_report(local, found, bundle=self.options.bundle)
             (local / SUCCESS).touch()
-            publish_folder(
-                str(local), self.options.output, last=[SUCCESS], overwrite=self.options.overwrite
-            )
+            self.staging.publish_copy(str(local), last=[SUCCESS], is_done=self._is_published)
 
     def _is_published(self) -> bool:
         done, path = (files.join(self.options.output, name) for name in (SUCCESS, METRICS))

@@ -26,6 +26,7 @@ from pipelines.options.scored_inputs import MANIFEST, find_bundle, score_pattern
 from pipelines.report.label_page import PAGE, render_label_page
 from pipelines.running.run_graph import running
 from transforms.accounts.shard_account import SUCCESS, run_key
+from transforms.accounts.staging import Staging, claim_folder
 from transforms.columns import is_number
 from transforms.errors import UserError
 from transforms.input.shards import Shard, plan
@@ -35,7 +36,6 @@ from transforms.labelling.choose_pairs import ChooseCandidates
 from transforms.labelling.estimates import estimate_choice
 from transforms.labelling.label_files import labelled_pairs, read_labels
 from transforms.storage import files
-from transforms.storage.publishing import publish_folder
 
 CHOICE = "choice.json"
 PAIRS = "pairs.parquet"
@@ -79,7 +79,9 @@ def choose_pairs(options: LabelOptions) -> dict[str, Any]:
         return print_choice(options.output)
     if jobs.adopt(beam_options, step="label", output=options.output, identity=[key]):
         return print_choice(options.output)
-    run_pipeline(planned.shards, settings, WriteChoice(options, settings, key), beam_options)
+    with claim_folder(options.output, overwrite=options.overwrite) as staging:
+        write = WriteChoice(options, staging, settings, key)
+        run_pipeline(planned.shards, settings, write, beam_options)
     return {} if dataflow.only_staged(beam_options) else print_choice(options.output)
 
 
@@ -167,6 +169,7 @@ class WriteChoice:
     """The last step: chooses among the candidates, and makes the folder appear."""
 
     options: LabelOptions
+    staging: Staging
     settings: ChoiceSettings
     key: str
 
@@ -192,8 +195,11 @@ class WriteChoice:
             (local / PAGE).write_text(render_label_page(pairs, self.key[:12]), encoding="utf-8")
             files.write_json(str(local / CHOICE), found)
             (local / SUCCESS).touch()
-            overwrite = self.options.overwrite
-            publish_folder(str(local), self.options.output, last=[SUCCESS], overwrite=overwrite)
+            self.staging.publish_copy(str(local), last=[SUCCESS], is_done=self._is_published)
+
+    def _is_published(self) -> bool:
+        done, path = (files.join(self.staging.output, name) for name in (SUCCESS, CHOICE))
+        return files.exists(done) and files.read_json(path).get("key") == self.key
 
 
 def print_choice(output: str) -> dict[str, Any]:

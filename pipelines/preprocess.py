@@ -30,6 +30,7 @@ from pipelines.running.progress import show_steps
 from pipelines.running.run_graph import running
 from pipelines.running.transform_graph import given_vocabulary, text_features
 from pipelines.teachers import ask_teachers
+from transforms.accounts.staging import Staging, claim_folder
 from transforms.examples import folder
 from transforms.examples.inferred_pairs import InferPairs, MeasuredPairs
 from transforms.examples.label_check import check_labels
@@ -41,7 +42,6 @@ from transforms.examples.transform_pairs import TransformPairs
 from transforms.input.shards import RejectedFile, Shard, plan, plan_shards
 from transforms.quiet_tensorflow import import_tensorflow
 from transforms.storage import files
-from transforms.storage.lock import lock
 from transforms.text.given_vocabulary import GivenVocabulary
 
 INPUT_FILES = "input_files"  # what a bundle says that it was trained on
@@ -79,15 +79,13 @@ def preprocess(options: PreprocessOptions) -> dict[str, Any]:
     identity = [plan.made_from]
     if jobs.adopt(beam_options, step="preprocess", output=options.output, identity=identity):
         return print_result(options.output)
-    staging = folder.staging_folder(options.output)
-    busy = (
-        f"{options.output} is being written by another run; wait for it, or choose another folder"
-    )
-    with lock(f"{staging}.lock", busy=busy), graph_folder(staging, beam_options) as graph:
-        files.delete_folder(staging)
+    with (
+        claim_folder(options.output, overwrite=options.overwrite) as staging,
+        graph_folder(staging.folder, beam_options) as graph,
+        show_steps(staging.folder, len(plan.shards)),
+    ):
         commit = plan.commit(options, staging, graph, started=started)
-        with show_steps(staging, len(plan.shards)):
-            run_pipeline(options, plan, commit, beam_options)
+        run_pipeline(options, plan, commit, beam_options)
     return {} if dataflow.only_staged(beam_options) else print_result(options.output)
 
 
@@ -118,14 +116,13 @@ class ExamplesPlan:
         return {shard.source: shard.fingerprint for shard in self.shards}
 
     def commit(
-        self, options: PreprocessOptions, staging: str, graph: str, *, started: float
+        self, options: PreprocessOptions, staging: Staging, graph: str, *, started: float
     ) -> folder.CommitExamples:
         """The last step of the graph."""
         size = {"vocabulary_size": self.vocabulary.size} if self.vocabulary.size else {}
         return folder.CommitExamples(
             staging=staging,
             graph=graph,
-            output=options.output,
             planned=self.rows,
             recipe=options.recipe.to_yaml(),
             header={
@@ -140,7 +137,6 @@ class ExamplesPlan:
             },
             max_reject_fraction=options.max_reject_fraction,
             started=started,
-            overwrite=options.overwrite,
         )
 
 
@@ -208,7 +204,7 @@ def run_pipeline(
     import tensorflow_transform.beam as tft_beam  # brings TensorFlow, seconds after a mistake
 
     features = text_features(options.recipe, plan.vocabulary)
-    how, staging = options.reading, commit.staging
+    how, staging = options.reading, commit.staging.folder
     temp = files.join(commit.graph, files.TEMPORARY_FOLDER)
     with running(beam_options) as pipeline, tft_beam.Context(temp_dir=temp):
         shards = pipeline | "List shards" >> beam.Create(plan.shards)

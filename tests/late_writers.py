@@ -1,4 +1,4 @@
-"""Two writers on one folder of scores, the other one let in before each step of the first.
+"""Two writers on one folder, the other one let in before each step of the first.
 
 A writer's steps are its calls of the store. `orders` runs the first writer again and again; each
 time the second one does all its work before another step of the first.
@@ -18,7 +18,8 @@ import pytest
 from tests.scoring_kit import EqualScorer
 from transforms.accounts import blocks, output_folder, shard_account
 from transforms.accounts import commit as commits
-from transforms.accounts.claims import Claim
+from transforms.accounts.claims import Claim, owner
+from transforms.accounts.staging import Staging, stage
 from transforms.errors import RunError, UserError
 from transforms.input.shards import Shard, plan
 from transforms.pairs import PairColumns
@@ -182,3 +183,69 @@ def ways(source: str, folder: Callable[[int], str]) -> dict[str, tuple[Callable,
         "a second commit": (begin_and_score, commit, commit),
         "another run before the commit": (begin_and_score, commit, run_other),
     }
+
+
+class Publishers:
+    """Writers of folders that appear all at once.
+
+    Attributes:
+        ways: pairs of writers, as `ways` gives them.
+    """
+
+    NAMES = ("_SUCCESS", "deep/b.txt", "a.txt")
+
+    def __init__(self, folder: Callable[[int], str]):
+        self.folder = folder
+        self.taken: list[str] = []  # runs in the order in which they took the output
+        self.staged: dict[int, Staging] = {}
+        self.ways: dict[str, tuple[Callable[[int], None], ...]] = {
+            "another run": (lambda number: None, self.run, self.run),
+            "another run over an old one": (self.run, self.run, self.run),
+            "a second attempt": (self.begin, self.attempt, self.attempt),
+        }
+
+    def stage(self, number: int) -> Staging:
+        staging = stage(self.folder(number), overwrite=True)
+        mine = owner(staging.claim.folder) == staging.run  # or another took it while we did
+        self.taken.insert(len(self.taken) - (not mine), staging.run)
+        return staging
+
+    def begin(self, number: int) -> None:
+        self.staged[number] = self.stage(number)
+        self.write(self.staged[number])
+
+    def attempt(self, number: int) -> None:
+        """A runner does the last step twice: each writes what completes the folder."""
+        staging = self.staged[number]
+        if not self.is_done(staging):
+            marks = {"_SUCCESS": staging.run.encode()}
+            staging.publish(marks, holds=self.NAMES[1:], is_done=lambda: self.is_done(staging))
+
+    def run(self, number: int) -> None:
+        staging = self.stage(number)
+        self.write(staging)
+        staging.publish({"_SUCCESS": staging.run.encode()}, holds=self.NAMES[1:])
+
+    def write(self, staging: Staging) -> None:
+        for name in self.NAMES[1:]:
+            path = files.join(staging.folder, *name.split("/"))
+            hidden, file = files.create_hidden(staging.folder, name)
+            file.write(staging.run.encode())
+            file.close()
+            files.reveal(hidden, path)
+
+    def is_done(self, staging: Staging) -> bool:
+        done = files.join(staging.output, "_SUCCESS")
+        return files.exists(done) and files.read_bytes(done).decode() == staging.run
+
+    def contents(self, number: int) -> set[str]:
+        """Checks that nothing is missing or too much; whose the files are."""
+        output = self.folder(number)
+        assert files.list_folder(output) == sorted(self.NAMES)
+        return {
+            files.read_bytes(files.join(output, *name.split("/"))).decode() for name in self.NAMES
+        }
+
+    def check(self, number: int) -> None:
+        """Checks that the folder is complete, and that of the run that took it last."""
+        assert self.contents(number) == {self.taken[-1]}

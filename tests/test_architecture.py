@@ -54,7 +54,7 @@ FOLDERS = {
     "model.dataset": {"model", "model.recipe", "transforms", "transforms.storage"},
     "model.bundle": {
         "model", "model.recipe", "model.kernels", "model.network", "transforms",
-        "transforms.storage", "transforms.text",
+        "transforms.storage", "transforms.accounts", "transforms.text",
     },
     "model.initial": {
         "model.recipe", "model.network", "model.dataset", "model.bundle", "transforms",

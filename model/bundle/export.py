@@ -25,8 +25,7 @@ from model.bundle.loading import (
     write_json,
 )
 from model.bundle.model_card import model_card
-from transforms.storage import files
-from transforms.storage.publishing import publish_folder
+from transforms.accounts.staging import stage
 
 if TYPE_CHECKING:
     from model.network.siamese import Siamese
@@ -58,7 +57,7 @@ def export_bundle(
         examples_dir: the examples folder, local; its transform graph goes into the bundle.
         threshold: similarity from which the label is 1.
         metrics: what training measured.
-        overwrite: whether it may take the place of one in a bucket; on this machine it always does.
+        overwrite: whether it may take the place of what is there.
 
     Returns:
         The manifest.
@@ -69,8 +68,8 @@ def export_bundle(
     from model.bundle.signatures import ServingModule
 
     def write(local: Path) -> None:
-        twins = ServingModule(siamese, recipe, examples_dir, threshold)
-        tf.saved_model.save(twins, str(local / SAVED_MODEL), signatures=twins.signatures())
+        module = ServingModule(siamese, recipe, examples_dir, threshold)
+        tf.saved_model.save(module, str(local / SAVED_MODEL), signatures=module.signatures())
         siamese.network.save_weights(local / WEIGHTS)
         write_packed_weights(local / PACKED, siamese, recipe)
         _draw(siamese, local / "model.png")
@@ -105,12 +104,12 @@ def publish_parts(
         dimensions: length of a vector.
         threshold: similarity from which the label is 1.
         metrics: what is known of it.
-        overwrite: whether it may take the place of one in a bucket.
+        overwrite: whether it may take the place of what is there.
 
     Returns:
         The manifest.
     """
-    with _room_beside(folder) as temporary:
+    with tempfile.TemporaryDirectory(prefix="twinbeam-bundle-") as temporary:
         local = Path(temporary) / "bundle"
         write(local)
         (local / RECIPE).write_text(recipe.to_yaml(), encoding="utf-8")
@@ -144,15 +143,6 @@ def _shorter(recipe: Recipe, metrics: dict[str, Any]) -> dict[str, Any]:
     }
 
 
-def _room_beside(folder: str) -> tempfile.TemporaryDirectory:
-    """A temporary folder: beside a local target, so that the bundle only has to be renamed."""
-    beside = None
-    if files.is_local(folder):
-        beside = Path(folder).absolute().parent
-        beside.mkdir(parents=True, exist_ok=True)
-    return tempfile.TemporaryDirectory(prefix=".bundle-", dir=beside)
-
-
 def publish(
     local: Path, folder: str, about: dict[str, Any], *, overwrite: bool = False
 ) -> dict[str, Any]:
@@ -165,7 +155,7 @@ def publish(
     content = {**about, "files": sums}
     manifest = {"fingerprint": fingerprint(content), **content}
     write_json(local / MANIFEST, manifest)
-    publish_folder(str(local), folder, last=[MANIFEST], overwrite=overwrite)
+    stage(folder, overwrite=overwrite).publish_copy(str(local), last=[MANIFEST])
     return manifest
 
 

@@ -259,7 +259,8 @@ def test_a_folder_is_published_whole_and_once(cloud: FakeCloud, bucket: str, tmp
         publish_folder(folder("second", b"2"), f"{bucket}/f", last=["manifest.json"])
     assert cloud.read(f"{bucket}/f/deep/b") == b"1"
 
-    publish_folder(folder("second", b"2"), f"{bucket}/f", last=["manifest.json"], overwrite=True)
+    seen = files.versions(f"{bucket}/f")
+    publish_folder(folder("second", b"2"), f"{bucket}/f", last=["manifest.json"], replaces=seen)
     assert {cloud.read(f"{bucket}/f/{name}") for name in cloud.names(f"{bucket}/f")} == {b"2"}
     puts = [call.name for call in cloud.calls("POST") if call.uploading]
     assert puts[-1].endswith("manifest.json")

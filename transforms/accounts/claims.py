@@ -161,7 +161,8 @@ def take(folder: str, *, replacing: bool = False) -> Claim:
     if replacing:
         files.write_bytes(files.join(folder, *claim.replacing_mark.split("/")), b"")
     files.write_json(files.join(folder, SHARDS_FOLDER, CLAIM), {"run": claim.run})
-    files.delete_folder(files.join(folder, files.TEMPORARY_FOLDER))
+    aside = files.join(folder, SHARDS_FOLDER, f".{claim.run}")
+    files.retire_folder(files.join(folder, files.TEMPORARY_FOLDER), aside)
     return claim
 
 

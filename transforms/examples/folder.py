@@ -3,16 +3,15 @@
 from __future__ import annotations
 
 import time
-import uuid
 from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any
 
 from transforms.accounts.shard_account import REJECTS_FOLDER, SUCCESS, WrittenFile
+from transforms.accounts.staging import Staging
 from transforms.errors import RunError, UserError
 from transforms.examples.counts import Counts, accounts
 from transforms.storage import files
-from transforms.storage.publishing import publish_folder
 
 MANIFEST = "manifest.json"
 RECIPE = "recipe.yaml"
@@ -62,11 +61,6 @@ def _is_ours(name: str) -> bool:
     return name.split("/")[0] in _OURS or name.endswith(".tfrecord.gz")
 
 
-def staging_folder(output: str) -> str:
-    """Where to write before all is done; on object storage, without locks, each run has its own."""
-    return f"{output}.partial" if files.is_local(output) else f"{output}.partial-{uuid.uuid4().hex}"
-
-
 def vocabulary_size(folder: str) -> int:
     """Ids in use, padding and out-of-vocabulary included; 0 where no vocabulary was learned."""
     path = files.join(folder, *VOCABULARY_ASSET.split("/"))
@@ -85,14 +79,6 @@ def count_done(staging: str, step: str) -> int:
     return len(files.list_folder(files.join(staging, files.TEMPORARY_FOLDER, step)))
 
 
-def publish(staging: str, output: str, *, overwrite: bool) -> None:
-    """Makes the finished folder appear under its final name, `_SUCCESS` last."""
-    files.delete_folder(files.join(staging, files.TEMPORARY_FOLDER))
-    publish_folder(staging, output, last=[MANIFEST, SUCCESS], overwrite=overwrite)
-    if not files.is_local(output):
-        files.delete_folder(staging)
-
-
 @dataclass(frozen=True)
 class CommitExamples:
     """The last step: checks the accounts, writes the manifest, and makes the folder appear.
@@ -100,26 +86,22 @@ class CommitExamples:
     It runs in a worker, so it happens even where the launcher has gone.
 
     Attributes:
-        staging: the folder that was written to.
+        staging: the folder in the making.
         graph: the folder that holds tf.Transform's graph; it may be another one.
-        output: the folder that is to appear.
         planned: rows that the footers of the input promised.
         recipe: as YAML, to lie beside the examples.
         header: what the manifest says besides the accounts.
         max_reject_fraction: with more rejected rows than this the run fails.
         started: time.time() at the start of the run; tells it from other runs.
-        overwrite: whether examples that are there may be replaced.
     """
 
-    staging: str
+    staging: Staging
     graph: str
-    output: str
     planned: int
     recipe: str
     header: dict[str, Any]
     max_reject_fraction: float
     started: float
-    overwrite: bool = False
 
     def __call__(
         self, _: None, graph_written: Any, written: Iterable[WrittenFile], counts: Counts
@@ -132,26 +114,26 @@ class CommitExamples:
         """
         if self._is_published():
             return  # a runner may do a step twice
+        folder = self.staging.folder
         summary = accounts(counts, list(written), planned=self.planned)
         self._check_usable(summary)
-        if self.graph != self.staging:
-            for folder in GRAPH_FOLDERS:
-                files.copy_tree(files.join(self.graph, folder), files.join(self.staging, folder))
+        if self.graph != folder:
+            for name in GRAPH_FOLDERS:
+                files.copy_tree(files.join(self.graph, name), files.join(folder, name))
         seconds = time.time() - self.started
         manifest = summary | {
-            "vocabulary_size": vocabulary_size(self.staging),
+            "vocabulary_size": vocabulary_size(folder),
             **self.header,
             "started": self.started,
             "seconds": round(seconds, 3),
             "pairs_per_second": round(summary["rows_in"] / seconds, 1),
         }
-        files.write_bytes(files.join(self.staging, RECIPE), self.recipe.encode())
-        files.write_json(files.join(self.staging, MANIFEST), manifest)
-        files.write_bytes(files.join(self.staging, SUCCESS), b"")
-        publish(self.staging, self.output, overwrite=self.overwrite)
+        holds = [file["name"] for part in ("train", "eval") for file in manifest[f"{part}_files"]]
+        marks = {RECIPE: self.recipe.encode(), MANIFEST: files.as_json(manifest), SUCCESS: b""}
+        self.staging.publish(marks, holds=holds, is_done=self._is_published)
 
     def _is_published(self) -> bool:
-        done, path = (files.join(self.output, name) for name in (SUCCESS, MANIFEST))
+        done, path = (files.join(self.staging.output, name) for name in (SUCCESS, MANIFEST))
         return files.exists(done) and files.read_json(path).get("started") == self.started
 
     def _check_usable(self, summary: dict[str, Any]) -> None:
@@ -166,5 +148,5 @@ class CommitExamples:
         if summary["rows_rejected"] > self.max_reject_fraction * summary["rows_in"]:
             raise RunError(
                 f"{message}, more than --max_reject_fraction {self.max_reject_fraction} allows; "
-                f"see {self.staging}/{REJECTS_FOLDER}/, mend the input or raise the fraction"
+                f"see {self.staging.folder}/{REJECTS_FOLDER}/, fix the input or raise the fraction"
             )

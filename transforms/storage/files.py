@@ -332,6 +332,20 @@ def delete_folder(folder: str) -> None:
         delete([folder])
 
 
+def retire_folder(folder: str, aside: str) -> None:
+    """Deletes a folder so that nothing in it can be given a final name any more.
+
+    Args:
+        folder: its path; that nothing is there is no error.
+        aside: a name of its own beside it, for what a local disk deletes one by one.
+    """
+    if is_local(folder):
+        with _writing(folder):
+            local.retire(folder, aside)
+    else:
+        delete_folder(folder)
+
+
 def delete_empty(folder: str) -> None:
     """Deletes a local folder that holds nothing; buckets have no folders."""
     if is_local(folder):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ctypes
 import errno
 import os
 import shutil
@@ -12,6 +13,8 @@ from pathlib import Path
 TAKEN = "was written by another run meanwhile"
 # What file systems without hard links answer: FAT, some network and container file systems.
 _NO_LINKS = {errno.EPERM, errno.ENOTSUP, errno.EOPNOTSUPP, errno.EMLINK, errno.ENOSYS, errno.EXDEV}
+
+_HERE, _EXCHANGE = -100, 2  # AT_FDCWD and RENAME_EXCHANGE of Linux
 
 
 def list_folder(folder: str) -> list[str]:
@@ -73,6 +76,49 @@ def delete_version(path: str, seen: str, aside: str) -> None:
             reveal(moved, path, new=True)
             return
     Path(moved).unlink(missing_ok=True)  # who has taken the folder empties it too
+
+
+def rename(source: str, target: str) -> None:
+    """Renames a folder; at the target is nothing, or an empty folder."""
+    os.rename(source, target)
+
+
+def swap(one: str, other: str) -> None:
+    """Exchanges two folders in one step, so that at neither name there ever is nothing.
+
+    Where the system cannot (Linux can, by renameat2 with RENAME_EXCHANGE), in two.
+
+    Raises:
+        FileNotFoundError: one of them is gone; the other is where it was.
+    """
+    try:
+        exchange = ctypes.CDLL(None, use_errno=True).renameat2
+    except (AttributeError, OSError):
+        exchange = None
+    if exchange is not None:
+        if exchange(_HERE, os.fsencode(one), _HERE, os.fsencode(other), _EXCHANGE) == 0:
+            return
+        code = ctypes.get_errno()
+        if code not in (errno.ENOSYS, errno.EINVAL, errno.ENOTSUP):
+            raise OSError(code, os.strerror(code), one)
+    aside = f"{one}.{uuid.uuid4().hex}"
+    os.rename(other, aside)
+    try:
+        os.rename(one, other)
+    except OSError:
+        os.rename(aside, other)
+        raise
+    os.rename(aside, one)
+
+
+def retire(folder: str, aside: str) -> None:
+    """Deletes a folder so that from one moment on nothing in it can be found by its name."""
+    try:
+        Path(aside).parent.mkdir(parents=True, exist_ok=True)
+        os.rename(folder, aside)
+    except FileNotFoundError:
+        return
+    delete(aside)
 
 
 def delete(path: str) -> None:

@@ -2,48 +2,49 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import shutil
-import uuid
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from transforms.errors import RunError
-from transforms.storage import files, gcs
+from transforms.storage import files, gcs, local
 
 
 def publish_folder(
-    source: str, target: str, *, last: Sequence[str], overwrite: bool = False
+    source: str, target: str, *, last: Sequence[str], replaces: Mapping[str, str] | None = None
 ) -> None:
     """Makes `source` appear as `target`.
 
-    On this machine the folder is renamed, and what was there before is deleted after that. A link
-    stays, and the folder that it names is replaced; a mount point stays, and its content is
-    replaced file by file, as in a bucket. A bucket has no folders to rename: objects are copied one
-    by one, those in `last`, by which readers know a whole folder, after all others. Each is created
-    on the condition that it is not there, so of two runs that publish to one place at the same time
-    one is refused. Copying again what a died attempt has copied is harmless.
+    On this machine the folder is renamed, or swapped with what is there, which is deleted after
+    that. A link stays, and the folder that it names is replaced; a mount point stays, and its
+    content is replaced file by file, as in a bucket. A bucket has no folders to rename: objects are
+    copied one by one, those in `last`, by which readers know a complete folder, after all others.
+    Each is created on the condition that it is not there, so of two runs that publish to one place
+    at the same time one is refused. Copying again what a died attempt has copied is harmless.
 
     Args:
-        source: a finished folder.
+        source: a finished folder; on this machine on the target's file system.
         target: where it goes.
-        last: names of the files that make it whole, in order.
-        overwrite: whether what is at the target may be replaced.
+        last: names of the files that make it complete, in order.
+        replaces: files at the target that go, and their versions (see `files.versions`); None
+            where nothing may be there.
 
     Raises:
         RunError: another run has written there.
+        FileNotFoundError: the source is gone.
     """
     if files.is_local(target):
-        _publish_here(Path(source), Path(target).resolve(), last, overwrite)
+        _publish_here(Path(source), Path(target).resolve(), last, replaces)
         return
-    if overwrite:
-        remove_folder(target, last)
+    _remove(target, last, replaces or {})
     names = [name for name in files.list_folder(source) if name not in last]
     try:
         for name in names[:1]:  # of two runs at once one ends here, not both half way
             _put(source, target, name)
         files.for_each(lambda name: _put(source, target, name), names[1:])
-        _check_whole(source, target, names)
+        _check_complete(source, target, names, last)
         for name in last:
             _put(source, target, name)
     except FileExistsError as error:
@@ -52,42 +53,46 @@ def publish_folder(
         ) from None
 
 
-def _publish_here(source: Path, target: Path, last: Sequence[str], overwrite: bool) -> None:
+def _publish_here(
+    source: Path, target: Path, last: Sequence[str], replaces: Mapping[str, str] | None
+) -> None:
     """The same on this machine; nothing is deleted before the new folder is in its place."""
-    if target.is_dir() and any(target.iterdir()) and not overwrite:
-        raise RunError(
-            f"{target} was written by another run meanwhile; choose another folder, or give "
-            "--overwrite"
-        )
+    taken = RunError(
+        f"{target} was written by another run meanwhile; choose another folder, or give --overwrite"
+    )
     if os.path.ismount(target):
-        _fill(source, target, last)
+        if replaces is None and any(target.iterdir()):
+            raise taken
+        _fill(source, target, last, replaces or {})
         return
     target.parent.mkdir(parents=True, exist_ok=True)
-    beside = target.parent / f".{target.name}.{uuid.uuid4().hex}"
-    new, old = beside.with_name(f"{beside.name}.new"), beside.with_name(f"{beside.name}.old")
-    shutil.move(source, new)  # a copy, where the source is on another file system
-    if target.is_dir():
-        target.rename(old)
-    new.rename(target)
-    if old.exists():
-        shutil.rmtree(old)
+    if replaces is not None and target.is_dir():
+        local.swap(str(source), str(target))
+        local.delete(str(source))  # what was at the target
+        return
+    try:
+        local.rename(str(source), str(target))  # onto nothing, or an empty folder
+    except OSError as error:
+        if error.errno in (errno.ENOTEMPTY, errno.EEXIST, errno.ENOTDIR):
+            raise taken from None
+        raise
 
 
-def _fill(source: Path, target: Path, last: Sequence[str]) -> None:
+def _fill(source: Path, target: Path, last: Sequence[str], replaces: Mapping[str, str]) -> None:
     """Replaces what a folder holds that cannot be renamed; what makes it complete comes last."""
-    for path in sorted(target.iterdir(), key=lambda path: path.name not in last):
-        shutil.rmtree(path) if path.is_dir() and not path.is_symlink() else path.unlink()
+    _remove(str(target), last, replaces)
     for path in sorted(source.iterdir(), key=lambda path: path.name in last):
+        if (target / path.name).is_dir():
+            shutil.rmtree(target / path.name)  # empty folders: their files were deleted
         shutil.move(path, target / path.name)
     source.rmdir()
 
 
-def remove_folder(folder: str, last: Sequence[str]) -> None:
-    """Deletes a folder; first what makes it whole, so that nobody reads it meanwhile."""
-    names = files.list_folder(folder)
-    for name in reversed([name for name in last if name in names]):
-        files.delete([files.join(folder, name)])
-    files.delete([files.join(folder, name) for name in names if name not in last])
+def _remove(folder: str, last: Sequence[str], seen: Mapping[str, str]) -> None:
+    """Deletes files; first those that make a folder complete, so that nobody reads it meanwhile."""
+    for name in reversed([name for name in last if name in seen]):
+        files.delete_versions(folder, {name: seen[name]})
+    files.delete_versions(folder, {name: seen[name] for name in seen if name not in last})
 
 
 def _put(source: str, target: str, name: str) -> None:
@@ -99,12 +104,11 @@ def _put(source: str, target: str, name: str) -> None:
         gcs.copy(path, goal, new=True)
 
 
-def _check_whole(source: str, target: str, names: Sequence[str]) -> None:
+def _check_complete(source: str, target: str, names: Sequence[str], last: Sequence[str]) -> None:
     """Checks that all is there as it was copied: another run may have deleted or replaced it."""
     present = gcs.sums(target)
-    if set(present) != set(names):
-        odd = min(set(present) ^ set(names))
-        raise FileExistsError(0, gcs.TAKEN, files.join(target, *odd.split("/")))
+    if odd := sorted((set(present) - set(last)) ^ set(names)):
+        raise FileExistsError(0, gcs.TAKEN, files.join(target, *odd[0].split("/")))
     if not files.is_local(source):
         wanted = gcs.sums(source)
         for name in names:

@@ -10,6 +10,8 @@ from pathlib import Path
 import pytest
 
 from transforms.errors import RunError, UserError
+from transforms.storage import local
+from transforms.storage.files import versions
 from transforms.storage.lock import lock
 from transforms.storage.publishing import publish_folder
 
@@ -46,7 +48,9 @@ def test_a_link_stays_and_the_folder_that_it_names_is_replaced(tmp_path: Path, n
     folder(real, "old")
     (tmp_path / "out").symlink_to(real)
 
-    publish_folder(new, str(tmp_path / "out"), last=["_SUCCESS"], overwrite=True)
+    publish_folder(
+        new, str(tmp_path / "out"), last=["_SUCCESS"], replaces=versions(str(tmp_path / "out"))
+    )
 
     assert (tmp_path / "out").is_symlink() and content_of(real) == NEW
     assert os.listdir(real.parent) == ["real"]
@@ -59,7 +63,7 @@ def test_a_mount_point_is_filled(tmp_path: Path, new: str, monkeypatch: pytest.M
     inode = out.stat().st_ino
     monkeypatch.setattr(os.path, "ismount", lambda path: Path(path) == out)
 
-    publish_folder(new, str(out), last=["_SUCCESS"], overwrite=True)
+    publish_folder(new, str(out), last=["_SUCCESS"], replaces=versions(str(tmp_path / "out")))
 
     assert content_of(out) == NEW and out.stat().st_ino == inode
 
@@ -79,11 +83,31 @@ def test_an_error_half_way_leaves_the_old_folder(tmp_path: Path, new: str, monke
     def full(*_):
         raise OSError(errno.ENOSPC, "No space left on device")
 
-    monkeypatch.setattr("shutil.move", full)
+    monkeypatch.setattr(local, "swap", full)
     with pytest.raises(OSError, match="No space"):
-        publish_folder(new, str(tmp_path / "out"), last=["_SUCCESS"], overwrite=True)
+        publish_folder(
+            new, str(tmp_path / "out"), last=["_SUCCESS"], replaces=versions(str(tmp_path / "out"))
+        )
 
     assert content_of(tmp_path / "out") == {"deep/a.txt": "old", "_SUCCESS": "old"}
+
+
+@pytest.mark.parametrize("there_is", [True, False])
+def test_folders_are_swapped_also_where_the_system_has_no_call_for_it(
+    tmp_path: Path, there_is: bool, monkeypatch: pytest.MonkeyPatch
+):
+    one, other = folder(tmp_path / "one", "one"), folder(tmp_path / "other", "other")
+    if not there_is:
+        monkeypatch.setattr("ctypes.CDLL", lambda *_, **__: object())
+
+    local.swap(one, other)
+    assert content_of(tmp_path / "one")["_SUCCESS"] == "other"
+    assert content_of(tmp_path / "other")["_SUCCESS"] == "one"
+
+    with pytest.raises(FileNotFoundError):
+        local.swap(str(tmp_path / "gone"), other)
+    assert content_of(tmp_path / "other")["_SUCCESS"] == "one"
+    assert sorted(os.listdir(tmp_path)) == ["one", "other"]
 
 
 @pytest.mark.parametrize("code", [errno.ENOLCK, errno.ENOTSUP])
