@@ -36,6 +36,7 @@ from transforms.finding import units
 from transforms.finding.join import JoinSettings
 from transforms.finding.make_blocks import TableSettings
 from transforms.finding.measure import MeasureSettings
+from transforms.finding.names import Side
 from transforms.finding.pair_rows import pair_schema
 from transforms.finding.recall import Recall
 from transforms.scoring.embedding_store import EmbeddingStore
@@ -128,7 +129,7 @@ def plan_search(
     work: output_folder.Work,
 ) -> FindSearch:
     """All that the graph is made from."""
-    counts: dict[units.Side, int] = {"left": tables.blocks.left}
+    counts: dict[Side, int] = {"left": tables.blocks.left}
     counts |= {"right": tables.blocks.right} if tables.blocks.right else {}
     reading = TableSettings(
         options.output,

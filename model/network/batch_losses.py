@@ -8,15 +8,17 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from keras import ops
 
 from model.network.comparisons import cosine, distance
 from model.network.triplets import LabelledVectors, know_batch
 from model.recipe import parts
-from model.recipe.recipe import Recipe
 from transforms.errors import UserError
+
+if TYPE_CHECKING:
+    from model.recipe.recipe import Recipe
 
 Loss = Callable[..., Any]
 _NEVER = -1e9  # a logit of what must not count: its exponential is 0 in float32

@@ -16,7 +16,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import keras
 from keras import ops
@@ -26,7 +26,9 @@ from model.network.pooling import PACKAGE
 from model.recipe import parts
 from model.recipe.kind_rows import resolve
 from model.recipe.kinds import COMPARISONS
-from model.recipe.recipe import Recipe
+
+if TYPE_CHECKING:
+    from model.recipe.recipe import Recipe
 
 _SMALL = 1e-12
 

@@ -6,7 +6,7 @@ All are functional Keras models from ids, int32 [b, t] with 0 as padding on the 
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import keras
 import numpy as np
@@ -18,8 +18,10 @@ from model.network.saved_model_vectors import SavedModelVectors
 from model.recipe import parts
 from model.recipe.kind_rows import resolve
 from model.recipe.paths import resolve_path
-from model.recipe.recipe import Recipe
 from transforms.errors import UserError
+
+if TYPE_CHECKING:
+    from model.recipe.recipe import Recipe
 
 EMBEDDING = "embedding"
 

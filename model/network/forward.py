@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import tensorflow as tf
 
 from model.network.packed_lstm import encode_packed
 from model.network.siamese import Siamese, connect
-from model.recipe.recipe import Recipe
+
+if TYPE_CHECKING:
+    from model.recipe.recipe import Recipe
 
 Forward = Callable[[tuple[Any, Any], bool], Any]
 

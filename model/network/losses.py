@@ -7,7 +7,7 @@ function (labels [b], output of the network, weights [b] or None) → [b].
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import keras
 from keras import ops
@@ -16,8 +16,10 @@ from model.network.comparisons import distance
 from model.network.triplets import LabelledVectors, given_triplets, mined_triplets
 from model.recipe import parts
 from model.recipe.kind_rows import resolve
-from model.recipe.recipe import Recipe
 from transforms.errors import UserError
+
+if TYPE_CHECKING:
+    from model.recipe.recipe import Recipe
 
 Loss = Callable[..., Any]
 _LEAST_DISTANCE = 1e-7  # where a similarity of 1 meets the label 0: the loss is at most 16.1

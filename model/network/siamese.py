@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import keras
 import numpy as np
@@ -16,7 +16,9 @@ from model.network.encoders import build_encoder
 from model.network.pooling import PACKAGE
 from model.network.quantized_embedding import QuantizedEmbedding
 from model.recipe import parts
-from model.recipe.recipe import Recipe
+
+if TYPE_CHECKING:
+    from model.recipe.recipe import Recipe
 
 
 @dataclass(frozen=True)

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import keras
 import numpy as np
@@ -21,8 +21,10 @@ from model.network.ngram_layers import CenteredNorm, NgramConvolution, Normalize
 from model.network.quantized_embedding import QuantizedEmbedding
 from model.recipe import parts
 from model.recipe.paths import resolve_path
-from model.recipe.recipe import Recipe
 from transforms.errors import UserError
+
+if TYPE_CHECKING:
+    from model.recipe.recipe import Recipe
 
 WEIGHTS = "weights.npz"
 CHUNKS = 17

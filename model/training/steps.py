@@ -9,16 +9,14 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import keras
 import tensorflow as tf
 
 from model.dataset.batches import InputShare
 from model.network.dropout import dropping
-from model.network.forward import Forward
 from model.network.siamese import fingerprints, similarity
-from model.recipe.recipe import Recipe
 from model.training.cached_gradients import cached_gradients
 from model.training.optimizers import dense
 from model.training.step_batches import (
@@ -31,6 +29,10 @@ from model.training.step_batches import (
     slots,
     taught,
 )
+
+if TYPE_CHECKING:
+    from model.network.forward import Forward
+    from model.recipe.recipe import Recipe
 
 Loss = Callable[[tf.Tensor, tf.Tensor, "tf.Tensor | None"], tf.Tensor]
 

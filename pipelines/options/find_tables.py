@@ -14,6 +14,7 @@ from pipelines.options.find_options import FindOptions
 from transforms.errors import UserError
 from transforms.finding import units
 from transforms.finding.make_blocks import FindShard, table_shards
+from transforms.finding.names import Side
 from transforms.finding.rows import row_schema
 from transforms.input.shards import Plan, RejectedFile, plan
 from transforms.storage import files
@@ -39,7 +40,7 @@ class FindTables:
     """
 
     shards: tuple[FindShard, ...]
-    schemas: dict[units.Side, pa.Schema]
+    schemas: dict[Side, pa.Schema]
     blocks: units.TableBlocks
     rejected: tuple[RejectedFile, ...]
     cells: bool = False
@@ -74,7 +75,7 @@ def plan_tables(options: FindOptions) -> tuple[FindOptions, FindTables]:
             partition_columns=options.partition_columns,
         )
 
-    sides: dict[units.Side, Plan] = {"left": planned(options.left)}
+    sides: dict[Side, Plan] = {"left": planned(options.left)}
     if options.right:
         sides["right"] = planned(options.right)
     schemas = [schema for side in sides.values() for schema in side.schemas.values()]
@@ -95,7 +96,7 @@ def plan_tables(options: FindOptions) -> tuple[FindOptions, FindTables]:
     )
 
 
-def wanted_cells(options: FindOptions, rows: dict[units.Side, int]) -> int:
+def wanted_cells(options: FindOptions, rows: dict[Side, int]) -> int:
     """How many cells are to be made: what was said, or none below ROWS_FOR_CELLS."""
     if options.top_k is not None:
         return 0
@@ -106,7 +107,7 @@ def wanted_cells(options: FindOptions, rows: dict[units.Side, int]) -> int:
     return 0 if few else max(units.block_count(most), LEAST_CELLS)
 
 
-def plan_blocks(options: FindOptions, rows: dict[units.Side, int]) -> units.TableBlocks:
+def plan_blocks(options: FindOptions, rows: dict[Side, int]) -> units.TableBlocks:
     """How many blocks each side has; where they are cells, both have the same."""
     cells, two = wanted_cells(options, rows), "right" in rows
     left = cells or units.block_count(rows["left"])
@@ -114,7 +115,7 @@ def plan_blocks(options: FindOptions, rows: dict[units.Side, int]) -> units.Tabl
     return units.TableBlocks(left, right, options.within)
 
 
-def check_ids_alike(options: FindOptions, schemas: dict[units.Side, pa.Schema]) -> None:
+def check_ids_alike(options: FindOptions, schemas: dict[Side, pa.Schema]) -> None:
     """Checks that ids of new and old rows can be put in one order.
 
     Raises:

@@ -15,8 +15,8 @@ from dataclasses import dataclass, field
 from rich.console import Console
 
 from transforms.accounts import output_folder, shard_account
-from transforms.examples.folder import count_done
 from transforms.examples.read_pairs import LEARNED, TRANSFORMED
+from transforms.examples.shard_marks import count_done
 from transforms.storage import files
 
 LOG_EVERY_SECONDS = 30.0

@@ -13,12 +13,14 @@ import json
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from transforms.accounts.claims import SHARDS_FOLDER, Claim
 from transforms.errors import RunError, UserError
-from transforms.input.shards import Shard
 from transforms.storage import files
+
+if TYPE_CHECKING:
+    from transforms.input.shards import Shard
 
 MANIFEST = "_manifest.json"
 SUCCESS = "_SUCCESS"

@@ -16,7 +16,7 @@ from transforms.accounts.shard_account import ShardAccount, WrittenFile, write_a
 from transforms.accounts.shard_writer import ShardWriter
 from transforms.clustering import identity, stars
 from transforms.clustering.components import Before
-from transforms.clustering.edges import as_array, distinct_nodes
+from transforms.clustering.graph_tables import as_array, distinct_nodes
 from transforms.clustering.shown import describe, summarise_clusters
 from transforms.clustering.weakest import Edges, cut, strongest_forest
 from transforms.input.shards import Shard

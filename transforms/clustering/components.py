@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 import pyarrow as pa
 
 from transforms.clustering import stars
-from transforms.clustering.edges import as_array, write_edges
+from transforms.clustering.graph_tables import as_array, write_edges
 from transforms.errors import RunError
 from transforms.storage.exchange import Exchange
 

@@ -8,7 +8,7 @@ import pyarrow as pa
 
 from transforms.clustering import identity
 from transforms.clustering.clusters import ClusterSettings, as_frame, gather_clusters
-from transforms.clustering.edges import node_numbers
+from transforms.clustering.graph_tables import node_numbers
 from transforms.storage.exchange import Exchange
 
 

@@ -12,7 +12,8 @@ import pyarrow.compute as pc
 from transforms.accounts.claims import Claim
 from transforms.accounts.shard_account import ShardAccount, find_account, write_account
 from transforms.clustering.components import FIRST, NO_EDGES, TaskDone
-from transforms.clustering.edges import PairTable, distinct_nodes, node_numbers, read_pairs
+from transforms.clustering.edges import PairTable, read_pairs
+from transforms.clustering.graph_tables import distinct_nodes, node_numbers
 from transforms.errors import RunError
 from transforms.input.read_shards import read_shard
 from transforms.input.shards import Shard

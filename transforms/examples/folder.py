@@ -69,16 +69,6 @@ def vocabulary_size(folder: str) -> int:
     return files.read_bytes(path).count(b"\n") + _RESERVED_IDS
 
 
-def mark_done(staging: str, step: str, shard: str) -> None:
-    """Notes that a step is through with a shard, for those who watch."""
-    files.write_bytes(files.join(staging, files.TEMPORARY_FOLDER, step, shard), b"")
-
-
-def count_done(staging: str, step: str) -> int:
-    """With how many shards a step is through."""
-    return len(files.list_folder(files.join(staging, files.TEMPORARY_FOLDER, step)))
-
-
 @dataclass(frozen=True)
 class CommitExamples:
     """The last step: checks the accounts, writes the manifest, and makes the folder appear.

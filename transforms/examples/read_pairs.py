@@ -14,8 +14,8 @@ from transforms.accounts.claims import Claim
 from transforms.accounts.shard_account import rejects_name
 from transforms.accounts.shard_writer import ShardWriter
 from transforms.examples.counts import COUNTS, count_read
-from transforms.examples.folder import mark_done
 from transforms.examples.records import TRAIN, raw_rows
+from transforms.examples.shard_marks import mark_done
 from transforms.examples.split import EvalSplit
 from transforms.input.read_shards import keeps_times_in_utc, read_shard, shard_schema
 from transforms.input.shards import Shard

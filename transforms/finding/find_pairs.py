@@ -14,8 +14,9 @@ from apache_beam.utils.shared import Shared
 
 from transforms.accounts.shard_account import ShardAccount, find_account
 from transforms.finding.join import JoinParts, JoinSettings, join_unit
+from transforms.finding.names import Side
 from transforms.finding.search import AllPairs, ByCells, ByVisits, Search
-from transforms.finding.units import Side, Unit, as_shard
+from transforms.finding.units import Unit, as_shard
 from transforms.finding.vector_block import BlockAccount, VectorBlock, block_name, read_block
 from transforms.input.shards import Shard
 from transforms.vectors.cells import Cells

@@ -22,8 +22,8 @@ from transforms.accounts.shard_account import (
 )
 from transforms.accounts.shard_writer import ShardWriter
 from transforms.errors import UserError
-from transforms.finding.rows import ID, SENTENCE, SentenceColumns, read_rows
-from transforms.finding.units import Side
+from transforms.finding.names import ID, SENTENCE, Side
+from transforms.finding.rows import SentenceColumns, read_rows
 from transforms.finding.vector_block import (
     BLOCK,
     BlockAccount,

@@ -11,7 +11,8 @@ import apache_beam as beam
 import numpy as np
 import pyarrow.compute as pc
 
-from transforms.finding.units import Side, TableBlocks
+from transforms.finding.names import Side
+from transforms.finding.units import TableBlocks
 from transforms.finding.vector_block import (
     BLOCKS_FOLDER,
     RAW,

@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from typing import TYPE_CHECKING
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from transforms.finding.rows import ID
-from transforms.finding.vector_block import VectorBlock
+from transforms.finding.names import ID
+
+if TYPE_CHECKING:
+    from transforms.finding.vector_block import VectorBlock
 
 ROWS_AT_ONCE = 65_536
 LEFT, RIGHT = "left_", "right_"

@@ -10,13 +10,13 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from transforms.errors import UserError
+from transforms.finding.names import ID, SENTENCE
 from transforms.input.read_shards import read_shard
 from transforms.input.shards import Shard
 from transforms.pairs import keep_rows, rejected_schema, sentences, split_rows, with_reject
 
 ID_NULL = "id_null"
 DEFAULT_ID = "id"
-SENTENCE, ID = "sentence", "id"
 
 
 @dataclass(frozen=True)

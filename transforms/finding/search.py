@@ -4,13 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol
 
 import numpy as np
 
-from transforms.finding.units import Side
-from transforms.finding.vector_block import VectorBlock
+from transforms.finding.names import Side
 from transforms.vectors.cells import Cells, may_reach, nearest_cells
+
+if TYPE_CHECKING:
+    from transforms.finding.vector_block import VectorBlock
 
 Rows = np.ndarray | None  # numbers of rows of a block; None for all of them
 Place = tuple[Side, int]

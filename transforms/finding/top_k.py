@@ -6,9 +6,12 @@ from collections.abc import Callable
 
 import numpy as np
 
-from transforms.finding.vector_block import VectorBlock
 from transforms.vectors.near import Distance, unit_vectors
-from transforms.vectors.reach import Comparer
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from transforms.vectors.reach import Comparer
+    from transforms.finding.vector_block import VectorBlock
 
 SPARE = 8  # more candidates than are kept: rounding may change places that are next to each other
 

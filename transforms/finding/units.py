@@ -11,15 +11,14 @@ import hashlib
 import json
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass
-from typing import Literal
 
+from transforms.finding.names import Side
 from transforms.input.shards import Shard
 
 BLOCK_ROWS = 32_768  # of 384 floats 50 MB; a unit holds two blocks
 MAX_BLOCKS = 8_192
 MAX_UNITS = 4_096
 SOURCE = "the input"  # of a unit: every file of the run
-Side = Literal["left", "right"]
 
 
 @dataclass(frozen=True)

@@ -18,8 +18,7 @@ import pyarrow.parquet as pq
 from transforms.accounts.claims import Claim
 from transforms.accounts.shard_account import SHARDS_FOLDER
 from transforms.accounts.shard_writer import ShardWriter
-from transforms.finding.rows import ID, SENTENCE
-from transforms.finding.units import Side
+from transforms.finding.names import ID, SENTENCE, Side
 from transforms.storage import files
 
 BLOCKS_FOLDER = f"{SHARDS_FOLDER}/blocks"

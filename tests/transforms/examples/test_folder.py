@@ -8,7 +8,8 @@ import pytest
 from transforms.accounts.shard_account import WrittenFile
 from transforms.accounts.staging import stage
 from transforms.errors import RunError, UserError
-from transforms.examples.folder import CommitExamples, check_free, count_done, mark_done
+from transforms.examples.folder import CommitExamples, check_free
+from transforms.examples.shard_marks import count_done, mark_done
 
 COUNTS = Counter(
     {("rows_in",): 10, ("rejected", "label_null"): 2, ("rows", "train"): 7, ("rows", "eval"): 1}
