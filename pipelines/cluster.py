@@ -34,7 +34,6 @@ from transforms.finding.units import fingerprint
 from transforms.input.shards import Plan, plan
 from transforms.storage import files
 from transforms.storage.exchange import Exchange
-from transforms.storage.lock import lock
 
 PACKAGES = ("apache-beam", "pyarrow", "numpy", "pandas")
 FOUND = "pairs_compared"  # what the manifest of find has and that of score has not
@@ -61,18 +60,15 @@ def cluster(options: ClusterOptions) -> dict[str, Any]:
     buckets = max(1, -(-tables.pairs // options.edges_at_once))
     if jobs.adopt(beam_options, step="cluster", output=options.output, identity=[key, inputs]):
         return print_result(options.output)
-    busy = f"{options.output} is being written by another run; wait, or choose another folder"
-    with lock(files.join(options.output, output_folder.LOCK), busy=busy):
-        made = [cluster_shard(bucket, buckets, inputs) for bucket in range(buckets)]
-        shards = [*(table.shard for table in tables.shards), *made]
-        work = output_folder.open_output(options.output, shards, key, overwrite=options.overwrite)
+    made = [cluster_shard(bucket, buckets, inputs) for bucket in range(buckets)]
+    shards = [*(table.shard for table in tables.shards), *made]
+    with output_folder.claim_output(
+        options.output, shards, key, overwrite=options.overwrite
+    ) as work:
         if work.committed:
             print(f"{options.output} is complete already: same inputs and options")
             return output_folder.read_manifest(options.output)
         print(f"{tables.pairs:,} pairs in {buckets:,} buckets", flush=True)
-        work = output_folder.begin(
-            options.output, shards, key, overwrite=options.overwrite, seen=work
-        )
         folder = files.join(
             options.output, shard_account.SHARDS_FOLDER, f"exchange-{key[:12]}-{inputs[:12]}"
         )
@@ -81,13 +77,12 @@ def cluster(options: ClusterOptions) -> dict[str, Any]:
             "versions": {name: version(name) for name in PACKAGES},
         }
         commit = CommitClusters(
-            options.output,
+            work.claim,
             tuple(shard.name for shard in shards),
             folder,
             header,
             options.max_reject_fraction,
             started,
-            work.claim.run,
         )
         run_pipeline(options, tables, Exchange(folder, buckets), commit, key, beam_options)
     return {} if dataflow.only_staged(beam_options) else print_result(options.output)

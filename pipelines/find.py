@@ -40,8 +40,6 @@ from transforms.finding.names import Side
 from transforms.finding.pair_rows import pair_schema
 from transforms.finding.recall import Recall
 from transforms.scoring.embedding_store import EmbeddingStore
-from transforms.storage import files
-from transforms.storage.lock import lock
 from transforms.vectors.near import Distance
 
 PACKAGES = ("apache-beam", "pyarrow", "numpy", "tensorflow", "keras")
@@ -82,22 +80,15 @@ def find(options: FindOptions) -> dict[str, Any]:
     identity = [key, tables.inputs()]
     if jobs.adopt(beam_options, step="find", output=options.output, identity=identity):
         return print_result(options.output)
-    busy = (
-        f"{options.output} is being written by another run; wait for it, or choose another folder"
-    )
-    with lock(files.join(options.output, output_folder.LOCK), busy=busy):
-        found = [units.as_shard(unit, tables.inputs()) for unit in tables.units()]
-        shards = [*(table.shard for table in tables.shards), *found]
-        work = output_folder.open_output(
-            options.output, shards, key, overwrite=options.overwrite, rejected=tables.rejected
-        )
+    found = [units.as_shard(unit, tables.inputs()) for unit in tables.units()]
+    shards = [*(table.shard for table in tables.shards), *found]
+    with output_folder.claim_output(
+        options.output, shards, key, overwrite=options.overwrite, rejected=tables.rejected
+    ) as work:
         if work.committed:
             print(f"{options.output} is complete already: same inputs, bundle and options")
             return output_folder.read_manifest(options.output)
         print_plan(tables, work)
-        work = output_folder.begin(
-            options.output, shards, key, overwrite=options.overwrite, seen=work
-        )
         header = {
             "bundle": {"path": options.model, "fingerprint": bundle["fingerprint"]},
             "options": options.identity(),
@@ -106,13 +97,12 @@ def find(options: FindOptions) -> dict[str, Any]:
         }
         names = tuple(shard.name for shard in shards)
         commit = CommitPairs(
-            options.output,
+            work.claim,
             names,
             tables.blocks,
             header,
             options.max_reject_fraction,
             started,
-            work.claim.run,
         )
         search = plan_search(options, tables, scorer, bundle, distance, key, work)
         run_pipeline(search, work, commit, beam_options)
@@ -160,16 +150,6 @@ def plan_search(
         options.compression,
         work.claim.run,
     )
-    store = None
-    if options.embedding_store:
-        found = bundle["fingerprint"], bundle["dimensions"]
-        store = EmbeddingStore(options.embedding_store, *found).open()
-    measuring = None
-    if options.recall is not None:
-        searched = [b for b in tables.blocks.all() if options.within or b[0] == "right"]
-        measuring = MeasureSettings(
-            options.output, least, options.recall, options.anchors, tuple(searched)
-        )
     return FindSearch(
         scorer.load,
         distance,
@@ -178,9 +158,27 @@ def plan_search(
         tables.shards,
         tables.blocks,
         tables.cells,
-        store,
-        measuring,
+        open_store(options, bundle),
+        measure_settings(options, tables, least),
     )
+
+
+def open_store(options: FindOptions, bundle: dict[str, Any]) -> EmbeddingStore | None:
+    """The vectors that are kept from run to run, where they are."""
+    if not options.embedding_store:
+        return None
+    found = bundle["fingerprint"], bundle["dimensions"]
+    return EmbeddingStore(options.embedding_store, *found).open()
+
+
+def measure_settings(
+    options: FindOptions, tables: FindTables, least: float
+) -> MeasureSettings | None:
+    """How recall is measured, where not all pairs are to be found."""
+    if options.recall is None:
+        return None
+    searched = [b for b in tables.blocks.all() if options.within or b[0] == "right"]
+    return MeasureSettings(options.output, least, options.recall, options.anchors, tuple(searched))
 
 
 def estimate_pairs(

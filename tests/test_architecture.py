@@ -5,7 +5,7 @@ from __future__ import annotations
 import ast
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import pytest
@@ -85,6 +85,11 @@ FOLDERS = {
     "twinbeam": {"pipelines", "pipelines.running", "model.scoring", "transforms"},
 }  # fmt: skip
 MOST_FILES = 15  # in one folder; the commands in pipelines/ apart
+MOST_LINES, MOST_PARAMETERS = 60, 7  # of a function
+MEDIAN_LINES, P90_LINES = 7, 20  # of all functions, their docstrings apart
+# Modules in the longest chain of imports at module level, inside of a package. What only an
+# annotation needs (TYPE_CHECKING) is none: nothing is loaded for it.
+MOST_DEPTH = {"transforms": 9, "model": 9, "pipelines": 8}
 # What a launcher or a worker loads before there is work: TensorFlow would cost seconds.
 WITHOUT_TENSORFLOW = (
     "pipelines.options.command_line",
@@ -234,3 +239,73 @@ def test_launchers_load_no_tensorflow():
     )
 
     assert done.returncode == 0, done.stderr[-500:]
+
+
+def functions() -> Iterator[tuple[str, ast.FunctionDef | ast.AsyncFunctionDef]]:
+    for path in sources("twinbeam", "pipelines", "model", "transforms"):
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+            if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef):
+                yield f"{path.relative_to(ROOT)}:{node.lineno} {node.name}", node
+
+
+def lines_of(node: ast.FunctionDef | ast.AsyncFunctionDef, *, docstring: bool) -> int:
+    lines = (node.end_lineno or node.lineno) - node.lineno + 1
+    if docstring or ast.get_docstring(node) is None:
+        return lines
+    return lines - (node.body[0].end_lineno or 0) + node.body[0].lineno - 1
+
+
+def parameters_of(node: ast.FunctionDef | ast.AsyncFunctionDef) -> int:
+    names = [one.arg for one in (*node.args.posonlyargs, *node.args.args, *node.args.kwonlyargs)]
+    return len(names) - (names[:1] in (["self"], ["cls"]))
+
+
+def test_functions_are_short_and_take_few_parameters():
+    found = list(functions())
+    long = [name for name, node in found if lines_of(node, docstring=True) > MOST_LINES]
+    many = [name for name, node in found if parameters_of(node) > MOST_PARAMETERS]
+    assert not long and not many
+    lines = sorted(lines_of(node, docstring=False) for _, node in found)
+    assert len(lines) > 1_500
+    assert lines[len(lines) // 2] <= MEDIAN_LINES and lines[len(lines) * 9 // 10] <= P90_LINES
+
+
+def at_module_level(body: Sequence[ast.stmt]) -> Iterator[ast.Import | ast.ImportFrom]:
+    for node in body:
+        if isinstance(node, ast.Import | ast.ImportFrom):
+            yield node
+        elif isinstance(node, ast.Try) or (
+            isinstance(node, ast.If) and "TYPE_CHECKING" not in ast.dump(node.test)
+        ):
+            yield from at_module_level(node.body)
+
+
+def depths(package: str) -> dict[str, int]:
+    """Each module of a package, and how many modules the longest chain below it has with it."""
+    modules = {
+        ".".join(path.relative_to(ROOT).with_suffix("").parts).removesuffix(".__init__"): path
+        for path in sources(package)
+    }
+    found: dict[str, int] = {}
+
+    def depth(name: str) -> int:
+        if name not in found:
+            found[name] = 0  # a circle would end here; another test finds it
+            tree = ast.parse(modules[name].read_text(encoding="utf-8"))
+            used: set[str] = set()
+            for node in at_module_level(tree.body):
+                base = [node.module or ""] if isinstance(node, ast.ImportFrom) else []
+                names = [one.name for one in node.names]
+                used |= {full for full in [*base, *names] if full in modules}
+                used |= {f"{base[0]}.{n}" for n in names if base and f"{base[0]}.{n}" in modules}
+            found[name] = 1 + max((depth(other) for other in used - {name}), default=0)
+        return found[name]
+
+    return {name: depth(name) for name in modules}
+
+
+@pytest.mark.parametrize("package", MOST_DEPTH)
+def test_chains_of_imports_are_no_longer_than_they_were(package: str):
+    found = depths(package)
+    deepest = max(found, key=lambda name: found[name])
+    assert found[deepest] <= MOST_DEPTH[package], deepest

@@ -93,6 +93,34 @@ def add_reject_limit(group: argparse._ArgumentGroup) -> None:
     )
 
 
+def add_bundle_flags(group: argparse._ArgumentGroup) -> None:
+    """Adds the flags that say which bundle is used, and where what it makes goes."""
+    group.add_argument("--model", required=True, metavar="BUNDLE", help="folder of the bundle")
+    group.add_argument(
+        "--model_sha256", metavar="HEX", help="the fingerprint that the bundle has to have"
+    )
+    group.add_argument("--output", required=True, metavar="DIR", help="folder to write to")
+
+
+def add_embedding_store(group: argparse._ArgumentGroup) -> None:
+    """Adds the flag of the vectors that are kept from run to run."""
+    group.add_argument(
+        "--embedding_store",
+        metavar="DIR",
+        help="keep vectors here and take them from here: a nightly run encodes only new sentences",
+    )
+
+
+def add_compression(group: argparse._ArgumentGroup) -> None:
+    """Adds the flag of the codec of what is written."""
+    group.add_argument(
+        "--compression",
+        choices=("zstd", "snappy", "gzip", "lz4", "none"),
+        default="zstd",
+        help="codec of the Parquet that is written",
+    )
+
+
 def add_int96_flag(group: argparse._ArgumentGroup) -> None:
     """Adds the flag that says how times of a kind that is no longer written are written."""
     group.add_argument(

@@ -130,6 +130,11 @@ def add_flags(parser: argparse.ArgumentParser) -> None:
         default=command_line.DEFAULT_SHARD_ROWS,
         help="rows of a shard, the unit of work",
     )
+    _add_meaning_flags(parser)
+    _add_report_flags(parser)
+
+
+def _add_meaning_flags(parser: argparse.ArgumentParser) -> None:
     meaning = parser.add_argument_group(
         "meaning", "what is not given, the bundle of the scores says"
     )
@@ -145,6 +150,9 @@ def add_flags(parser: argparse.ArgumentParser) -> None:
         metavar=("MIN", "MAX"),
         help="of labels that are numbers",
     )
+
+
+def _add_report_flags(parser: argparse.ArgumentParser) -> None:
     more = parser.add_argument_group("report")
     more.add_argument("--output", required=True, metavar="DIR", help="folder to write to")
     more.add_argument(

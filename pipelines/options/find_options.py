@@ -201,11 +201,7 @@ def _add_input_flags(parser: CommandParser) -> None:
 
 def _add_search_flags(parser: argparse.ArgumentParser) -> None:
     group = parser.add_argument_group("search")
-    group.add_argument("--model", required=True, metavar="BUNDLE", help="folder of the bundle")
-    group.add_argument(
-        "--model_sha256", metavar="HEX", help="the fingerprint that the bundle has to have"
-    )
-    group.add_argument("--output", required=True, metavar="DIR", help="folder to write to")
+    command_line.add_bundle_flags(group)
     group.add_argument(
         "--min_similarity",
         type=command_line.finite,
@@ -241,18 +237,9 @@ def _add_search_flags(parser: argparse.ArgumentParser) -> None:
         default=1_000,
         help="sentences that are searched in full to measure --recall",
     )
-    group.add_argument(
-        "--embedding_store",
-        metavar="DIR",
-        help="keep vectors here and take them from here: a nightly run encodes only new sentences",
-    )
+    command_line.add_embedding_store(group)
     command_line.add_reject_limit(group)
-    group.add_argument(
-        "--compression",
-        choices=("zstd", "snappy", "gzip", "lz4", "none"),
-        default="zstd",
-        help="codec of the Parquet that is written",
-    )
+    command_line.add_compression(group)
     group.add_argument(
         "--overwrite", action="store_true", help="replace pairs of another run in --output"
     )

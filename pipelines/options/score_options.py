@@ -113,11 +113,7 @@ def parse(argv: Sequence[str]) -> ScoreOptions:
 def add_flags(parser: argparse.ArgumentParser) -> None:
     """Adds the flags of scoring."""
     group = parser.add_argument_group("scoring")
-    group.add_argument("--model", required=True, metavar="BUNDLE", help="folder of the bundle")
-    group.add_argument(
-        "--model_sha256", metavar="HEX", help="the fingerprint that the bundle has to have"
-    )
-    group.add_argument("--output", required=True, metavar="DIR", help="folder to write to")
+    command_line.add_bundle_flags(group)
     group.add_argument("--similarity_column", default="similarity", help="name of the similarity")
     group.add_argument(
         "--similarity_label_column", default="similarity_label", help="name of the label"
@@ -144,11 +140,7 @@ def add_flags(parser: argparse.ArgumentParser) -> None:
         help="encode each distinct sentence once a shard and cache, or once in the whole input "
         "(for heavy encoders); shard, but with --embedding_store global",
     )
-    group.add_argument(
-        "--embedding_store",
-        metavar="DIR",
-        help="keep vectors here and take them from here: a nightly run encodes only new sentences",
-    )
+    command_line.add_embedding_store(group)
     command_line.add_reject_limit(group)
     group.add_argument(
         "--max_drift",
@@ -169,12 +161,7 @@ def add_flags(parser: argparse.ArgumentParser) -> None:
         help="keep what the model says of rows it fails on, which may quote them, out of "
         "reject details and errors",
     )
-    group.add_argument(
-        "--compression",
-        choices=("zstd", "snappy", "gzip", "lz4", "none"),
-        default="zstd",
-        help="codec of the Parquet that is written",
-    )
+    command_line.add_compression(group)
     group.add_argument(
         "--overwrite", action="store_true", help="replace scores of another run in --output"
     )

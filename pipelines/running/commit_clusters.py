@@ -10,7 +10,7 @@ from itertools import zip_longest
 from typing import Any
 
 from pipelines.report.cluster_page import cluster_page
-from transforms.accounts import blocks, commit
+from transforms.accounts import commit
 from transforms.accounts.claims import Claim
 from transforms.accounts.output_folder import CLUSTERS_PAGE
 from transforms.clustering.shown import SHOWN
@@ -24,27 +24,20 @@ class CommitClusters:
     """Commits the run in a worker, so it happens even where the launcher has gone.
 
     Attributes:
-        output: the output folder.
+        claim: the run's claim to the output folder.
         names: of all shards of the plan.
         exchange: the folder of what steps handed on; it goes.
         header: what the manifest says besides the accounts.
         max_reject_fraction: of rows; with more the run fails.
         started: when the run began.
-        run: the name that `begin` gave.
     """
 
-    output: str
+    claim: Claim
     names: tuple[str, ...]
     exchange: str
     header: dict[str, Any]
     max_reject_fraction: float
     started: float
-    run: str | None
-
-    @property
-    def claim(self) -> Claim:
-        """What the run writes by."""
-        return Claim(self.output, self.run)
 
     def __call__(self, _: None, parts: Any, notes: Iterable[dict[str, Any]]) -> dict[str, Any]:
         """Commits.
@@ -54,10 +47,7 @@ class CommitClusters:
             parts: sums of the accounts of all shards.
             notes: what is shown of each bucket, and counts of what became of earlier clusters.
         """
-        complete = blocks.merge(parts)
-        missing = 0 if complete.names else len(self.names) - complete.shards
-        commit.check_complete(self.names if complete.names else (), complete.names, missing)
-        summary = dict(complete.summary)
+        summary = dict(commit.merge(parts, self.names, len(self.names)).summary)
         for name in ("sentences", "sentences_encoded"):
             summary.pop(name)
         summary["pairs_read"] = summary.pop("rows_scored")

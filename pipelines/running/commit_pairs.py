@@ -7,7 +7,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any
 
-from transforms.accounts import blocks, commit
+from transforms.accounts import commit
 from transforms.accounts.claims import Claim
 from transforms.accounts.shard_account import REJECTS_FOLDER
 from transforms.errors import RunError
@@ -22,27 +22,20 @@ class CommitPairs:
     """Commits the run in a worker, so it happens even where the launcher has gone.
 
     Attributes:
-        output: the output folder.
+        claim: the run's claim to the output folder.
         names: of all shards and units of the plan.
         blocks: how many blocks each side has.
         header: what the manifest says besides the accounts.
         max_reject_fraction: of rows; with more the run fails.
         started: when the run began.
-        run: the name that `begin` gave.
     """
 
-    output: str
+    claim: Claim
     names: tuple[str, ...]
     blocks: units.TableBlocks
     header: dict[str, Any]
     max_reject_fraction: float
     started: float
-    run: str | None
-
-    @property
-    def claim(self) -> Claim:
-        """What the run writes by."""
-        return Claim(self.output, self.run)
 
     def __call__(
         self, _: None, parts: Any, made: Iterable[BlockAccount], chosen: Iterable[ChosenVisits]
@@ -58,10 +51,7 @@ class CommitPairs:
         Raises:
             RunError: an account is missing, or the pairs do not add up.
         """
-        complete = blocks.merge(parts)
-        missing = 0 if complete.names else len(self.names) - complete.shards
-        commit.check_complete(self.names if complete.names else (), complete.names, missing)
-        summary = dict(complete.summary)
+        summary = dict(commit.merge(parts, self.names, len(self.names)).summary)
         summary["rows_used"] = summary.pop("rows_scored")
         summary |= self._sentences(list(made), summary)
         measured = [{"visits": found.visits, "recall": found.recall.to_json()} for found in chosen]
@@ -77,7 +67,7 @@ class CommitPairs:
             },
             gates=commit.Gates(self.max_reject_fraction),
         )
-        files.delete_folder(files.join(self.output, *BLOCKS_FOLDER.split("/")))
+        files.delete_folder(files.join(self.claim.folder, *BLOCKS_FOLDER.split("/")))
         return manifest
 
     def _sentences(self, made: list[BlockAccount], summary: dict[str, Any]) -> dict[str, Any]:

@@ -44,9 +44,7 @@ class Commit:
             parts: blocks of all shards of the plan.
             encoded: counts of sentences that were encoded for all shards together.
         """
-        whole = blocks.merge(parts)
-        missing = 0 if self.names else self.shards - whole.shards
-        commit.check_complete(self.names, whole.names, missing)
+        whole = commit.merge(parts, self.names, self.shards)
         drifted = drift.drift(self.trained, whole.profile)
         page = self._page(whole.profile, drifted) if drifted else None
         return commit.publish(

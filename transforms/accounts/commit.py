@@ -9,6 +9,8 @@ from types import MappingProxyType
 from typing import Any
 
 from transforms import drift
+from transforms.accounts import blocks
+from transforms.accounts.blocks import AccountBlock
 from transforms.accounts.claims import SHARDS_FOLDER, Claim
 from transforms.accounts.output_folder import DRIFT_PAGE, LISTS, manifest_files, read_manifest
 from transforms.accounts.shard_account import (
@@ -63,6 +65,25 @@ def commit(
         gates=gates,
         more_counts=more_counts,
     )
+
+
+def merge(parts: Iterable[AccountBlock], names: Collection[str], shards: int) -> AccountBlock:
+    """The accounts of a plan as one, once each shard is seen to have one.
+
+    Args:
+        parts: blocks of accounts, of earlier runs and of this one.
+        names: of all shards of the plan, where the manifest itself lists their files.
+        shards: how many there are.
+
+    Raises:
+        RunError: a shard is missing.
+    """
+    complete = blocks.merge(parts)
+    if complete.names:
+        check_complete(names, complete.names)
+    else:
+        check_complete((), (), shards - complete.shards)
+    return complete
 
 
 def check_complete(expected: Collection[str], found: Collection[str], shards: int = 0) -> None:

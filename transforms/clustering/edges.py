@@ -18,7 +18,13 @@ from transforms.accounts.shard_account import (
     write_account,
 )
 from transforms.accounts.shard_writer import ShardWriter
-from transforms.clustering.graph_tables import node_numbers
+from transforms.clustering import stars
+from transforms.clustering.graph_tables import (
+    as_array,
+    distinct_nodes,
+    node_numbers,
+    write_edges,
+)
 from transforms.errors import UserError
 from transforms.input.read_shards import read_shard, shard_schema
 from transforms.input.shards import Shard

@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from transforms.vectors.near import Distance, unit_vectors
-from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from transforms.vectors.reach import Comparer
     from transforms.finding.vector_block import VectorBlock
+    from transforms.vectors.reach import Comparer
 
 SPARE = 8  # more candidates than are kept: rounding may change places that are next to each other
 
