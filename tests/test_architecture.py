@@ -294,10 +294,11 @@ def depths(package: str) -> dict[str, int]:
             tree = ast.parse(modules[name].read_text(encoding="utf-8"))
             used: set[str] = set()
             for node in at_module_level(tree.body):
-                base = [node.module or ""] if isinstance(node, ast.ImportFrom) else []
-                names = [one.name for one in node.names]
-                used |= {full for full in [*base, *names] if full in modules}
-                used |= {f"{base[0]}.{n}" for n in names if base and f"{base[0]}.{n}" in modules}
+                base = f"{node.module}." if isinstance(node, ast.ImportFrom) else ""
+                for one in node.names:
+                    full = base + one.name
+                    used.add(full if full in modules else base.removesuffix("."))
+            used &= modules.keys()
             found[name] = 1 + max((depth(other) for other in used - {name}), default=0)
         return found[name]
 
