@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.late_writers import check_whole, orders, ways
+from tests.late_writers import Publishers, check_whole, orders, ways
 from tests.scoring_kit import pairs, write
 
 
@@ -42,3 +42,17 @@ def test_two_writers_in_every_order(
     before, first, second = ways(source, lambda number: f"{bucket}/out-{number}")[way]
     for number, _ in orders(monkeypatch, first, second, before=before):
         check_whole(f"{bucket}/out-{number}")
+
+
+@pytest.mark.parametrize("way", ["another run", "another run over an old one"])
+def test_two_writers_of_folders_that_appear_at_once(
+    cloud, bucket: str, monkeypatch: pytest.MonkeyPatch, way: str
+) -> None:
+    made = Publishers(lambda number: f"{bucket}/out-{number}")
+    before, first, second = made.ways[way]
+    refused = []
+    for number, was_refused in orders(monkeypatch, first, second, before=before, every=7):
+        made.check(number)
+        refused.append(was_refused)
+
+    assert refused.count(True) > len(refused) / 2
