@@ -75,10 +75,14 @@ def mined_triplets(pairs: LabelledVectors, *, kind: str, mining: str, margin: fl
     """
     anchors = ops.concatenate([pairs.u, pairs.v])
     positive, negative = know_batch(pairs)
+    # Choosing has no gradient, so the [2b, 2b] distances need none: backwards they would have to be
+    # kept for every dimension.
     distances = pairwise(kind, ops.stop_gradient(anchors))
     own = ops.concatenate([pairs.v, pairs.u])
     if mining == "batch_hard":
         farthest = ops.argmax(ops.where(positive, distances, -_FAR), axis=1)
+        # Where a row has no positive, argmax gives 0, some other sentence: such an anchor keeps the
+        # other side of its own pair.
         alone = ops.logical_not(ops.any(positive, axis=1))[:, None]
         own = ops.where(alone, own, ops.take(anchors, farthest, axis=0))
         chosen = ops.argmin(ops.where(negative, distances, _FAR), axis=1)
@@ -87,6 +91,7 @@ def mined_triplets(pairs: LabelledVectors, *, kind: str, mining: str, margin: fl
     # Again, for the chosen only: what the gradient goes through.
     to_negative = distance(kind, anchors, ops.take(anchors, chosen, axis=0))
     losses = triplets(distance(kind, anchors, own), to_negative, margin=margin)
+    # Nor is there a negative in every row: of what argmin then gives nothing is to be learned.
     losses = ops.where(ops.any(negative, axis=1), losses, 0.0)
     return pairs.labels * ops.mean(ops.reshape(losses, (2, -1)), axis=0)
 

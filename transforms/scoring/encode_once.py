@@ -24,6 +24,7 @@ from transforms.input.shards import Shard
 from transforms.pairs import PairColumns, cut_sentences, split_rows
 from transforms.scoring.embedding_store import EmbeddingStore, sentence_keys
 
+# A bucket's vectors are in one worker's memory at once: 100,000 of 512 floats take 200 MB.
 BUCKET_SENTENCES = 100_000
 MAX_BUCKETS = 4096
 
@@ -50,6 +51,8 @@ class Vectors:
 
 def bucket_count(rows: int) -> int:
     """How many buckets the sentences of so many pairs are encoded in: a power of two."""
+    # How many of the 2 · rows sentences differ is not known before they are read, so all may. A
+    # power of two, and leading bits: with more rows a bucket splits, and its sentences stay near.
     wanted = max(1, 2 * rows // BUCKET_SENTENCES)
     return min(MAX_BUCKETS, 1 << (wanted - 1).bit_length())
 
@@ -68,6 +71,8 @@ def distinct_sentences(
 
 def by_bucket(distinct: pa.Array, buckets: int) -> Iterator[tuple[int, pa.Array]]:
     """Parts sentences by the leading bits of their keys."""
+    # By the sentence alone, so that all shards send it to the same bucket, and by the key that the
+    # store is ordered by, so that a bucket reads and writes a range of the store.
     keys = sentence_keys(distinct.to_pylist())
     leading = np.array([int.from_bytes(key.as_py()[:4], "big") for key in keys], np.int64)
     numbers = leading * buckets >> 32
