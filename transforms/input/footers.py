@@ -54,6 +54,7 @@ def read_footer(path: str, int96: Int96Unit = "us") -> Footer:
                 raise UserError(f"{path} has encrypted columns; decrypt it first")
             return _footer(mark, parquet)
     except UserError:
+        _check_is_no_text(path)
         raise
     except PermissionError:
         raise UserError(f"{path} may not be read: permission denied") from None
@@ -62,12 +63,17 @@ def read_footer(path: str, int96: Int96Unit = "us") -> Footer:
     except (OSError, pa.ArrowException, ValueError) as error:
         if files.is_outage(error):  # the file may be a good one
             raise RunError(f"{path} cannot be read now: {files.reason(error)}; run again") from None
-        if path.lower().removesuffix(".gz").endswith(TEXT_ENDINGS):
-            raise UserError(
-                f"{path} is text, expected Parquet; make some of it first: "
-                f"twinbeam convert --input {shlex.quote(path)} --output pairs.parquet"
-            ) from None
+        _check_is_no_text(path)
         raise UserError(f"{path} cannot be read as Parquet: {files.reason(error)}") from None
+
+
+def _check_is_no_text(path: str) -> None:
+    """Refuses what is no Parquet, and no damaged one either, by its name."""
+    if path.lower().removesuffix(".gz").endswith(TEXT_ENDINGS):
+        raise UserError(
+            f"{path} is text, expected Parquet; make some of it first: "
+            f"twinbeam convert --input {shlex.quote(path)} --output pairs.parquet"
+        ) from None
 
 
 def _footer(mark: str, parquet: pq.ParquetFile) -> Footer:

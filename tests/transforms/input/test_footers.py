@@ -1,0 +1,26 @@
+"""What is no Parquet is refused with what to do, in the first second."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from transforms.errors import UserError
+from transforms.input.footers import read_footer
+
+
+@pytest.mark.parametrize("content", [b"", b"a,b\n", b"sentence1,sentence2\n" * 100])
+@pytest.mark.parametrize("name", ["my pairs.csv", "pairs.tsv.gz", "PAIRS.JSONL"])
+def test_text_is_referred_to_convert(tmp_path: Path, name: str, content: bytes):
+    (tmp_path / name).write_bytes(content)
+    with pytest.raises(UserError, match=r"is text, expected Parquet; .*twinbeam convert --input"):
+        read_footer(str(tmp_path / name))
+
+
+def test_a_cut_file_is_called_cut(tmp_path: Path):
+    (tmp_path / "pairs.parquet").write_bytes(b"PAR1" + b"x" * 100)
+    with pytest.raises(UserError, match="not a whole Parquet file"):
+        read_footer(str(tmp_path / "pairs.parquet"))
+    with pytest.raises(UserError, match="is not there"):
+        read_footer(str(tmp_path / "gone.csv"))
