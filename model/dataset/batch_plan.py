@@ -49,10 +49,13 @@ class EpochOrder:
         seed: of all that is random.
         length_noise: lengths count times a random factor of 1 ± half of it, so that batches are
             more like the whole.
+        by_length: whether rows of about one length come together; if not, rows that stand together
+            in the files do, see `neighbours`.
     """
 
     seed: int
     length_noise: float = 0.0
+    by_length: bool = True
 
 
 # A worked example: six rows in two streams, batches of four, so two steps.

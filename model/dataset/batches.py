@@ -72,7 +72,7 @@ def training_batches(
     def one_epoch(number: tf.Tensor) -> tf.data.Dataset:
         skip = tf.where(number == epochs.start, tf.constant(skip_steps, tf.int64), 0)
         mine, key = plan.share(share.worker, share.workers), draw(seed_key, number)
-        reading = Reading(records, plan, mine, key, order.length_noise)
+        reading = Reading(records, plan, mine, key, order)
         return _epoch(reading, share.replicas, skip)
 
     numbers = tf.data.Dataset.range(epochs.start, epochs.stop)

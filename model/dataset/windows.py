@@ -9,7 +9,7 @@ from dataclasses import dataclass
 
 import tensorflow as tf
 
-from model.dataset.batch_plan import BatchPlan, Records
+from model.dataset.batch_plan import BatchPlan, EpochOrder, Records
 from model.keyed_random import draw, mix
 
 PAD_MULTIPLE = 4  # few distinct widths, at most three columns of padding more
@@ -96,14 +96,14 @@ class Reading:
         plan: the steps of the epoch.
         mine: the streams that this worker reads.
         key: of all that is random in the epoch, uint32 []; None keeps the order.
-        length_noise: see `EpochOrder`.
+        order: how rows are sorted, by length where not given.
     """
 
     records: Records
     plan: BatchPlan
     mine: range
     key: tf.Tensor | None = None
-    length_noise: float = 0.0
+    order: EpochOrder | None = None
 
 
 def cut_window(
@@ -123,9 +123,14 @@ def cut_window(
     stream = tf.repeat(tf.range(len(serialised), dtype=tf.int64), sizes)
     rank = tf.range(tf.size(length, tf.int64)) - tf.gather(tf.cumsum(sizes, exclusive=True), stream)
     noise = None if key is None else draw(key, stream + mine.start, rank)
-    if noise is not None and reading.length_noise:
-        length = _blurred(length, noise, reading.length_noise)
-    order = _by_length(stream, rank, length, noise)
+    how = reading.order
+    if noise is not None and how is not None and how.length_noise:
+        length = _blurred(length, noise, how.length_noise)
+    if key is None or how is None or how.by_length:
+        order = _by_length(stream, rank, length, noise)
+    else:
+        size = max(1, plan.batch_size // len(plan.streams))
+        order = _by_block(stream + mine.start, rank, size, key)
 
     # Which step each row falls to follows from its rank among its stream's rows, now sorted by
     # length; its number in the batch counts the rows of the streams before it.
@@ -158,6 +163,16 @@ def _by_length(
     last = rank if noise is None else tf.cast(noise, tf.int64)
     length = tf.minimum(tf.cast(length, tf.int64), 2**16 - 1)
     return tf.argsort((stream * 2**16 + length) * 2**32 + last)
+
+
+def _by_block(stream: tf.Tensor, rank: tf.Tensor, size: int, key: tf.Tensor) -> tf.Tensor:
+    """Row numbers [n], each stream's in blocks of neighbours, which come in a random order.
+
+    Where blocks begin is random too. So a step meets other blocks of the streams in each epoch.
+    `stream` counts over all workers, int64 [n], and `rank` within it.
+    """
+    block = (rank + tf.cast(draw(key, stream), tf.int64) % size) // size
+    return tf.argsort(stream * 2**32 + tf.cast(draw(key, stream, block), tf.int64), stable=True)
 
 
 def _step_of(stream: tf.Tensor, rank: tf.Tensor, done: tf.Tensor) -> tf.Tensor:

@@ -36,6 +36,13 @@ def dropping(rows: tf.Tensor, step: tf.Tensor) -> Iterator[None]:
         _current.pop()
 
 
+@contextmanager
+def dropping_rows(rows: tf.Tensor) -> Iterator[None]:
+    """Within `dropping`: by other rows, at the same step."""
+    with dropping(rows, _current[-1][1]):
+        yield
+
+
 def current_rows() -> tf.Tensor:
     """The rows that `dropping` was entered with, uint32 [b]."""
     return _current[-1][0]

@@ -9,6 +9,7 @@ from __future__ import annotations
 from typing import Any
 
 import keras
+import tensorflow as tf
 from keras import ops
 
 from model.network.pooling import PACKAGE
@@ -97,7 +98,17 @@ class NormalizedSum(keras.layers.Layer):
         """Tokens [b, t, d] and 1 for each that is real [b, t, 1] → [b, units]."""
         centered, scale = _centered(tokens, self.epsilon)
         weighted = ops.matmul(ops.transpose(scale * keep, (0, 2, 1)), centered)[:, 0]
-        count = ops.sum(keep, axis=1)
+        return self._projected(weighted, ops.sum(keep, axis=1))
+
+    def of_packed(self, tokens, keep, owner):
+        """Tokens [N, d] of sentences end to end, and whose each is [N], ascending → [n, units]."""
+        centered, scale = _centered(tokens, self.epsilon)
+        weighted = tf.math.segment_sum(centered * (scale * keep), owner)
+        count = tf.math.segment_sum(keep, owner)
+        return self._projected(tf.ensure_shape(weighted, [None, tokens.shape[-1]]), count)
+
+    def _projected(self, weighted, count):
+        """The tokens' weighted sums [b, d] and their number [b, 1] → [b, units]."""
         summed = weighted * self.gamma + count * self.beta
         return (ops.matmul(summed, self.kernel) + count * self.bias) * ops.rsqrt(count)
 

@@ -8,7 +8,7 @@ tokens is that of deep averaging networks, Iyyer et al. 2015).
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -97,25 +97,38 @@ def _sentence_vectors(spec: parts.Universal, table: QuantizedEmbedding, ids: Any
     tokens = table(ids)
     if spec.dropout:
         tokens = StepDropout(spec.dropout, name="drop_tokens")(tokens)
-    joined = ops.concatenate([tokens, *_branches(tokens, keep)], axis=-1)
+    wide = project(tokens, _make_layer)
+    joined = ops.concatenate([tokens, *branches(wide, keep, _make_layer)], axis=-1)
     exact = "float32"  # long sums, and all that comes after them
     joined, keep = ops.cast(joined, exact), ops.cast(keep, exact)
     summed = NormalizedSum(512, EPSILON, dtype=exact, name="sum")(joined, keep)
     return _residual_network(summed, normalize=spec.normalize)
 
 
-def _branches(tokens: Any, keep: Any) -> list[Any]:
-    """What each order of n-grams says of every token: [b, t, 256] each."""
-    wide = keras.layers.Dense(BRANCH * len(NGRAMS), name="project")(tokens)
-    wide = CenteredNorm(EPSILON, name="project_norm")(wide)  # over the three branches together
+def project(tokens: Any, layer: Callable[[str], Any]) -> Any:
+    """What the three branches begin with: tokens […, 512] → […, 768]; layers by their names."""
+    # The norm is over the three branches together.
+    return layer("project_norm")(layer("project")(tokens))
+
+
+def branches(wide: Any, keep: Any, layer: Callable[[str], Any]) -> list[Any]:
+    """What each order of n-grams says of every token: [b, t, 768] → [b, t, 256] each."""
     found = []
     for branch, order in zip(ops.split(wide, len(NGRAMS), axis=-1), NGRAMS, strict=True):
         for number in (1, 2):
             # Padding must be zero each time: a bias would leak into the last tokens.
-            convolution = NgramConvolution(order, name=f"ngrams_{order}_{number}")
-            branch = branch + convolution(branch * keep)
+            branch = branch + layer(f"ngrams_{order}_{number}")(branch * keep)
         found.append(branch)
     return found
+
+
+def _make_layer(name: str) -> Any:
+    """A layer of `project` and `branches`, by its name."""
+    if name == "project":
+        return keras.layers.Dense(BRANCH * len(NGRAMS), name=name)
+    if name == "project_norm":
+        return CenteredNorm(EPSILON, name=name)
+    return NgramConvolution(int(name.split("_")[1]), name=name)
 
 
 def _residual_network(summed: Any, *, normalize: bool) -> Any:

@@ -38,6 +38,9 @@ def misfits(recipe: Recipe) -> Iterator[str]:
     if recipe.training.pretrain_epochs and not encoder.recurrent:
         recurrent = " or ".join(name for name, row in ENCODERS.items() if row.recurrent)
         yield f"training.pretrain_epochs: only for encoder {recurrent}; it is {kind}"
+    if recipe.training.batches == "neighbours" and not encoder.encodes_once:
+        once = " or ".join(name for name, row in ENCODERS.items() if row.encodes_once)
+        yield f"training.batches: neighbours is only for encoder {once}; it is {kind}"
     if recipe.training.keep == "last" and recipe.training.patience:
         yield "training.patience: stops after the best epoch, so training.keep cannot be last"
     if recipe.training.encode_at_once and not recipe.loss_kind.on_vectors:

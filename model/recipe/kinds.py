@@ -44,6 +44,7 @@ ENCODERS: dict[str, EncoderKind] = {
         embeds=False,
         pretrained=True,
         trains_used_ids=True,
+        encodes_once=True,
     ),
     "saved_model": EncoderKind(
         part=parts.SavedModel,

@@ -278,6 +278,9 @@ class Training(Part):
     Attributes:
         warmup: a fraction of all steps.
         average: the decay of a moving average of the weights.
+        batches: what stands in a batch together: pairs of about one length (`lengths`), or pairs
+            that share sentences (`neighbours`), which are encoded once (for `universal`; see
+            `dataset.neighbours`).
         length_noise: lets lengths differ more in a batch, which is slower and more like random
             batches (0: strictly by length).
         mirror: shows each pair also with its sides exchanged.
@@ -305,6 +308,7 @@ class Training(Part):
     weight_decay: Annotated[float, Field(ge=0)] = 0.0
     clip_norm: Positive | None = None
     average: Annotated[float, Field(gt=0, lt=1)] | None = None
+    batches: Literal["lengths", "neighbours"] = "lengths"
     length_noise: Annotated[float, Field(ge=0, le=2)] = 0.0
     mirror: bool = False
     encode_at_once: Count | None = None

@@ -9,6 +9,7 @@ from __future__ import annotations
 import math
 import time
 from dataclasses import dataclass
+from tempfile import TemporaryDirectory
 
 import keras
 import tensorflow as tf
@@ -16,6 +17,7 @@ import tensorflow as tf
 from model.dataset.batch_plan import EpochOrder
 from model.dataset.batches import InputShare, evaluation_batches, training_batches
 from model.dataset.examples import Examples, run_fingerprint
+from model.dataset.neighbours import arrange
 from model.network.forward import choose_forward
 from model.network.losses import make_loss
 from model.network.siamese import Siamese
@@ -117,11 +119,17 @@ class _TrainingLoop:
         return checkpoints
 
     def _prepare_training(self, strategy: tf.distribute.Strategy) -> None:
+        records = self.examples.train.records(self.recipe)
+        by_length = self.training.batches == "lengths"
+        if not by_length:
+            self.arranged = TemporaryDirectory(prefix="twinbeam-")  # as long as this run
+            records = arrange(records, self.arranged.name)
+
         def make(share: InputShare) -> tf.data.Dataset:
             return training_batches(
-                self.examples.train.records(self.recipe),
+                records,
                 batch_size=self.training.batch_size,
-                order=EpochOrder(self.training.seed, self.training.length_noise),
+                order=EpochOrder(self.training.seed, self.training.length_noise, by_length),
                 epochs=range(self.progress.epoch, self.training.epochs),
                 skip_steps=self.progress.step,
                 share=share,

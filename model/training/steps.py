@@ -91,7 +91,9 @@ def make_train_step(
     replicas = strategy.num_replicas_in_sync
 
     def encode(batch: Batch) -> Any:
-        with dropping(slots(batch), optimizer.iterations):
+        # What is encoded once has one mask, on whatever replica: by the sentence, not by its row.
+        once = learner.recipe.encoder_kind.encodes_once
+        with dropping(_marks(batch) if once else slots(batch), optimizer.iterations):
             shown = partly_hidden(batch, hidden) if hidden else sides(batch)
             return learner.forward(shown, True)
 
@@ -134,6 +136,11 @@ def make_train_step(
         return strategy.reduce(tf.distribute.ReduceOp.SUM, parts, axis=None)
 
     return step
+
+
+def _marks(batch: Batch) -> tf.Tensor:
+    """A number for each sentence, first sides before second ones, equal for equal ones: [2 b]."""
+    return tf.concat([fingerprints(side) for side in sides(batch)], axis=0)
 
 
 def losses_of(recipe: Recipe, loss: Loss, batch: Batch, output: Any) -> tf.Tensor:
