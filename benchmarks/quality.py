@@ -24,7 +24,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from benchmarks.quality_jobs import GAIN, JOBS, Job
+from benchmarks.quality_jobs import GAIN, JOBS, KEPT, Job
 from benchmarks.run import machine
 
 TABLE = Path(__file__).parent / "QUALITY.md"
@@ -58,13 +58,17 @@ def held_out(train: pd.DataFrame, others: Sequence[pd.DataFrame]) -> pd.DataFram
     return train[[((a, b) if a <= b else (b, a)) not in measured for a, b in rows]]
 
 
-def recipe_of(job: Job) -> str:
-    """The job's recipe as YAML, with what it says otherwise for this data."""
+def recipe_of(job: Job, teacher: Path | None = None) -> str:
+    """The job's recipe as YAML, with what it says otherwise for this data, and its teacher."""
     from model.recipe.reading import load_recipe, parse_recipe
 
     values = load_recipe(job.recipe).model_dump()
     for part, other in job.parts.items():
-        values[part] |= other
+        own = values[part] or {}
+        another = "kind" in other and other["kind"] != own["kind"]
+        values[part] = other if another else own | other
+    if teacher is not None:
+        values["distill"] = (values["distill"] or {}) | {"teacher": [str(teacher)]}
     return parse_recipe(values, source=job.name).to_yaml()
 
 
@@ -95,13 +99,24 @@ def score(
     """Each measured file → the job's metric, and Spearman's correlation."""
     found, correlated = {}, {}
     for name in job.measured:
-        target = output / name
-        run_step(
-            "score", "--input", data / f"{name}.parquet", "--model", bundle, "--output", target
-        )  # fmt: skip
-        rows = pd.concat(map(pd.read_parquet, sorted(target.glob("*.parquet"))))
-        found[name], correlated[name] = measure(job, rows), spearman(job, rows)
+        for size in (None, job.dimensions) if job.dimensions else (None,):
+            rows = score_file(data / f"{name}.parquet", bundle, output, size)
+            place = name if size is None else by_floats(name, size)
+            found[place], correlated[place] = measure(job, rows), spearman(job, rows)
     return found, correlated
+
+
+def score_file(source: Path, bundle: Path, output: Path, dimensions: int | None) -> pd.DataFrame:
+    """The rows of a file as a bundle scores them, by all or by so many first floats."""
+    target = output / (f"{source.stem}-{dimensions}" if dimensions else source.stem)
+    fewer = ["--dimensions", dimensions] if dimensions else []
+    run_step("score", "--input", source, "--model", bundle, "--output", target, *fewer)
+    return pd.concat(map(pd.read_parquet, sorted(target.glob("*.parquet"))))
+
+
+def by_floats(name: str, size: int) -> str:
+    """What the table calls a file that is scored by so many first floats."""
+    return f"{name}, first {size} floats"
 
 
 def baseline(job: Job, table: pd.DataFrame) -> float | None:
@@ -181,18 +196,21 @@ def rows_of(job: Job, result: dict) -> list[str]:
     """The table's rows of a finished job."""
     rows = []
     for name, value in result["values"].items():
-        goal, plain = job.measured[name], result["baselines"][name]
+        goal, plain = job.measured.get(name), result["baselines"].get(name)
         known = f"majority class {plain:.3f}" if plain is not None else ""
         if job.untrained:
             as_it_comes = result["untrained"][name]
             goal, known = as_it_comes + GAIN, f"as it comes {as_it_comes:.4f}"
+        if job.dimensions and name not in job.measured:
+            goal = KEPT * result["values"][name.partition(",")[0]]
         reach = "" if goal is None else f"{goal:.4g}: {'yes' if value >= goal else '**no**'}"
         correlated = result.get("spearman", {}).get(name)
         rank = "" if correlated is None else f"{correlated:.4f}"
         source = f"{job.train}, {result['rows']:,}" if job.train else "nothing"
         spent = f"{result['seconds'] / 60:.1f} | {result['processor'] / 60:.1f}"
+        recipe = f"`{job.recipe}` {job.variant}".strip()
         rows.append(
-            f"| `{job.recipe}` | {source} | {name} | {job.metric} | {value:.4f} | {reach} | "
+            f"| {recipe} | {source} | {name} | {job.metric} | {value:.4f} | {reach} | "
             f"{rank} | {known} | {result['epochs']} | {spent} |"
         )
     return rows

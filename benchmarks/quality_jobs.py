@@ -22,6 +22,9 @@ class Job:
         label: name of the label column.
         parts: what the recipe says otherwise for this data, part by part.
         untrained: whether the model is also measured as it comes.
+        teacher: name of a job before this one, whose bundle it also learns from.
+        variant: sets jobs of one recipe and file apart.
+        dimensions: so many first floats are measured too.
     """
 
     recipe: str
@@ -31,11 +34,15 @@ class Job:
     label: str = "label"
     parts: dict[str, Any] = field(default_factory=dict)
     untrained: bool = False
+    teacher: str | None = None
+    variant: str = ""
+    dimensions: int | None = None
 
     @property
     def name(self) -> str:
         """Such as `twin-best.bq_train80k`."""
-        return f"{self.recipe}.{self.train or f'as_it_comes.{self.metric}'}"
+        variant = f".{self.variant}" if self.variant else ""
+        return f"{self.recipe}.{self.train or f'as_it_comes.{self.metric}'}{variant}"
 
 
 BQ: dict[str, float | None] = {"bq_dev": None, "bq_valid20k": None}
@@ -57,12 +64,22 @@ LCQMC: dict[str, Any] = {
 SICK_LABELS = {"labels": {"minimum": 1, "maximum": 5}}
 SICK_CLASSES = {"metric": "accuracy", "label": "entailment"}
 RELATED = {"metric": "pearson", "label": "relatedness"}
+RANKS: dict[str, Any] = {
+    "measured": {"stsb_en_dev": 0.900},
+    "metric": "spearman",
+    "label": "relatedness",
+}
 
 # Its labels are as LCQMC's are said to be above: most of the measured sentences are known, and the
 # training pairs are not as often similar as the measured ones.
 UNIVERSAL_LCQMC: dict[str, Any] = {
+    "labels": {"transitive": 0},
     "training": {"epochs": 2, "threshold_rule": "balanced_logistic"},
 }
+# Shares of a teacher's score and of the label; twin-best reads characters, its teacher pieces.
+TAUGHT: dict[str, Any] = {"distill": {"weight": 0.7}}
+RANKED: dict[str, Any] = {"loss": {"kind": "cosent"}}
+NESTED: dict[str, Any] = {"loss": {"kind": "cosent", "matryoshka": [192, 96, 48]}}
 
 JOBS = (
     # To reach: the package's own forward pass, less 0.001.
@@ -77,6 +94,14 @@ JOBS = (
     Job("universal-finetuned", "bq_train80k", {"bq_dev": 0.850, "bq_valid20k": None}),
     Job("universal-finetuned", "lcqmc_train", {"lcqmc_dev": 0.870}, parts=UNIVERSAL_LCQMC),
     Job("twin-best", "bq_train80k", {"bq_dev": 0.830, "bq_valid20k": 0.88}),
+    Job(
+        "twin-best",
+        "bq_train80k",
+        {"bq_dev": 0.840, "bq_valid20k": None},
+        parts=TAUGHT,
+        teacher="universal-finetuned.bq_train80k",
+        variant="taught",
+    ),
     Job("char-bilstm-manhattan", "bq_train80k", {**BQ, "bq_valid20k": 0.7903}),
     Job("twin-best", "lcqmc_train", {"lcqmc_dev": 0.82}, parts=LCQMC),
     Job("bert-mean-cosine", "sick_train", {"sick_trial": 0.89}, **RELATED, parts=SICK_LABELS),
@@ -88,10 +113,20 @@ JOBS = (
         label="relatedness",
         untrained=True,
     ),
+    Job("bert-mean-cosine", "stsb_en_train", **RANKS, parts=RANKED, variant="cosent"),
+    Job(
+        "bert-mean-cosine",
+        "stsb_en_train",
+        **RANKS,
+        parts=NESTED,
+        variant="matryoshka",
+        dimensions=96,
+    ),
     Job("concat-absdiff-softmax", "sick_train", {"sick_trial": 0.80}, **SICK_CLASSES),
     Job("glove-concat-absdiff-softmax", "sick_train", {"sick_trial": 0.72}, **SICK_CLASSES),
     Job("cosine-mse", "sick_train", {"sick_trial": None}, **RELATED),
     Job("char-bilstm-euclidean", "bq_train80k", BQ),
     *(Job(name, "bq_train80k", BQ) for name in SMALL),
 )
+KEPT = 0.98  # what a quarter of the floats must keep of the value by all of them
 GAIN = 0.02  # what training must add to a model that is also measured as it comes

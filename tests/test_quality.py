@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import pandas as pd
 import pytest
 
@@ -49,6 +51,35 @@ def test_a_recipe_takes_the_labels_of_its_data():
     made, own = read_recipe(recipe_of(job), source="here"), load_recipe("bert-mean-cosine")
     assert made.label_range == (1, 5) and own.label_range == (0, 5)
     assert made.model_copy(update={"labels": own.labels}) == own
+
+
+def test_a_variant_has_another_loss_and_a_teacher():
+    job = Job(
+        "bert-mean-cosine",
+        "train",
+        {"dev": None},
+        parts={"loss": {"kind": "cosent", "matryoshka": [96]}, "distill": {"weight": 0.7}},
+        variant="nested",
+    )
+
+    made = read_recipe(recipe_of(job, Path("out/teacher/bundle")), source="here")
+
+    assert job.name == "bert-mean-cosine.train.nested"
+    assert made.loss.kind == "cosent" and made.shorter == (96,)
+    assert made.distill.teacher == ("out/teacher/bundle",) and made.distill.weight == 0.7
+    teachers = {job.teacher for job in JOBS} - {None}
+    assert teachers <= {job.name for job in JOBS}
+
+
+def test_a_quarter_of_the_floats_is_held_against_all_of_them():
+    job = Job("bert-mean-cosine", "train", {"dev": 0.9}, metric="spearman", dimensions=96)
+    result = {"rows": 10, "epochs": 2, "seconds": 60.0, "processor": 90.0, "spearman": {}}
+    result |= {"values": {"dev": 0.8, "dev, first 96 floats": 0.79}, "baselines": {"dev": None}}
+
+    wide, narrow = rows_of(job, result)
+
+    assert "| 0.8000 | 0.9: **no** |" in wide
+    assert "dev, first 96 floats" in narrow and "| 0.7900 | 0.784: yes |" in narrow
 
 
 def test_every_job_names_a_recipe_once():
