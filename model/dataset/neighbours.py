@@ -24,8 +24,13 @@ _READ = 1 << 16
 _SEED = 0x6E656967
 
 
-def arrange(records: Records, folder: str) -> Records:
-    """Writes the same examples in such an order into a folder; how they are to be read there."""
+def arrange(records: Records, folder: str, batch_size: int) -> tuple[Records, float]:
+    """Writes the same examples in such an order into a folder.
+
+    Returns:
+        How they are to be read there; and the distinct sentences of a pair's share of a batch, at
+        most 2 for pairs.
+    """
     serialised, sides = _read(records)
     order = neighbour_order(sides)
     parts = np.array_split(order, min(FILES, len(order)))
@@ -35,7 +40,14 @@ def arrange(records: Records, folder: str) -> Records:
         with tf.io.TFRecordWriter(paths[-1], COMPRESSION) as writer:
             for row in part:
                 writer.write(serialised[row])
-    return replace(records, files=tuple(paths), rows=tuple(map(len, parts)))
+    arranged = replace(records, files=tuple(paths), rows=tuple(map(len, parts)))
+    return arranged, sentences_a_row(sides[order], max(1, batch_size // FILES))
+
+
+def sentences_a_row(sides: np.ndarray, size: int) -> float:
+    """Distinct values of rows [n, s] by the rows, in blocks of so many rows."""
+    blocks = [sides[start : start + size] for start in range(0, len(sides), size)]
+    return sum(len(np.unique(block)) for block in blocks) / max(1, len(sides))
 
 
 def neighbour_order(sides: np.ndarray) -> np.ndarray:

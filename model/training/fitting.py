@@ -123,7 +123,9 @@ class _TrainingLoop:
         by_length = self.training.batches == "lengths"
         if not by_length:
             self.arranged = TemporaryDirectory(prefix="twinbeam-")  # as long as this run
-            records = arrange(records, self.arranged.name)
+            size = self.training.batch_size
+            records, sentences = arrange(records, self.arranged.name, size)
+            self.reporter.line(f"neighbours: a batch has {sentences:.2f} sentences for each pair")
 
         def make(share: InputShare) -> tf.data.Dataset:
             return training_batches(

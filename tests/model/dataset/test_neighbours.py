@@ -9,7 +9,7 @@ import tensorflow as tf
 
 from model.dataset.batch_plan import EpochOrder, Records
 from model.dataset.batches import training_batches
-from model.dataset.neighbours import arrange, neighbour_order
+from model.dataset.neighbours import arrange, neighbour_order, sentences_a_row
 
 
 def groups(count: int, size: int) -> list[tuple[list[int], list[int], float]]:
@@ -62,11 +62,12 @@ def test_every_example_comes_once_an_epoch_and_steps_hold_few_sentences(tmp_path
     (tmp_path / "arranged").mkdir()
     records = write(tmp_path, pairs)
 
-    near = arrange(records, str(tmp_path / "arranged"))
+    near, sentences = arrange(records, str(tmp_path / "arranged"), 64)
     batches = epochs(near, by_length=False)
 
     wanted = Counter((tuple(a), tuple(b), label) for a, b, label in pairs)
     assert Counter(pair for batch in batches for pair in batch) == wanted
+    assert 0.5 < sentences < 1.3
     # 64 pairs at random have about 115 sentences; 8 pairs of one group at least 5, often 9
     far = epochs(records, by_length=True)
     assert np.mean(list(map(distinct, batches))) < 0.75 * np.mean(list(map(distinct, far)))
@@ -74,7 +75,7 @@ def test_every_example_comes_once_an_epoch_and_steps_hold_few_sentences(tmp_path
 
 def test_steps_meet_other_blocks_in_the_next_epoch(tmp_path):
     (tmp_path / "arranged").mkdir()
-    near = arrange(write(tmp_path, groups(40, 12)), str(tmp_path / "arranged"))
+    near, _ = arrange(write(tmp_path, groups(40, 12)), str(tmp_path / "arranged"), 64)
 
     first, second = (
         {frozenset(batch) for batch in epochs(near, by_length=False, epochs=range(n, n + 1))}
@@ -95,3 +96,8 @@ def test_pairs_that_share_sentences_are_near_each_other():
     assert sorted(order) == list(range(6))
     chains = [set((sides[row] > 10).tolist()) == {True} for row in order]
     assert chains in ([True] * 3 + [False] * 3, [False] * 3 + [True] * 3)
+
+
+def test_sentences_are_counted_block_by_block():
+    # of [1 2] [2 3] there are three, of [3 3] one: 4 / 3
+    assert sentences_a_row(np.array([[1, 2], [2, 3], [3, 3]]), 2) == 4 / 3
