@@ -84,6 +84,7 @@ class _TrainingLoop:
     ):
         self.recipe, self.training, self.examples = recipe, recipe.training, examples
         self.reporter, self.sigterm, self.chief = reporter, sigterm, placement.cluster.is_chief
+        self.scratch = TemporaryDirectory(prefix="twinbeam-")
         self.run = run_fingerprint(recipe, examples)
         self.steps = -(-examples.train.total // self.training.batch_size)
         # Before anything is shared: other recipes have other shapes, and would only hang.
@@ -122,9 +123,8 @@ class _TrainingLoop:
         records = self.examples.train.records(self.recipe)
         by_length = self.training.batches == "lengths"
         if not by_length:
-            self.arranged = TemporaryDirectory(prefix="twinbeam-")  # as long as this run
             size = self.training.batch_size
-            records, sentences = arrange(records, self.arranged.name, size)
+            records, sentences = arrange(records, self.scratch.name, size)
             self.reporter.line(f"neighbours: a batch has {sentences:.2f} sentences for each pair")
 
         def make(share: InputShare) -> tf.data.Dataset:
