@@ -66,7 +66,8 @@ def fit(
     """
     with SigtermFlag() as sigterm, reporter, placement.lost_workers():
         run = _TrainingLoop(siamese, recipe, examples, placement, reporter, checkpoints, sigterm)
-        return run.to_the_end()
+        with run.scratch:
+            return run.to_the_end()
 
 
 class _TrainingLoop:
