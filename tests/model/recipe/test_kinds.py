@@ -101,6 +101,7 @@ def test_the_checks_obey_an_encoder_s_row(with_rows):
         ({"text": {"tokenizer": "none"}}, "encoder bags needs char or word"),
         ({"training": {"xla": True}}, "cannot compile the encoder bags"),
         ({"training": {"pretrain_epochs": 1}}, "only for encoder bilstm; it is bags"),
+        ({"training": {"batches": "neighbours"}}, "only for encoder universal; it is bags"),
     ]:
         with pytest.raises(UserError, match=message):
             recipe(**(BAGS | changes))
