@@ -94,7 +94,8 @@ def where_time_goes(path: str, recipe_name: str) -> dict[str, float]:
     from model.recipe.reading import load_recipe
     from pipelines.preprocess import text_features
     from transforms.examples.counts import count_features
-    from transforms.examples.records import deal, in_order, raw_rows, serialize, write_records
+    from transforms.examples.ordering import in_order
+    from transforms.examples.records import deal, raw_rows, serialize, unpack, write_records
     from transforms.examples.split import EvalSplit
     from transforms.input.read_shards import read_shard
     from transforms.input.shards import plan_shards
@@ -136,7 +137,9 @@ def where_time_goes(path: str, recipe_name: str) -> dict[str, float]:
     with tempfile.TemporaryDirectory(prefix="twinbeam-bench-") as folder:
         for number in range(16):
             mine = [packed for file, packed in pieces if file == number]
-            ordered = timed(seconds, "order", lambda m=mine: in_order(m))
+            ordered = timed(
+                seconds, "order", lambda m=mine: list(in_order(p for one in m for p in unpack(one)))
+            )
             target = str(Path(folder) / str(number))
             timed(seconds, "write gzip", lambda o=ordered, t=target: write_records(t, o))
     return seconds

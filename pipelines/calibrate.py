@@ -18,7 +18,7 @@ from typing import Any, Literal
 import numpy as np
 
 from pipelines.options import command_line
-from pipelines.options.scored_inputs import bundle_recipe, check_columns, is_folder, score_patterns
+from pipelines.options.scored_inputs import bundle_recipe, check_columns, is_folder, score_inputs
 from pipelines.running import same_run
 from transforms.accounts.output_folder import read_manifest
 from transforms.drift import SIMILARITY, similarity_counts
@@ -29,9 +29,11 @@ from transforms.evaluation.scored_rows import ScoredColumns
 from transforms.input.shards import Plan, Shard, plan
 from transforms.pairs import PairColumns
 from transforms.storage import files
+from transforms.threads import in_threads
 
 SHOWN = ("log_loss", "brier", "calibration_error", "roc_auc")
 MANIFEST = "manifest.json"
+READ_THREADS = 4
 EXAMPLE = "twinbeam calibrate --model bundle --input scores --output bundle-calibrated"
 
 
@@ -147,7 +149,7 @@ def plan_scores(options: CalibrateOptions) -> Plan:
         UserError: a file lacks a column.
     """
     planned = plan(
-        score_patterns(options.inputs),
+        score_inputs(options.inputs),
         options.columns.pairs,
         shard_rows=command_line.DEFAULT_SHARD_ROWS,
         on_bad_file=None,
@@ -162,8 +164,8 @@ def read_histogram(options: CalibrateOptions, shards: Sequence[Shard]) -> ScoreH
 
     settings = EvaluationSettings(options.columns, worst=0)
     total = ScoreHistogram.empty()
-    for shard in shards:
-        counted = evaluate_shard(shard, settings).tallies.get(ALL)
+    for found in in_threads(lambda shard: evaluate_shard(shard, settings), shards, READ_THREADS):
+        counted = found.tallies.get(ALL)
         total = total + counted if isinstance(counted, ScoreHistogram) else total
     return total
 

@@ -10,7 +10,6 @@ import sys
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from importlib.metadata import version
 from typing import Any
 
 import apache_beam as beam
@@ -21,19 +20,24 @@ from pipelines.dataflow import jobs
 from pipelines.dataflow import settings as dataflow
 from pipelines.options import beam_interface, command_line
 from pipelines.options.cluster_options import ClusterOptions, parse
-from pipelines.options.scored_inputs import is_folder, score_patterns
+from pipelines.options.scored_inputs import is_folder, score_inputs
+from pipelines.running import same_run
 from pipelines.running.commit_clusters import PAGE, CommitClusters
 from pipelines.running.run_graph import running
 from transforms.accounts import blocks, output_folder, shard_account
+from transforms.accounts.commit import Gates, judge_again
+from transforms.accounts.list_shards import ListShards, listing
 from transforms.clustering.cluster_pairs import ClusterPairs
 from transforms.clustering.clusters import ClusterSettings, cluster_shard
 from transforms.clustering.edges import PairTable, id_type, node_schema
 from transforms.clustering.tables import ClusterShard, Kind, ReadSettings
 from transforms.errors import UserError
 from transforms.finding.units import fingerprint
+from transforms.input.input_files import FoundFile
 from transforms.input.shards import Plan, plan
 from transforms.storage import files
 from transforms.storage.exchange import Exchange
+from transforms.versions import versions
 
 PACKAGES = ("apache-beam", "pyarrow", "numpy", "pandas")
 FOUND = "pairs_compared"  # what the manifest of find has and that of score has not
@@ -55,10 +59,12 @@ def cluster(options: ClusterOptions) -> dict[str, Any]:
     beam_options = beam_interface.beam_options(options.beam_flags)
     dataflow.configure(beam_options, step="cluster", paths=options.paths())
     tables = plan_tables(options)
-    key = shard_account.run_key(step="cluster", **options.identity())
+    key = shard_account.run_key(step="cluster", versions=versions(PACKAGES), **options.identity())
     inputs = fingerprint([table.shard for table in tables.shards])
     buckets = max(1, -(-tables.pairs // options.edges_at_once))
     if jobs.adopt(beam_options, step="cluster", output=options.output, identity=[key, inputs]):
+        manifest = files.join(options.output, shard_account.MANIFEST)
+        same_run.check_made(manifest, "run_key", key)
         return print_result(options.output)
     made = [cluster_shard(bucket, buckets, inputs) for bucket in range(buckets)]
     shards = [*(table.shard for table in tables.shards), *made]
@@ -66,15 +72,17 @@ def cluster(options: ClusterOptions) -> dict[str, Any]:
         options.output, shards, key, overwrite=options.overwrite
     ) as work:
         if work.committed:
+            manifest = judge_again(options.output, Gates(options.max_reject_fraction))
             print(f"{options.output} is complete already: same inputs and options")
-            return output_folder.read_manifest(options.output)
+            return manifest
         print(f"{tables.pairs:,} pairs in {buckets:,} buckets", flush=True)
         folder = files.join(
             options.output, shard_account.SHARDS_FOLDER, f"exchange-{key[:12]}-{inputs[:12]}"
         )
         header = {
             "options": options.identity() | {"previous": options.previous},
-            "versions": {name: version(name) for name in PACKAGES},
+            "run_key": key,
+            "versions": versions(PACKAGES),
         }
         commit = CommitClusters(
             work.claim,
@@ -116,14 +124,14 @@ def plan_tables(options: ClusterOptions) -> ClusterTables:
         UserError: names the file that cannot be used and why.
     """
     check_threshold(options)
-    pairs = _planned(score_patterns(options.inputs), options)
+    pairs = _planned(score_inputs(options.inputs), options)
     table = pair_table(options, pairs)
     schema = _same_nodes(pairs, table)
     shards = [ClusterShard("pairs", shard) for shard in pairs.shards]
     if options.rows:
         shards += _other("rows", _checked_rows(options, schema))
     if options.previous:
-        previous = _planned(score_patterns([options.previous]), options)
+        previous = _planned(score_inputs([options.previous]), options)
         for source, found in previous.schemas.items():
             if "cluster_id" not in found.names:
                 raise UserError(
@@ -157,7 +165,7 @@ def pair_table(options: ClusterOptions, pairs: Plan) -> PairTable:
     return PairTable(ids, sentences, options.similarity, options.min_similarity)
 
 
-def _planned(patterns: Sequence[str], options: ClusterOptions) -> Plan:
+def _planned(patterns: Sequence[str | FoundFile], options: ClusterOptions) -> Plan:
     return plan(patterns, PairTable(), shard_rows=options.shard_rows, on_bad_file=None)
 
 
@@ -232,8 +240,7 @@ def run_pipeline(
     with running(beam_options) as pipeline:
         made = (
             pipeline
-            | "List tables" >> beam.Create(list(tables.shards))
-            | "Spread tables" >> beam.Reshuffle()
+            | "List tables" >> ListShards(listing(commit.claim.scratch, "tables", tables.shards))
             | "Cluster pairs" >> ClusterPairs(exchange, reading, settings)
         )
         parts = (

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import argparse
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import closing
 from dataclasses import asdict, dataclass, field
 from typing import Any
@@ -17,13 +17,13 @@ import pyarrow as pa
 
 from pipelines.options import command_line
 from pipelines.running import same_run
-from transforms.errors import UserError
+from transforms.errors import RunError, UserError
 from transforms.input.footers import TEXT_ENDINGS
 from transforms.input.input_files import find
 from transforms.storage import files
 from transforms.tables.accounts import Account
 from transforms.tables.encodings import known_encoding
-from transforms.tables.messages import format_bad, format_doubts, why_not
+from transforms.tables.messages import format_bad, format_doubts, suspect_lines, why_not
 from transforms.tables.options import TextTable, typed_delimiter
 from transforms.tables.pair_columns import PairColumnFinder, PairNames
 from transforms.tables.pair_file import GrowingParquet, Rejects, read_about
@@ -31,6 +31,7 @@ from transforms.tables.reading import read_text_table
 
 REJECTS = ".rejects.jsonl"
 COUNTS = "counts"
+SUSPECT = "suspect_lines"
 EXAMPLE = "twinbeam convert --input pairs.tsv --output pairs.parquet"
 
 
@@ -94,6 +95,7 @@ def convert(options: ConvertOptions) -> dict[str, Any]:
     before = read_about(options.output) if files.exists(options.output) else {}
     done = before.get(same_run.MADE_FROM)
     if same_run.is_done(options.output, done, made_from, overwrite=options.overwrite):
+        judge_again(before, options)
         return dict(before[COUNTS])
     if files.exists(options.output) and not options.overwrite:
         raise UserError(f"{options.output} is there already; give another, or --overwrite")
@@ -112,7 +114,8 @@ def convert(options: ConvertOptions) -> dict[str, Any]:
             "suspect": sum(doubt.lines for each in accounts for doubt in each.doubts.values()),
         }
         if problem is None:
-            output.finish({same_run.MADE_FROM: made_from, COUNTS: counts})
+            about = {same_run.MADE_FROM: made_from, COUNTS: counts}
+            output.finish(about | {SUSPECT: suspect_lines(accounts)})
         rejects.finish()
         if problem is not None:
             raise problem
@@ -120,6 +123,24 @@ def convert(options: ConvertOptions) -> dict[str, Any]:
     for line in format_doubts(accounts):
         print(line)
     return counts
+
+
+def judge_again(about: Mapping[str, Any], options: ConvertOptions) -> None:
+    """Meets a complete file again: the limits may be stricter than when it was written.
+
+    Raises:
+        RunError: it exceeds them.
+    """
+    bad, lines = about[COUNTS]["rejected"], about[COUNTS]["rows"] + about[COUNTS]["rejected"]
+    for flag, found, limit in (
+        ("--max_reject_fraction", bad, options.max_reject_fraction),
+        ("--max_suspect_fraction", about.get(SUSPECT, 0), options.max_suspect_fraction),
+    ):
+        if found > limit * lines:
+            raise RunError(
+                f"{options.output} is complete, but {found:,} of its {lines:,} lines are more than "
+                f"{flag} {limit:g} allows; fix the input, or raise the fraction"
+            )
 
 
 def read_pairs(

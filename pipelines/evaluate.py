@@ -27,7 +27,7 @@ from pipelines.options.scored_inputs import (
     check_columns,
     is_folder,
     lineage,
-    score_patterns,
+    score_inputs,
     score_range,
     with_id,
 )
@@ -37,6 +37,7 @@ from pipelines.report.png_plots import PLOTS
 from pipelines.report.provenance import ROWS_TRAINED_ON
 from pipelines.running import same_run, trained_on
 from pipelines.running.run_graph import running
+from transforms.accounts.list_shards import Listing, ListShards, listing
 from transforms.accounts.output_folder import read_manifest
 from transforms.accounts.shard_account import SUCCESS
 from transforms.accounts.staging import Staging, claim_folder
@@ -48,7 +49,7 @@ from transforms.evaluation.evaluate_shards import (
 )
 from transforms.evaluation.metrics_json import results
 from transforms.evaluation.sentence_priors import CountSentences
-from transforms.input.shards import Shard, plan, plan_shards
+from transforms.input.shards import plan, plan_shards
 from transforms.storage import files
 
 METRICS = "metrics.json"
@@ -72,7 +73,7 @@ def evaluate(options: EvaluateOptions) -> dict[str, Any]:
     dataflow.configure(beam_options, step="evaluate", paths=options.paths())
     names = check_ours(options.output)
     planned = plan(
-        score_patterns(options.inputs),
+        score_inputs(options.inputs),
         options.columns.pairs,
         shard_rows=options.shard_rows,
         on_bad_file=None,
@@ -98,6 +99,8 @@ def evaluate(options: EvaluateOptions) -> dict[str, Any]:
     print(f"{sum(shard.rows for shard in shards):,} scored pairs to judge", flush=True)
     identity = [options.identity(), *(shard.fingerprint for shard in [*shards, *train_shards])]
     if jobs.adopt(beam_options, step="evaluate", output=options.output, identity=identity):
+        metrics = files.join(options.output, METRICS)
+        same_run.check_made(metrics, same_run.MADE_FROM, made_from)
         return print_result(options.output)
     settings = EvaluationSettings(
         options.columns, score_range(planned.schemas, options.columns), options.worst
@@ -108,14 +111,16 @@ def evaluate(options: EvaluateOptions) -> dict[str, Any]:
         print(f"warning: {remembered:,} of them are from files that the bundle was trained on")
     with claim_folder(options.output, overwrite=options.overwrite) as staging:
         write = WriteEvaluation(options, staging, started, origin, made_from, doubted)
-        run_pipeline(options, shards, train_shards, settings, write, beam_options)
+        scored = listing(staging.scratch, "scored", shards)
+        training = listing(staging.scratch, "training", train_shards) if train_shards else None
+        run_pipeline(options, scored, training, settings, write, beam_options)
     return {} if dataflow.only_staged(beam_options) else print_result(options.output)
 
 
 def run_pipeline(
     options: EvaluateOptions,
-    shards: Sequence[Shard],
-    train_shards: Sequence[Shard],
+    scored: Listing,
+    training: Listing | None,
     settings: EvaluationSettings,
     write: WriteEvaluation,
     beam_options: PipelineOptions,
@@ -125,18 +130,16 @@ def run_pipeline(
     load_unknown = LoadUnknown(options.examples) if options.examples else None
     with running(beam_options) as pipeline:
         priors = None
-        if train_shards:
+        if training is not None:
             counted = (
                 pipeline
-                | "List training shards" >> beam.Create(list(train_shards))
-                | "Spread training shards" >> beam.Reshuffle()
+                | "List training shards" >> ListShards(training)
                 | "Count training sentences" >> CountSentences(options.train_columns, labels)
             )
             priors = beam.pvalue.AsSingleton(counted)
         (
             pipeline
-            | "List shards" >> beam.Create(list(shards))
-            | "Spread shards" >> beam.Reshuffle()
+            | "List scored shards" >> ListShards(scored)
             | "Judge shards" >> EvaluateShards(settings, priors, load_unknown)
             | "Write report" >> beam.Map(write)
         )

@@ -239,7 +239,7 @@ def add_flags(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument(
         "--max_flipped",
-        type=float,
+        type=command_line.fraction,
         default=0.001,
         metavar="SHARE",
         help="refuse where more of the eval part's labels change",

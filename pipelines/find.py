@@ -10,7 +10,6 @@ import sys
 import time
 from collections.abc import Sequence
 from dataclasses import asdict, replace
-from importlib.metadata import version
 from typing import Any
 
 from apache_beam.options.pipeline_options import PipelineOptions
@@ -28,9 +27,11 @@ from pipelines.options.find_tables import (
     plan_tables,
     usable_distance,
 )
+from pipelines.running import same_run
 from pipelines.running.commit_pairs import CommitPairs
 from pipelines.running.find_graph import FindSearch, run_pipeline
 from transforms.accounts import output_folder, shard_account
+from transforms.accounts.commit import Gates, judge_again
 from transforms.errors import UserError
 from transforms.finding import units
 from transforms.finding.join import JoinSettings
@@ -41,6 +42,7 @@ from transforms.finding.pair_rows import pair_schema
 from transforms.finding.recall import Recall
 from transforms.scoring.embedding_store import EmbeddingStore
 from transforms.vectors.near import Distance
+from transforms.versions import versions
 
 PACKAGES = ("apache-beam", "pyarrow", "numpy", "tensorflow", "keras")
 
@@ -76,9 +78,13 @@ def find(options: FindOptions) -> dict[str, Any]:
     if options.estimating.wanted:
         return asdict(estimate_pairs(options, tables, beam_options))
     check_output(options, tables)
-    key = shard_account.run_key(bundle=bundle["fingerprint"], **options.identity())
+    key = shard_account.run_key(
+        bundle=bundle["fingerprint"], versions=versions(PACKAGES), **options.identity()
+    )
     identity = [key, tables.inputs()]
     if jobs.adopt(beam_options, step="find", output=options.output, identity=identity):
+        manifest = files.join(options.output, shard_account.MANIFEST)
+        same_run.check_made(manifest, "run_key", key)
         return print_result(options.output)
     found = [units.as_shard(unit, tables.inputs()) for unit in tables.units()]
     shards = [*(table.shard for table in tables.shards), *found]
@@ -86,14 +92,16 @@ def find(options: FindOptions) -> dict[str, Any]:
         options.output, shards, key, overwrite=options.overwrite, rejected=tables.rejected
     ) as work:
         if work.committed:
-            print(f"{options.output} is complete already: same inputs, bundle and options")
-            return output_folder.read_manifest(options.output)
+            manifest = judge_again(options.output, Gates(options.max_reject_fraction))
+            print(f"{options.output} is complete already: same inputs and options")
+            return manifest
         print_plan(tables, work)
         header = {
             "bundle": {"path": options.model, "fingerprint": bundle["fingerprint"]},
             "options": options.identity(),
             "files_rejected": [asdict(file) for file in tables.rejected],
-            "versions": {name: version(name) for name in PACKAGES},
+            "run_key": key,
+            "versions": versions(PACKAGES),
         }
         names = tuple(shard.name for shard in shards)
         commit = CommitPairs(

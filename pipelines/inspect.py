@@ -17,9 +17,11 @@ from transforms.accounts.shard_account import SUCCESS, is_scores
 from transforms.errors import UserError
 from transforms.input.parquet_columns import open_parquet
 from transforms.storage import files
+from transforms.threads import in_threads
 
 MANIFEST = "manifest.json"  # of a bundle and of examples
 EXAMPLE = "twinbeam inspect out/scores"
+SUM_THREADS = 16
 _SHOWN = {
     "bundle": (
         "recipe", "task", "classes", "threshold", "dimensions", "vocabulary_size", "calibration",
@@ -153,13 +155,15 @@ def check_sums(folder: str, kind: str, manifest: dict[str, Any]) -> str:
     listed = list(manifest_files(folder, manifest)) or (
         manifest.get("train_files", []) + manifest.get("eval_files", [])
     )
-    for file in listed:
-        path = files.join(folder, *file["name"].split("/"))
-        if not files.exists(path):
+
+    def check(file: dict[str, Any]) -> str | None:
+        try:
+            digest = files.sha256_of(files.join(folder, *file["name"].split("/")))
+        except FileNotFoundError:
             return f"{file['name']} is missing"
-        if files.sha256_of(path) != file["sha256"]:
-            return f"{file['name']} was changed"
-    return "valid"
+        return None if digest == file["sha256"] else f"{file['name']} was changed"
+
+    return next(filter(None, in_threads(check, listed, SUM_THREADS)), "valid")
 
 
 def show(found: dict[str, Any]) -> None:

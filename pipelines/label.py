@@ -22,14 +22,16 @@ from pipelines.dataflow import jobs
 from pipelines.dataflow import settings as dataflow
 from pipelines.options import beam_interface, command_line
 from pipelines.options.label_options import LabelOptions, parse
-from pipelines.options.scored_inputs import MANIFEST, find_bundle, score_patterns
+from pipelines.options.scored_inputs import MANIFEST, find_bundle, score_inputs
 from pipelines.report.label_page import PAGE, render_label_page
+from pipelines.running import same_run
 from pipelines.running.run_graph import running
+from transforms.accounts.list_shards import Listing, ListShards, listing
 from transforms.accounts.shard_account import SUCCESS, run_key
 from transforms.accounts.staging import Staging, claim_folder
 from transforms.columns import is_number
 from transforms.errors import UserError
-from transforms.input.shards import Shard, plan
+from transforms.input.shards import plan
 from transforms.labelling.candidates import Candidates, ChoiceSettings
 from transforms.labelling.choice import CHOSEN_FOR, PAIR, RANDOM, choose
 from transforms.labelling.choose_pairs import ChooseCandidates
@@ -64,7 +66,7 @@ def choose_pairs(options: LabelOptions) -> dict[str, Any]:
     beam_options = beam_interface.beam_options(options.beam_flags)
     dataflow.configure(beam_options, step="label", paths=options.paths())
     planned = plan(
-        score_patterns(options.inputs),
+        score_inputs(options.inputs),
         options.columns,
         shard_rows=options.shard_rows,
         on_bad_file=None,
@@ -78,10 +80,12 @@ def choose_pairs(options: LabelOptions) -> dict[str, Any]:
         print(f"{options.output} is complete already: same inputs and options")
         return print_choice(options.output)
     if jobs.adopt(beam_options, step="label", output=options.output, identity=[key]):
+        same_run.check_made(files.join(options.output, CHOICE), "key", key)
         return print_choice(options.output)
     with claim_folder(options.output, overwrite=options.overwrite) as staging:
+        scored = listing(staging.scratch, "scored", planned.shards)
         write = WriteChoice(options, staging, settings, key)
-        run_pipeline(planned.shards, settings, write, beam_options)
+        run_pipeline(scored, settings, write, beam_options)
     return {} if dataflow.only_staged(beam_options) else print_choice(options.output)
 
 
@@ -148,7 +152,7 @@ def is_there(options: LabelOptions, key: str) -> bool:
 
 
 def run_pipeline(
-    shards: Sequence[Shard],
+    scored: Listing,
     settings: ChoiceSettings,
     write: WriteChoice,
     beam_options: PipelineOptions,
@@ -157,8 +161,7 @@ def run_pipeline(
     with running(beam_options) as pipeline:
         (
             pipeline
-            | "List shards" >> beam.Create(list(shards))
-            | "Spread shards" >> beam.Reshuffle()
+            | "List scored shards" >> ListShards(scored)
             | "Choose candidates" >> ChooseCandidates(settings)
             | "Write choice" >> beam.Map(write)
         )

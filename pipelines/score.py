@@ -10,7 +10,6 @@ import sys
 import time
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
-from importlib.metadata import version
 from typing import Any
 
 import apache_beam as beam
@@ -30,7 +29,8 @@ from pipelines.running.progress import show_progress
 from pipelines.running.run_graph import running
 from transforms import drift
 from transforms.accounts import blocks, output_folder, shard_account
-from transforms.accounts.list_shards import ListShards
+from transforms.accounts.commit import judge_again
+from transforms.accounts.list_shards import INLINE_SHARDS, ListShards, listing
 from transforms.accounts.output_folder import claim_output
 from transforms.errors import RunError, UserError
 from transforms.input.shards import Plan, Shard, plan
@@ -39,14 +39,9 @@ from transforms.scoring.embedding_store import EmbeddingStore
 from transforms.scoring.encode_once import EncodeOnce, bucket_count
 from transforms.scoring.score_shards import ScoreShards
 from transforms.storage import files
-from transforms.versions import twinbeam_version
+from transforms.versions import versions
 
 PACKAGES = ("apache-beam", "pyarrow", "tensorflow", "keras")
-
-
-def versions() -> dict[str, str]:
-    """Versions of all that decides the bytes of the output."""
-    return {"twinbeam": twinbeam_version(), **{name: version(name) for name in PACKAGES}}
 
 
 def run(argv: Sequence[str] | None = None) -> dict[str, Any]:
@@ -75,7 +70,9 @@ def score(options: ScoreOptions) -> dict[str, Any]:
         overwrite=options.overwrite, rejected=plan.input.rejected,
     ) as work:  # fmt: skip
         if work.committed:
-            return judge_again(options)
+            manifest = judge_again(options.output, options.gates)
+            print(f"{options.output} is complete already: same inputs, bundle and options")
+            return manifest
         print_plan(work, plan.input)
         if plan.inputs_seen:
             print(f"note: {trained_on.format_seen(plan.inputs_seen)}", flush=True)
@@ -130,7 +127,7 @@ class ScorePlan:
             "run_key": self.key,
             trained_on.INPUTS_SEEN: self.inputs_seen,
             "files_rejected": [asdict(file) for file in self.input.rejected],
-            "versions": versions(),
+            "versions": versions(PACKAGES),
         }
 
 
@@ -156,22 +153,10 @@ def plan_scores(options: ScoreOptions) -> ScorePlan:
     inputs = {shard.source: shard.fingerprint for shard in planned.shards}
     seen = trained_on.inputs_trained_on(options.model, inputs)
     key = shard_account.run_key(
-        bundle=bundle["fingerprint"], versions=versions(), **options.identity()
+        bundle=bundle["fingerprint"], versions=versions(PACKAGES), **options.identity()
     )
     encode_once = plan_encoding(options, bundle, planned.shards)
     return ScorePlan(options, scorer, bundle, planned, seen, encode_once, key)
-
-
-def judge_again(options: ScoreOptions) -> dict[str, Any]:
-    """Meets a complete folder again: the limits may be stricter than when it was committed.
-
-    Raises:
-        RunError: it exceeds them.
-    """
-    manifest = output_folder.read_manifest(options.output)
-    options.gates.judge(manifest, options.output)
-    print(f"{options.output} is complete already: same inputs, bundle and options")
-    return manifest
 
 
 def run_pipeline(
@@ -185,9 +170,10 @@ def run_pipeline(
     settings = plan.options.settings(work.claim, plan.key)
     names = [shard.name for shard in plan.input.shards]
     in_blocks = blocks.AccountBlocks.plan(work.claim, names)
+    scratch = work.claim.scratch
     with running(beam_options) as pipeline:
-        planned = pipeline | "Plan" >> ListShards(work.claim.scratch, "new", work.todo)
-        done = pipeline | "Plan done before" >> ListShards(work.claim.scratch, "done", work.done)
+        planned = pipeline | "Plan" >> ListShards(listing(scratch, "new", work.todo))
+        done = pipeline | "Plan done before" >> ListShards(listing(scratch, "done", work.done))
         if plan.encode_once is None:
             given = planned | "Bring no vectors" >> beam.Map(lambda shard: (shard, ()))
             counts = pipeline | "Count none" >> beam.Create([])
@@ -214,7 +200,7 @@ def run_pipeline(
         commit = Commit(
             work.claim,
             len(names),
-            tuple(names) if in_blocks.inline else (),
+            tuple(names) if len(names) <= INLINE_SHARDS else (),
             plan.header(),
             plan.options.gates,
             started,

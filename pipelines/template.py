@@ -13,6 +13,7 @@ import sys
 from collections.abc import Sequence
 from typing import Any
 
+from pipelines.dataflow import estimate
 from pipelines.options import command_line
 from pipelines.options.parser import Switch
 from transforms.errors import UserError
@@ -52,6 +53,7 @@ _BY_TYPE = {
     float: _NUMBER,
     command_line.finite: _NUMBER,
     command_line.not_negative: _NUMBER,
+    estimate.above_zero: _NUMBER,
 }
 
 

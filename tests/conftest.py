@@ -4,6 +4,8 @@ import os
 
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")  # before TensorFlow is imported
 
+from collections.abc import Callable
+
 import pytest
 from hypothesis import settings
 
@@ -20,3 +22,20 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
     if skip:
         config.hook.pytest_deselected(items=skip)
         items[:] = [item for item in items if item not in skip]
+
+
+@pytest.fixture
+def upgraded(monkeypatch: pytest.MonkeyPatch) -> Callable[[str], None]:
+    """Called with a package, or with our own name: from then on its version is 99.9."""
+    from transforms import versions
+
+    there = versions.version
+
+    def upgrade(package: str) -> None:
+        if package == "twinbeam":
+            monkeypatch.setattr(versions, "twinbeam_version", lambda: "99.9")
+        monkeypatch.setattr(
+            versions, "version", lambda name: "99.9" if name == package else there(name)
+        )
+
+    return upgrade

@@ -1,8 +1,9 @@
-"""The version of our own code, wherever it runs from."""
+"""Versions of our own code and of the packages whose work stands in an output."""
 
 from __future__ import annotations
 
 import re
+from collections.abc import Iterable
 from functools import cache
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
@@ -20,3 +21,8 @@ def twinbeam_version() -> str:
         return version("twinbeam")
     except PackageNotFoundError:
         return "unknown"
+
+
+def versions(packages: Iterable[str]) -> dict[str, str]:
+    """Of ours and of these: a run that resumes must not mix what two versions made."""
+    return {"twinbeam": twinbeam_version(), **{name: version(name) for name in packages}}

@@ -7,6 +7,7 @@ estimate: autoscaling, retries, shuffled data and storage are left out.
 from __future__ import annotations
 
 import argparse
+import math
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -96,9 +97,17 @@ def add_flags(to: argparse.ArgumentParser) -> None:
     )
     group.add_argument(
         "--pairs_per_second",
-        type=float,
+        type=above_zero,
         help="of one vCPU, as you measured it (default: what the prices file says)",
     )
+
+
+def above_zero(text: str) -> float:
+    """A flag's number above 0: nan and infinity are none."""
+    number = float(text)
+    if not 0 < number < math.inf:
+        raise argparse.ArgumentTypeError(f"expected a number above 0, received {text}")
+    return number
 
 
 def print_estimate(

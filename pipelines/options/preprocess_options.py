@@ -24,13 +24,17 @@ EXAMPLE = (
 )
 
 
+FILE_ROWS = 1_000_000  # in a file of examples, some 50 MB
+LEAST_TRAIN_FILES = 16  # so that several readers find work
+
+
 @dataclass(frozen=True, kw_only=True)
 class PreprocessOptions(PairOptions):
     """All that a preprocessing run was asked for."""
 
     recipe: Recipe
-    train_shards: int = 16
-    eval_shards: int = 1
+    train_shards: int | None = None
+    eval_shards: int | None = None
     split: EvalSplit = field(default_factory=lambda: EvalSplit(0.1))
     measured_inputs: tuple[str, ...] = ()
     taught: tuple[dict[str, Any], ...] = ()  # what teachers in the recipe scored, and where
@@ -48,6 +52,19 @@ class PreprocessOptions(PairOptions):
         from transforms.examples.read_pairs import PairReading
 
         return PairReading(self.columns, self.recipe.label_rule, self.split, self.max_chars)
+
+    def file_counts(self, rows: int) -> dict[str, int]:
+        """How many files of examples each part gets: as asked, or as its rows need.
+
+        Args:
+            rows: of the whole input.
+        """
+        held_out = round(rows * self.split.fraction)
+        needed = max(LEAST_TRAIN_FILES, -(-(rows - held_out) // FILE_ROWS))
+        return {
+            "train": self.train_shards or needed,
+            "eval": self.eval_shards or max(1, -(-held_out // FILE_ROWS)),
+        }
 
     def to_json(self) -> dict[str, Any]:
         """The options as the manifest keeps them."""
@@ -154,10 +171,15 @@ def add_flags(parser: argparse.ArgumentParser) -> None:
         "no teacher; of several the mean. The label may then be null",
     )
     group.add_argument(
-        "--train_shards", type=command_line.positive, default=16, help="files to train on"
+        "--train_shards",
+        type=command_line.positive,
+        help=f"files to train on (default: one for {FILE_ROWS:,} rows, at least "
+        f"{LEAST_TRAIN_FILES})",
     )
     group.add_argument(
-        "--eval_shards", type=command_line.positive, default=1, help="files to evaluate on"
+        "--eval_shards",
+        type=command_line.positive,
+        help=f"files to evaluate on (default: one for {FILE_ROWS:,} rows)",
     )
     group.add_argument(
         "--eval_fraction",

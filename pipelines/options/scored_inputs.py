@@ -5,7 +5,6 @@ from __future__ import annotations
 import argparse
 import math
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
@@ -18,11 +17,13 @@ from transforms.columns import is_number
 from transforms.errors import UserError
 from transforms.evaluation.scored_rows import ScoredColumns, Task
 from transforms.evaluation.slices import can_be_slice
+from transforms.input.input_files import FoundFile
 from transforms.input.parquet_columns import column_leaves, open_parquet
 from transforms.input.shards import FOOTER_THREADS
 from transforms.labels import LabelRule, can_be_label
 from transforms.pairs import PairColumns
 from transforms.storage import files
+from transforms.threads import in_threads
 
 if TYPE_CHECKING:
     from model.recipe import Recipe
@@ -47,13 +48,13 @@ def is_folder(pattern: str) -> bool:
     return find_manifest(pattern.rstrip("/")) is not None
 
 
-def score_patterns(inputs: Iterable[str]) -> list[str]:
-    """The Parquet files of scores; of a scoring run's folder only the scores, not its rejects.
+def score_inputs(inputs: Iterable[str]) -> list[str | FoundFile]:
+    """Patterns for scores; of a scoring run's folder the scores, as its manifest lists them.
 
     Raises:
         UserError: a scoring run has not finished.
     """
-    patterns = []
+    patterns: list[str | FoundFile] = []
     for pattern in inputs:
         if not is_folder(pattern):
             patterns.append(pattern)
@@ -63,7 +64,7 @@ def score_patterns(inputs: Iterable[str]) -> list[str]:
             raise UserError(f"{folder} has no {SUCCESS}: its scoring has not finished; score again")
         scored = manifest_files(folder, read_manifest(folder))
         names = [file["name"] for file in scored if is_scores(file["name"])]
-        patterns += [files.join(folder, name) for name in names]
+        patterns += [FoundFile(files.join(folder, *n.split("/")), None, n) for n in names]
     if not patterns:
         raise UserError(f"--input {', '.join(inputs)}: no scores in it")
     return patterns
@@ -187,9 +188,10 @@ def score_range(sources: Collection[str], columns: ScoredColumns) -> tuple[float
     if columns.task != "regression":
         return 0.0, 1.0
     bounds = [columns.labels.minimum or 0.0, columns.labels.maximum or 1.0]
-    with ThreadPoolExecutor(max_workers=FOOTER_THREADS) as pool:
-        for found in pool.map(lambda source: _range_in(source, columns.similarity), sources):
-            bounds += found
+    for found in in_threads(
+        lambda source: _range_in(source, columns.similarity), sources, FOOTER_THREADS
+    ):
+        bounds += found
     return float(min(bounds)), float(max(bounds))
 
 

@@ -21,7 +21,7 @@ class Commit:
     Attributes:
         claim: the run's claim to the output folder.
         shards: how many shards the plan has.
-        names: their names, where the manifest itself lists the files.
+        names: their names, where they are few.
         header: what the manifest says besides the accounts.
         gates: beyond them the run fails.
         started: when the run began.

@@ -12,7 +12,7 @@ from apache_beam.utils.shared import Shared
 from pipelines.running.commit_pairs import CommitPairs
 from pipelines.running.run_graph import running
 from transforms.accounts import blocks, output_folder
-from transforms.accounts.list_shards import ListShards
+from transforms.accounts.list_shards import ListShards, listing
 from transforms.finding import units
 from transforms.finding.find_pairs import FindPairs, Made, unit_of
 from transforms.finding.join import JoinSettings
@@ -56,14 +56,14 @@ def run_pipeline(
     search: FindSearch, work: output_folder.Work, commit: CommitPairs, beam_options: PipelineOptions
 ) -> None:
     """The graph: rows → blocks of vectors → units of blocks → pairs and accounts → the commit."""
-    shared, output = Shared(), search.joining.output
+    shared, output, scratch = Shared(), search.joining.output, work.claim.scratch
     todo = [shard for shard in work.todo if shard.source == units.SOURCE]
     with running(beam_options) as pipeline:
         accounts, every, made, chosen = _make(pipeline, search, shared)
-        done = pipeline | "List done" >> ListShards(work.claim.scratch, "done", work.done)
+        done = pipeline | "List done" >> ListShards(listing(scratch, "done", work.done))
         joined = (
             pipeline
-            | "List units" >> ListShards(work.claim.scratch, "new", todo)
+            | "List units" >> ListShards(listing(scratch, "new", todo))
             | "As unit" >> beam.Map(unit_of)
             | "Find pairs"
             >> FindPairs(search.load, search.distance, search.joining, shared=shared, made=made)
@@ -128,10 +128,10 @@ def _read(
     ready = read_block_accounts(reading.output, reading.key, reading.kind)
     missing = reading.missing - {(block.side, block.number) for block in ready}
     unread = any(table.shard.name in reading.todo for table in search.tables)
+    tables = search.tables if missing or unread else ()
     made = (
         pipeline
-        | "List tables" >> beam.Create(list(search.tables) if missing or unread else [])
-        | "Spread tables" >> beam.Reshuffle()
+        | "List tables" >> ListShards(listing(reading.claim.scratch, "tables", tables))
         | "Make blocks"
         >> MakeBlocks(
             search.load, replace(reading, missing=missing), shared=shared, store=search.store

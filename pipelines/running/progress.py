@@ -15,13 +15,19 @@ from dataclasses import dataclass, field
 from rich.console import Console
 
 from transforms.accounts import output_folder, shard_account
+from transforms.accounts.shard_account import ShardAccount
+from transforms.errors import UserError
 from transforms.examples.read_pairs import LEARNED, TRANSFORMED
 from transforms.examples.shard_marks import count_done
 from transforms.storage import files
+from transforms.threads import in_threads
 
 LOG_EVERY_SECONDS = 30.0
 STARTING = "loading TensorFlow and the bundle"
 LOOK_EVERY_SECONDS = {"local": 0.5, "remote": 10.0}  # listing a bucket costs time and money
+PAUSE = 4  # times as long as a look took: of very many shards it takes a while
+ACCOUNT_THREADS = 16
+END_SECONDS = 2.0  # how long a run that has ended waits for a look that has begun
 
 
 @dataclass
@@ -46,17 +52,27 @@ class Done:
     sentences: int = 0
     cache_hits: int = 0
 
-    def look(self) -> None:
-        """Reads the accounts that are new."""
+    def look(self, ended: threading.Event | None = None) -> None:
+        """Reads the accounts that are new, many at once, until the run has ended."""
         folder = files.join(self.output, shard_account.SHARDS_FOLDER)
         names = {name.removesuffix(".json") for name in files.list_folder(folder)}
-        for name in (names & self.planned.keys()) - self.seen:
-            account = shard_account.read_account(self.output, name)
+        new = sorted((names & self.planned.keys()) - self.seen)
+        for name, account in zip(new, in_threads(self._read, new, ACCOUNT_THREADS), strict=True):
+            if ended is not None and ended.is_set():
+                return
+            if account is None:
+                continue
             self.seen.add(name)
             self.rows += account.rows_in
             self.rejected += account.rows_rejected
             self.sentences += account.counts.get("sentences", 0)
             self.cache_hits += account.counts.get("cache_hits", 0)
+
+    def _read(self, name: str) -> ShardAccount | None:
+        try:
+            return shard_account.read_account(self.output, name)
+        except (OSError, UserError):  # who shows progress does not judge: the run itself does
+            return None
 
     @property
     def total(self) -> int:
@@ -84,14 +100,14 @@ def show_progress(output: str, work: output_folder.Work) -> Iterator[None]:
         yield
     finally:
         ended.set()
-        thread.join()
+        thread.join(END_SECONDS)
 
 
 def show_lines(done: Done, ended: threading.Event, console: Console) -> None:
     """A line every half minute."""
-    started = time.monotonic()
-    while not ended.wait(LOG_EVERY_SECONDS):
-        done.look()
+    started, wait = time.monotonic(), LOG_EVERY_SECONDS
+    while not ended.wait(wait):
+        wait = max(LOG_EVERY_SECONDS, _look(done, ended))
         speed = done.rows / (time.monotonic() - started)
         left = f"{(done.total - done.rows) / speed:.0f} s left" if speed else "none done yet"
         console.print(
@@ -112,11 +128,11 @@ def show_live(done: Done, ended: threading.Event, console: Console) -> None:
         TimeRemainingColumn(),
     )
     started = time.monotonic()
-    wait = LOOK_EVERY_SECONDS["local" if files.is_local(done.output) else "remote"]
+    wait = least = LOOK_EVERY_SECONDS["local" if files.is_local(done.output) else "remote"]
     with Progress(*columns, console=console, transient=True) as progress:
         task = progress.add_task(STARTING, total=done.total or 1, speed=0.0, summary="")
         while not ended.wait(wait):
-            done.look()
+            wait = max(least, _look(done, ended))
             speed = done.rows / (time.monotonic() - started)
             doing = "scoring" if done.seen else STARTING
             progress.update(
@@ -128,6 +144,14 @@ def show_live(done: Done, ended: threading.Event, console: Console) -> None:
             )
 
 
+def _look(done: Done, ended: threading.Event) -> float:
+    """Looks once; how long to pause after it."""
+    started = time.monotonic()
+    with suppress(OSError):  # a bucket that does not answer now; the next look may meet it again
+        done.look(ended)
+    return PAUSE * (time.monotonic() - started)
+
+
 STEPS_EVERY_SECONDS = 5.0
 
 
@@ -137,12 +161,14 @@ def show_steps(staging: str, shards: int) -> Iterator[None]:
     started, ended = time.monotonic(), threading.Event()
 
     def look() -> None:
-        learned = done = 0
-        while not ended.wait(STEPS_EVERY_SECONDS):
+        learned, done, wait = 0, 0, STEPS_EVERY_SECONDS
+        while not ended.wait(wait):
             seconds = time.monotonic() - started
             with suppress(OSError):  # the folder is renamed or emptied at the end
                 learned = max(learned, count_done(staging, LEARNED))
                 done = max(done, count_done(staging, TRANSFORMED))
+            took = time.monotonic() - started - seconds
+            wait = max(STEPS_EVERY_SECONDS, PAUSE * took)
             step = f"learning the vocabulary: {learned}" if not done else f"transforming: {done}"
             print(f"{step} of {shards} shards, {seconds:.0f} s", file=sys.stderr, flush=True)
 
@@ -152,4 +178,4 @@ def show_steps(staging: str, shards: int) -> Iterator[None]:
         yield
     finally:
         ended.set()
-        thread.join()
+        thread.join(END_SECONDS)

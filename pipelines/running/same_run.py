@@ -11,7 +11,8 @@ import json
 from collections.abc import Mapping
 from typing import Any
 
-from transforms.errors import UserError
+from transforms.errors import RunError, UserError
+from transforms.storage import files
 
 MADE_FROM = "made_from"
 INPUTS = "inputs"
@@ -68,6 +69,25 @@ def check_same(
         f"{output} was made with other options or inputs ({differing}); "
         f"choose another --output{or_else}"
     )
+
+
+def check_made(path: str, key: str, wanted: Any) -> None:
+    """Checks that a job that was waited for has left what this run was to make.
+
+    Args:
+        path: a JSON file that it has left.
+        key: under which it says what it was made from.
+        wanted: what it should say.
+
+    Raises:
+        RunError: it is not there, or was made from something else.
+    """
+    there = files.read_json(path) if files.exists(path) else {}
+    if there.get(key) != wanted:
+        raise RunError(
+            f"{path} {'is of another run' if there else 'is not there'}, though the job has ended; "
+            "run again, or choose another folder"
+        )
 
 
 def _difference(name: str, before: Mapping[str, Any], now: Mapping[str, Any]) -> str:

@@ -16,7 +16,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from pipelines import calibrate, inspect, score
-from pipelines.options.scored_inputs import lineage, score_patterns
+from pipelines.options.scored_inputs import lineage, score_inputs
 from tests.scoring_kit import EqualBundle, exit_code, pairs, run_score, write
 
 ROWS, BLANK = 90, 7
@@ -92,8 +92,7 @@ def test_a_folder_with_earlier_names_is_read(earlier: Path):
     found = inspect.inspect(str(earlier))
     assert (found["kind"], found["sums"], found["finished"]) == ("scores", "valid", True)
     assert (found["rows_scored"], found["files"], found["reject_files"]) == (ROWS - 1, 3, 1)
-    patterns = score_patterns([str(earlier)])
-    assert sorted(Path(path).name for path in patterns) == sorted(
+    assert sorted(Path(file.path).name for file in score_inputs([str(earlier)])) == sorted(
         path.name for path in earlier.glob("*.parquet")
     )
     assert lineage([str(earlier)], None, None)["scores"]["rows_rejected"] == 1

@@ -15,8 +15,8 @@ ROOT = Path(__file__).resolve().parents[2]
 MASTER = f"--flink_master={cluster.REST} --environment_config=localhost:{cluster.POOL_PORT}"
 
 
-def start(target: str, **variables: Any) -> subprocess.Popen:
-    """Starts a make target."""
+def start(target: str, *, start_new_session: bool = False, **variables: Any) -> subprocess.Popen:
+    """Starts a make target, in a session of its own where all of it is to be killed."""
     given = [f"{name}={value}" for name, value in variables.items()]
     return subprocess.Popen(
         ["make", "--no-print-directory", target, *given],
@@ -26,6 +26,7 @@ def start(target: str, **variables: Any) -> subprocess.Popen:
         text=True,
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
+        start_new_session=start_new_session,
     )
 
 

@@ -16,6 +16,7 @@ from pipelines import cluster
 from tests.scoring_kit import write
 from transforms.accounts.shard_account import MANIFEST
 from transforms.clustering import components
+from transforms.errors import RunError, UserError
 
 
 @pytest.fixture(autouse=True)
@@ -203,3 +204,27 @@ def test_a_run_that_died_leaves_the_same_bytes_in_the_end(tmp_path, monkeypatch,
     manifest = run_cluster(tmp_path / "in.parquet", tmp_path / "out", *flags)
     quiet = json.loads((tmp_path / "quiet" / MANIFEST).read_text())
     assert manifest["files"] == quiet["files"]
+
+
+@pytest.mark.parametrize("package", ["twinbeam", "pandas"])
+def test_what_another_version_has_begun_is_not_resumed(tmp_path, package, upgraded):
+    write(tmp_path / "in.parquet", random_pairs(100, 80))
+    run_cluster(tmp_path / "in.parquet", tmp_path / "out", "--min_similarity", 0.6)
+    (tmp_path / "out/_SUCCESS").unlink()
+    upgraded(package)
+    with pytest.raises(UserError, match="other versions.*--overwrite"):
+        run_cluster(tmp_path / "in.parquet", tmp_path / "out", "--min_similarity", 0.6)
+    more = "--min_similarity", 0.6, "--overwrite"
+    anew = run_cluster(tmp_path / "in.parquet", tmp_path / "out", *more)
+    assert anew["versions"][package] == "99.9"
+
+
+def test_a_complete_folder_is_judged_again(tmp_path):
+    pairs = random_pairs(100, 80)
+    nulls = [None] * 4 + pairs["id1"].to_pylist()[4:]
+    write(tmp_path / "in.parquet", pairs.set_column(0, "id1", pa.array(nulls, pairs["id1"].type)))
+    flags = tmp_path / "in.parquet", tmp_path / "out", "--min_similarity", 0.6
+    manifest = run_cluster(*flags, "--max_reject_fraction", 0.5)
+    assert manifest["rows_rejected"] == 4 and run_cluster(*flags) == manifest
+    with pytest.raises(RunError, match=r"4 of \d+ rows were rejected.*--max_reject_fraction 0.01"):
+        run_cluster(*flags, "--max_reject_fraction", 0.01)

@@ -44,6 +44,8 @@ def test_the_same_command_again_does_nothing_and_another_says_what_differs(tmp_p
     written = output.stat().st_mtime_ns
     assert convert.run(argv) == first == {"rows": 2, "rejected": 1, "suspect": 0}
     assert "is complete already" in capsys.readouterr().out
+    with pytest.raises(RunError, match=r"1 of its 3 lines.*--max_reject_fraction 0.2 allows"):
+        convert.run([*argv[:-1], "0.2"])
     with pytest.raises(UserError, match=r"--label_column label, now none.*--overwrite"):
         convert.run([*argv, "--no_label"])
     assert output.stat().st_mtime_ns == written

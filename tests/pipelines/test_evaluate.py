@@ -10,8 +10,10 @@ import pytest
 from sklearn import metrics as sk
 
 from pipelines import evaluate
+from pipelines.options.scored_inputs import score_inputs
 from tests.scored_pairs import scored_table, write_scores
 from transforms.errors import UserError
+from transforms.input import input_files
 
 
 @pytest.fixture(scope="module")
@@ -229,3 +231,16 @@ def test_rows_are_named_by_their_id_and_files_it_was_trained_on_are_reported(
     assert "1,500 of 3,000 pairs</strong> are from files" in page.partition('class="alarm"')[2]
     with pytest.raises(UserError, match="no column 'key'"):
         evaluate.run([*argv, "--id_column", "key", "--overwrite"])
+
+
+def test_files_of_a_scoring_run_are_known_by_its_manifest(folder: Path, measured: dict, monkeypatch):
+    """To look for each of very many files in a bucket would take hours."""
+    monkeypatch.setattr(input_files, "_match", None)
+    found = input_files.find(score_inputs([str(folder / "scores")]))
+    assert [file.path for file in found] == [f"{folder}/scores/pairs-{n}.parquet" for n in (0, 1)]
+    (folder / "scores/pairs-1.parquet").rename(folder / "gone")
+    try:
+        with pytest.raises(UserError, match=r"pairs-1\.parquet is not there"):
+            evaluate.run(["--input", str(folder / "scores"), "--output", str(folder / "other")])
+    finally:
+        (folder / "gone").rename(folder / "scores/pairs-1.parquet")

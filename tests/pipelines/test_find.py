@@ -19,7 +19,7 @@ from tests.finding_kit import (
     texts,
 )
 from tests.scoring_kit import write
-from transforms.errors import UserError
+from transforms.errors import RunError, UserError
 from transforms.finding import find_pairs, units
 
 DISTANCES = ("cosine", "euclidean", "manhattan")
@@ -265,3 +265,25 @@ def test_a_run_that_died_leaves_the_same_bytes_in_the_end(tmp_path, monkeypatch,
     quiet = json.loads((tmp_path / "quiet" / find.shard_account.MANIFEST).read_text())
     assert manifest["files"] == quiet["files"]
     assert manifest["sentences_encoded"] == quiet["sentences_encoded"]
+
+
+@pytest.mark.parametrize("package", ["twinbeam", "tensorflow", "numpy"])
+def test_what_another_version_has_begun_is_not_resumed(tmp_path, package, upgraded):
+    write(tmp_path / "in.parquet", table(texts(30)))
+    flags = "--input", tmp_path / "in.parquet"
+    run_find(tmp_path / "out", *flags)
+    (tmp_path / "out/_SUCCESS").unlink()
+    upgraded(package)
+    with pytest.raises(UserError, match="other versions.*--overwrite"):
+        run_find(tmp_path / "out", *flags)
+    anew = run_find(tmp_path / "out", *flags, "--overwrite")
+    assert anew["versions"][package] == "99.9"
+
+
+def test_a_complete_folder_is_judged_again(tmp_path):
+    write(tmp_path / "in.parquet", table([*texts(20), None, None]))
+    flags = "--input", tmp_path / "in.parquet", "--max_reject_fraction"
+    manifest = run_find(tmp_path / "out", *flags, 0.5)
+    assert run_find(tmp_path / "out", *flags, 0.1) == manifest
+    with pytest.raises(RunError, match=r"2 of 22 rows were rejected.*--max_reject_fraction 0.05"):
+        run_find(tmp_path / "out", *flags, 0.05)

@@ -93,10 +93,26 @@ def test_new_files_are_scored_without_touching_the_old(scored):
 )
 def test_other_options_or_another_bundle_need_overwrite(scored, flags, model):
     folder, _ = scored
-    with pytest.raises(UserError, match="another bundle or other options.*--overwrite"):
+    with pytest.raises(UserError, match="another bundle, other options or.*--overwrite"):
         again(folder, *flags, model=model)
     manifest = again(folder, *flags, "--overwrite", "--max_reject_fraction=1", model=model)
     assert manifest["rows_this_run"] == 280 and manifest["bundle"]["fingerprint"] == model
+
+
+@pytest.mark.parametrize("package", ["twinbeam", *score.PACKAGES])
+def test_what_another_version_has_begun_is_not_resumed(scored, package, upgraded):
+    """Killed before its last shard, upgraded, and given again: both versions' rows never mix."""
+    folder, manifest = scored
+    for name in ("_SUCCESS", "a-00001-of-00003.parquet"):
+        (folder / "out" / name).unlink()
+    left = when_written(folder / "out")
+    upgraded(package)
+    with pytest.raises(UserError, match="other versions.*--overwrite"):
+        again(folder)
+    assert when_written(folder / "out") == left
+    anew = again(folder, "--overwrite")
+    assert anew["shards_this_run"] == 4  # none of the other version's is kept
+    assert anew["versions"] == manifest["versions"] | {package: "99.9"}
 
 
 def test_a_changed_input_needs_overwrite(scored):

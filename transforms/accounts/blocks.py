@@ -17,7 +17,6 @@ from typing import Any
 import apache_beam as beam
 
 from transforms.accounts.claims import Claim
-from transforms.accounts.list_shards import INLINE_SHARDS
 from transforms.accounts.output_folder import LISTS
 from transforms.accounts.shard_account import ShardAccount, read_account, summarise
 from transforms.drift import Profile, add_up
@@ -26,6 +25,7 @@ from transforms.input.shards import Shard
 from transforms.storage import files
 
 BLOCK_SHARDS = 1_000
+INLINE_SHARDS = 10_000
 
 
 @dataclass(frozen=True)

@@ -138,6 +138,20 @@ class Gates:
             )
 
 
+def judge_again(output: str, gates: Gates) -> dict[str, Any]:
+    """Meets a complete folder again: the limits may be stricter than when it was committed.
+
+    Returns:
+        Its manifest.
+
+    Raises:
+        RunError: it exceeds them.
+    """
+    manifest = read_manifest(output)
+    gates.judge(manifest, output)
+    return manifest
+
+
 def publish(
     claim: Claim,
     summary: dict[str, Any],

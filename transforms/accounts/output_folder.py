@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field, replace
 from typing import Any
@@ -22,6 +21,7 @@ from transforms.errors import UserError
 from transforms.input.shards import RejectedFile, Shard
 from transforms.storage import files
 from transforms.storage.lock import lock
+from transforms.threads import in_threads
 
 DRIFT_PAGE = "_drift.html"
 CLUSTERS_PAGE = "_clusters.html"
@@ -31,6 +31,7 @@ PLAN = "plan.json"
 LISTS = f"{SHARDS_FOLDER}/files-"
 
 LOCK = "_LOCK"
+ACCOUNT_THREADS = 64
 
 EARLIER_MANIFEST = "manifest.json"
 EARLIER_REJECTS = "rejects"
@@ -273,8 +274,7 @@ def _accounts(output: str, versions: dict[str, str], known: _Contents) -> dict[s
             return None
         return replace(account, profile={}, counts={}, rejected_by_reason={})
 
-    with ThreadPoolExecutor(max_workers=64) as pool:
-        found = list(pool.map(look, shards))
+    found = list(in_threads(look, shards, ACCOUNT_THREADS))
     return {name: account for name, account in zip(shards, found, strict=True) if account}
 
 
@@ -312,7 +312,7 @@ def _difference(accounts: dict[str, ShardAccount], shards: Sequence[Shard], key:
     for name, account in sorted(accounts.items()):
         source = account.shard["source"]
         if account.run_key != key:
-            return "another bundle or other options"
+            return "another bundle, other options or other versions"
         if name not in planned and source not in sources:
             return f"{source} is not among the inputs now"
         if name not in planned or account.shard["fingerprint"] != planned[name].fingerprint:

@@ -49,6 +49,11 @@ class Staging:
         """Where to write."""
         return self.claim.scratch
 
+    @property
+    def scratch(self) -> str:
+        """Where to write what is not to be published."""
+        return files.join(self.folder, files.TEMPORARY_FOLDER)
+
     def publish(
         self,
         marks: Mapping[str, bytes],
@@ -71,7 +76,7 @@ class Staging:
         def appear() -> None:
             for name, content in marks.items():
                 self.claim.write(f"{files.TEMPORARY_FOLDER}/{self.run}/{name}", content)
-            files.delete_folder(files.join(self.folder, files.TEMPORARY_FOLDER))
+            files.delete_folder(self.scratch)
             self._appear(self._set_aside(), last=list(marks), holds=holds)
 
         self._once(appear, is_done)

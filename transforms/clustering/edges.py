@@ -26,7 +26,7 @@ from transforms.clustering.graph_tables import (
     write_edges,
 )
 from transforms.errors import UserError
-from transforms.input.read_shards import read_shard, shard_schema
+from transforms.input.read_shards import ShardReader
 from transforms.input.shards import Shard
 from transforms.pairs import keep_rows, rejected_schema, with_reject
 from transforms.storage.exchange import Exchange
@@ -109,10 +109,13 @@ def read_pairs(
     """Hands on the edges, stars and nodes of a shard of pairs, and accounts for its rows."""
     started, reasons, below, used = time.time(), Counter[str](), 0, 0
     edges, nodes = [], []
-    with ShardWriter(
-        claim, rejects_name(shard.name), rejected_schema(shard_schema(shard)), shard.source, "zstd"
-    ) as rejects:
-        for batch in read_shard(shard):
+    with (
+        ShardReader(shard) as reader,
+        ShardWriter(
+            claim, rejects_name(shard.name), rejected_schema(reader.schema), shard.source, "zstd"
+        ) as rejects,
+    ):
+        for batch in reader.batches():
             good, *bad = _checked(batch, table)
             for part in bad:
                 rejects.write(part)

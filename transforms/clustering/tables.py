@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from dataclasses import dataclass
-from typing import Literal
+from typing import Any, Literal
 
 import pyarrow as pa
 import pyarrow.compute as pc
@@ -28,6 +28,15 @@ class ClusterShard:
 
     kind: Kind
     shard: Shard
+
+    def to_json(self) -> dict[str, Any]:
+        """As plain values, for a list of very many."""
+        return {"kind": self.kind, "shard": self.shard.to_json()}
+
+    @classmethod
+    def from_json(cls, content: dict[str, Any]) -> ClusterShard:
+        """From those of `to_json`."""
+        return cls(content["kind"], Shard.from_json(content["shard"]))
 
 
 @dataclass(frozen=True)

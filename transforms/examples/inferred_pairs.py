@@ -19,7 +19,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from transforms.examples.counts import COUNTS, count_inferred
-from transforms.examples.read_pairs import PairReading, check_rows
+from transforms.examples.read_pairs import PairReading, good_rows
 from transforms.examples.records import RAW_SCHEMA, one_each
 from transforms.examples.split import EvalSplit
 from transforms.hashing import pair_hash, split_by_hash, text_hash, unordered_hash
@@ -217,7 +217,7 @@ class MeasuredPairs(beam.PTransform):
 
 
 def _hashes_of_pairs(shard: Shard, how: PairReading) -> Iterator[np.ndarray]:
-    for rows, _ in check_rows(shard, how):
+    for rows in good_rows(shard, how):
         keyed = [how.split.keys(sentences(rows, name)) for name in how.columns.texts[:2]]
         yield pair_hash(*keyed)
 

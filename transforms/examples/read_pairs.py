@@ -17,7 +17,7 @@ from transforms.examples.counts import COUNTS, count_read
 from transforms.examples.records import TRAIN, raw_rows
 from transforms.examples.shard_marks import mark_done
 from transforms.examples.split import EvalSplit
-from transforms.input.read_shards import keeps_times_in_utc, read_shard, shard_schema
+from transforms.input.read_shards import ShardReader
 from transforms.input.shards import Shard
 from transforms.labels import LabelRule
 from transforms.pairs import PairColumns, rejected_schema, split_rows
@@ -51,17 +51,26 @@ class PairReading:
         return replace(self, split=replace(self.split, held_out=sentences))
 
 
-def check_rows(shard: Shard, how: PairReading) -> Iterator[tuple[pa.RecordBatch, pa.RecordBatch]]:
+def check_rows(
+    reader: ShardReader, how: PairReading
+) -> Iterator[tuple[pa.RecordBatch, pa.RecordBatch]]:
     """Batches of a shard: its good rows, and the rejected ones."""
-    for batch in read_shard(shard, batch_bytes=_BATCH_BYTES):
+    for batch in reader.batches(batch_bytes=_BATCH_BYTES):
         yield split_rows(batch, how.columns, max_chars=how.max_chars, labels=how.labels)
 
 
+def good_rows(shard: Shard, how: PairReading) -> Iterator[pa.RecordBatch]:
+    """Batches of a shard's good rows."""
+    with ShardReader(shard) as reader:
+        for good, _ in check_rows(reader, how):
+            yield good
+
+
 def read_pairs(
-    shard: Shard, how: PairReading
+    reader: ShardReader, how: PairReading
 ) -> Iterator[tuple[dict[str, pa.RecordBatch], pa.RecordBatch]]:
     """Batches of a shard: the raw features of both parts, and the rejected rows."""
-    for good, rejected in check_rows(shard, how):
+    for good, rejected in check_rows(reader, how):
         yield raw_rows(good, how.columns, how.labels, how.split), rejected
 
 
@@ -74,9 +83,10 @@ class ReadTrainingPairs(beam.DoFn):
 
     def process(self, shard: Shard, held_out: np.ndarray | None = None) -> Iterator[pa.RecordBatch]:
         """Reads one shard; `held_out` are the sentences of a split by groups."""
-        for parts, _ in read_pairs(shard, self.how.with_held_out(held_out)):
-            if parts[TRAIN].num_rows:
-                yield parts[TRAIN]
+        with ShardReader(shard) as reader:
+            for parts, _ in read_pairs(reader, self.how.with_held_out(held_out)):
+                if parts[TRAIN].num_rows:
+                    yield parts[TRAIN]
         mark_done(self.folder, LEARNED, shard.name)
 
 
@@ -94,13 +104,15 @@ class ReadPairs(beam.DoFn):
         self, shard: Shard, held_out: np.ndarray | None = None
     ) -> Iterator[beam.pvalue.TaggedOutput]:
         """Reads one shard; `held_out` are the sentences of a split by groups."""
-        schema = rejected_schema(shard_schema(shard))
         target = rejects_name(shard.name)
-        in_utc = keeps_times_in_utc(shard)
-        with ShardWriter(
-            Claim(self.folder), target, schema, shard.source, "zstd", in_utc
-        ) as rejects:
-            for parts, rejected in read_pairs(shard, self.how.with_held_out(held_out)):
+        with (
+            ShardReader(shard) as reader,
+            ShardWriter(
+                Claim(self.folder), target, rejected_schema(reader.schema), shard.source, "zstd",
+                reader.times_in_utc,
+            ) as rejects,
+        ):  # fmt: skip
+            for parts, rejected in read_pairs(reader, self.how.with_held_out(held_out)):
                 for part, rows in parts.items():
                     if rows.num_rows:
                         yield beam.pvalue.TaggedOutput(part, rows)

@@ -17,12 +17,12 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 import pyarrow as pa
-import pyarrow.compute as pc
 
 from transforms.accounts.shard_account import WrittenFile
 from transforms.columns import as_floats
+from transforms.examples.ordering import in_order, record_hash
 from transforms.examples.split import EvalSplit
-from transforms.hashing import split_by_hash, text_hash
+from transforms.hashing import split_by_hash
 from transforms.labels import LabelRule, parse_labels
 from transforms.pairs import PairColumns, sentences
 from transforms.storage import files
@@ -41,8 +41,8 @@ RAW_SCHEMA = pa.schema(
 )
 # Triplets: an anchor, its positive and a negative, with the label of the first two.
 TRIPLET_SCHEMA = RAW_SCHEMA.insert(2, pa.field("sentence3", RAW_SCHEMA.field("sentence1").type))
-_HASH_KEY = "twinbeam-order-1"  # 16 characters, as SipHash wants; another key is another order
 _PIECE = 1 << 20
+_WRITTEN_AT_ONCE = 4_096  # records that are Python's own bytes at a time
 
 
 def raw_rows(
@@ -136,11 +136,6 @@ def deal(records: pa.LargeBinaryArray, count: int) -> Iterator[tuple[int, bytes]
         yield number, pack(records.take(pa.array(rows)))
 
 
-def record_hash(records: pa.LargeBinaryArray) -> np.ndarray:
-    """A stable 64-bit hash of each record: uint64 [n]."""
-    return text_hash(records, _HASH_KEY)
-
-
 def pack(records: pa.LargeBinaryArray) -> bytes:
     """Records as one compressed piece: small to shuffle, cheap to keep."""
     batch = pa.RecordBatch.from_arrays([records], names=["record"])
@@ -154,19 +149,11 @@ def pack(records: pa.LargeBinaryArray) -> bytes:
 NO_RECORDS = pack(pa.array([], pa.large_binary()))
 
 
-def unpack(packed: bytes) -> list[pa.LargeBinaryArray]:
+def unpack(packed: bytes) -> Iterator[pa.LargeBinaryArray]:
     """The records that `pack` packed."""
     with pa.ipc.open_stream(packed) as reader:
-        return [batch.column(0) for batch in reader]
-
-
-def in_order(pieces: Iterable[bytes]) -> pa.ChunkedArray:
-    """All records of the packed pieces, ordered by hash and, where hashes are equal, by bytes."""
-    records = pa.chunked_array([c for piece in pieces for c in unpack(piece)], pa.large_binary())
-    records = records.combine_chunks()
-    table = pa.table({"hash": record_hash(records), "record": records})
-    order = pc.sort_indices(table, [("hash", "ascending"), ("record", "ascending")])
-    return table.column("record").take(order)
+        for batch in reader:
+            yield batch.column(0)
 
 
 def file_name(part: str, number: int, count: int) -> str:
@@ -190,25 +177,29 @@ class WriteExamples:
         """((part, number of the file), packed records) → what was written."""
         (part, number), pieces = grouped
         name = file_name(part, number, self.counts[part])
-        records = in_order(pieces)
+        records = in_order(part for piece in pieces for part in unpack(piece))
         with tempfile.TemporaryDirectory(prefix="twinbeam-") as local:
             written = Path(local) / name
-            write_records(str(written), records)
+            rows = write_records(str(written), records)
             sha256 = files.sha256_of(str(written))
             _move_in(written, files.join(self.folder, name))
-        return WrittenFile(name=name, rows=len(records), sha256=sha256, source="")
+        return WrittenFile(name=name, rows=rows, sha256=sha256, source="")
 
 
-def write_records(path: str, records: pa.ChunkedArray) -> None:
-    """Writes a local gzip TFRecord file."""
+def write_records(path: str, records: Iterable[pa.LargeBinaryArray]) -> int:
+    """Writes a local gzip TFRecord file; returns how many records it has."""
     import tensorflow as tf
 
     # A third faster than the default level, files 3 % larger.
     options = tf.io.TFRecordOptions(compression_type="GZIP", compression_level=3)
+    rows = 0
     with tf.io.TFRecordWriter(path, options) as writer:
-        for chunk in records.chunks:
-            for record in chunk.to_pylist():
-                writer.write(record)
+        for part in records:
+            for start in range(0, len(part), _WRITTEN_AT_ONCE):
+                for record in part.slice(start, _WRITTEN_AT_ONCE).to_pylist():
+                    writer.write(record)
+            rows += len(part)
+    return rows
 
 
 def _move_in(local: Path, path: str) -> None:

@@ -14,7 +14,7 @@ import apache_beam as beam
 import numpy as np
 
 from transforms.errors import UserError
-from transforms.examples.read_pairs import PairReading, check_rows
+from transforms.examples.read_pairs import PairReading, good_rows
 from transforms.hashing import text_hash
 from transforms.input.shards import Shard
 from transforms.pairs import sentences
@@ -86,7 +86,7 @@ def connected(links: np.ndarray, count: int) -> np.ndarray:
 def read_hashes(shard: Shard, how: PairReading) -> Iterator[np.ndarray]:
     """Hashes of the keys of a shard's good rows, batch by batch: uint64 [n, 2] or [n, 3]."""
     keys = how.split.keys
-    for good, _ in check_rows(shard, how):
+    for good in good_rows(shard, how):
         if good.num_rows:
             sides = [text_hash(keys(sentences(good, name))) for name in how.columns.texts]
             yield np.stack(sides, axis=1)

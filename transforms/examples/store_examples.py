@@ -44,6 +44,13 @@ class EncodeExamples(beam.DoFn):
         yield beam.pvalue.TaggedOutput(COUNTS, counts)
 
 
+def _no_records(files: dict[str, int]) -> Iterator[_Packed]:
+    """Makes each file be written, even if it gets no records."""
+    for part in PARTS:
+        for number in range(files[part]):
+            yield (part, number), NO_RECORDS
+
+
 @dataclass(eq=False)
 class StoreExamples(beam.PTransform):
     """Features of both parts, and of inferred pairs → the files written, and counts.
@@ -64,9 +71,10 @@ class StoreExamples(beam.PTransform):
         self, features: dict[str, beam.PCollection]
     ) -> tuple[beam.PCollection, beam.PCollection]:
         encoded = {name: self._encoded(name, rows) for name, rows in features.items()}
-        numbers = [(part, number) for part in PARTS for number in range(self.files[part])]
-        nothing = features[TRAIN].pipeline | "Name files" >> beam.Create(
-            [(number, NO_RECORDS) for number in numbers]
+        nothing = (
+            features[TRAIN].pipeline
+            | "Count files" >> beam.Create([self.files])
+            | "Name files" >> beam.FlatMap(_no_records)
         )
         written = (
             [*(each.records for each in encoded.values()), nothing]

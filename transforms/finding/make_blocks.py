@@ -34,7 +34,7 @@ from transforms.finding.vector_block import (
     write_block_account,
 )
 from transforms.hashing import split_by_hash, text_hash
-from transforms.input.read_shards import shard_schema
+from transforms.input.read_shards import ShardReader
 from transforms.input.shards import Shard
 from transforms.pairs import rejected_schema
 from transforms.scoring.embedding_store import EmbeddingStore
@@ -110,6 +110,15 @@ class FindShard:
     file: str
     first_row: int
 
+    def to_json(self) -> dict[str, Any]:
+        """As plain values, for a list of very many."""
+        return {**vars(self), "shard": self.shard.to_json()}
+
+    @classmethod
+    def from_json(cls, content: dict[str, Any]) -> FindShard:
+        """From those of `to_json`."""
+        return cls(**content | {"shard": Shard.from_json(content["shard"])})
+
 
 def table_shards(side: Side, shards: Iterable[Shard], *, alone: bool) -> list[FindShard]:
     """Shards in the order of a plan, as those of one side; `alone`: there is no other."""
@@ -130,13 +139,15 @@ def read_table_shard(
     started, parts, used = time.time(), [], 0
     reasons: Counter[str] = Counter()
     shard, schema = table.shard, settings.schemas[table.side]
-    rejects_schema = rejected_schema(shard_schema(shard))
-    with ShardWriter(
-        settings.claim, rejects_name(shard.name), rejects_schema, shard.source,
-        settings.compression,
-    ) as rejects:  # fmt: skip
+    with (
+        ShardReader(shard) as reader,
+        ShardWriter(
+            settings.claim, rejects_name(shard.name), rejected_schema(reader.schema),
+            shard.source, settings.compression,
+        ) as rejects,
+    ):  # fmt: skip
         for read in read_rows(
-            shard, settings.columns, schema,
+            reader, settings.columns, schema,
             file=table.file, first_row=table.first_row, max_chars=settings.max_chars,
         ):  # fmt: skip
             used += read.good.num_rows

@@ -11,8 +11,7 @@ import pyarrow.compute as pc
 
 from transforms.errors import UserError
 from transforms.finding.names import ID, SENTENCE
-from transforms.input.read_shards import read_shard
-from transforms.input.shards import Shard
+from transforms.input.read_shards import ShardReader
 from transforms.pairs import keep_rows, rejected_schema, sentences, split_rows, with_reject
 
 ID_NULL = "id_null"
@@ -110,7 +109,7 @@ class ReadRows:
 
 
 def read_rows(
-    shard: Shard,
+    reader: ShardReader,
     columns: SentenceColumns,
     schema: pa.Schema,
     *,
@@ -121,14 +120,14 @@ def read_rows(
     """The rows of a shard in order.
 
     Args:
-        shard: what to read.
+        reader: the open shard.
         columns: the columns.
         schema: see `row_schema`.
         file: what the file is called in ids, where rows have none of their own.
         first_row: the number of the shard's first row in the file.
         max_chars: characters of the longest sentence that is used.
     """
-    for batch in read_shard(shard):
+    for batch in reader.batches():
         named = file_row_ids(file, first_row, batch.num_rows) if columns.id is None else None
         good, bad, kept = _parted(batch, columns, max_chars)
         ids = named.filter(pa.array(kept)) if named is not None else _ids(good, columns.id)

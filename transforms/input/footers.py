@@ -46,13 +46,13 @@ def read_footer(path: str, int96: Int96Unit = "us") -> Footer:
     try:
         file, version = files.open_version(path)
         with file:
-            mark = fingerprint(path, file, version)
-            parquet = open_parquet(file, int96=int96)
+            tail = read_tail(path, file)
+            metadata = read_metadata(tail)
             # Not by the columns' metadata: to look at an encrypted one ends the process.
-            length = int.from_bytes(file.read_at(4, file.size() - 8), "little")
-            if length - parquet.metadata.serialized_size == SIGNATURE_BYTES:
+            if len(tail) - 8 - metadata.serialized_size == SIGNATURE_BYTES:
                 raise UserError(f"{path} has encrypted columns; decrypt it first")
-            return _footer(mark, parquet)
+            parquet = open_parquet(file, int96=int96, metadata=metadata)
+            return _footer(fingerprint(tail, file.size(), version), parquet)
     except UserError:
         _check_is_no_text(path)
         raise
@@ -86,11 +86,8 @@ def _footer(mark: str, parquet: pq.ParquetFile) -> Footer:
     return Footer(mark, schema, rows, tuple(rewritten_columns(parquet)))
 
 
-def fingerprint(path: str, file: pa.NativeFile, version: str) -> str:
-    """A hash of an open file's version, size and footer, to notice when it changes.
-
-    A corrected label or a sentence of equal length changes neither size nor footer; the version,
-    which `files.open_version` gives, is what the store knows of the content.
+def read_tail(path: str, file: pa.NativeFile) -> bytes:
+    """The end of an open file, from its footer on.
 
     Raises:
         UserError: it does not end like a Parquet file.
@@ -105,6 +102,18 @@ def fingerprint(path: str, file: pa.NativeFile, version: str) -> str:
             f"{path} is not a whole Parquet file ({size} bytes, no footer at its end); "
             "it is of another kind, or was cut"
         )
-    footer = file.read_at(length, size - 8 - length)
-    known = f"{size} {version} ".encode()
-    return hashlib.sha256(known + footer).hexdigest()[:32]
+    return file.read_at(length, size - 8 - length) + tail
+
+
+def read_metadata(tail: bytes) -> pq.FileMetaData:
+    """The metadata in a file's tail, which need not be fetched for it a second time."""
+    return pq.read_metadata(pa.BufferReader(tail))
+
+
+def fingerprint(tail: bytes, size: int, version: str) -> str:
+    """A hash of a file's version, size and footer, to notice when it changes.
+
+    A corrected label or a sentence of equal length changes neither size nor footer; the version,
+    which `files.open_version` gives, is what the store knows of the content.
+    """
+    return hashlib.sha256(f"{size} {version} ".encode() + tail[:-8]).hexdigest()[:32]

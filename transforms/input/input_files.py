@@ -23,19 +23,19 @@ _WILDCARD = re.compile(r"[*?\[]")
 _HIDDEN = ("_", ".")
 
 
-@dataclass(frozen=True, order=True)
+@dataclass(frozen=True)
 class FoundFile:
     """A file that was named, or lies in a folder, or was matched by a pattern.
 
     Attributes:
         path: where it is.
-        size: bytes.
+        size: bytes; None where nobody has asked.
         below: its path below the folder that was named, or the fixed part of the pattern; what its
             outputs are named after, so that they do not depend on where the folder stands.
     """
 
     path: str
-    size: int
+    size: int | None
     below: str
 
     @property
@@ -44,15 +44,19 @@ class FoundFile:
         return self.below.replace("/", "__")
 
 
-def find(patterns: Sequence[str]) -> list[FoundFile]:
+def find(patterns: Sequence[str | FoundFile]) -> list[FoundFile]:
     """The files that the patterns match, each once, sorted by path.
+
+    Args:
+        patterns: paths, folders, patterns, and files that are known to be there: those are not
+            looked for, as to ask a bucket for each of very many would take hours.
 
     Raises:
         UserError: a pattern matches nothing.
     """
     found: dict[str, FoundFile] = {}
     for pattern in patterns:
-        matched = _match(pattern)
+        matched = [pattern] if isinstance(pattern, FoundFile) else _match(pattern)
         if not matched:
             raise UserError(
                 f"--input {pattern!r} matches no file; expected the path of a Parquet file, a "
@@ -61,7 +65,7 @@ def find(patterns: Sequence[str]) -> list[FoundFile]:
             )
         for file in matched:
             found.setdefault(_identity(file.path), file)
-    return sorted(found.values())
+    return sorted(found.values(), key=lambda file: (file.path, file.below))
 
 
 def has_wildcard(pattern: str) -> bool:

@@ -10,6 +10,7 @@ import contextlib
 import json
 import re
 from collections.abc import Iterator
+from functools import lru_cache
 from typing import Any, Literal
 
 import pyarrow as pa
@@ -148,7 +149,7 @@ def rewritten_columns(parquet: pq.ParquetFile) -> list[str]:
     found = {}
     for place in range(len(parquet.schema)):
         column = parquet.schema.column(place)
-        kind = json.loads(column.logical_type.to_json())["Type"]
+        kind = _parsed(column.logical_type.to_json())["Type"]
         if kind in _UNKNOWN_TO_ARROW:
             found[column.path] = _UNKNOWN_TO_ARROW[kind]
     times = _times(parquet)
@@ -161,8 +162,14 @@ def rewritten_columns(parquet: pq.ParquetFile) -> list[str]:
     return [f"{path} {kind}" for path, kind in found.items()]
 
 
+@lru_cache(maxsize=1024)  # of very many files there are few kinds of columns
+def _parsed(logical_type: str) -> dict[str, Any]:
+    found: dict[str, Any] = json.loads(logical_type)
+    return found
+
+
 def _times(parquet: pq.ParquetFile) -> dict[str, bool]:
     """The times of day by path: whether each is UTC's."""
     columns = (parquet.schema.column(place) for place in range(len(parquet.schema)))
-    kinds = {column.path: json.loads(column.logical_type.to_json()) for column in columns}
+    kinds = {column.path: _parsed(column.logical_type.to_json()) for column in columns}
     return {p: kind["isAdjustedToUTC"] for p, kind in kinds.items() if kind["Type"] == "Time"}

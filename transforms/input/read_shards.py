@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from types import TracebackType
 
 import pyarrow as pa
 import pyarrow.parquet as pq
 
 from transforms.errors import RunError, UserError
-from transforms.input.footers import fingerprint
+from transforms.input.footers import fingerprint, read_metadata, read_tail
 from transforms.input.int96 import check_int96
 from transforms.input.parquet_columns import (
     Int96Unit,
@@ -29,6 +30,77 @@ NULL_LIST = (
 )
 
 
+class ShardReader:
+    """An open shard; its file's footer is read once, whatever is asked of it.
+
+    Attributes:
+        schema: of the shard's rows: the file's, and partitions that go into files.
+        times_in_utc: whether the times of day in the file are UTC's, and have to be written so.
+    """
+
+    def __init__(self, shard: Shard):
+        """Opens the shard's file.
+
+        Raises:
+            RunError: it is not the one that was planned with, or cannot be read.
+        """
+        self._shard = shard
+        with _errors_named(shard):
+            self._file, version = files.open_version(shard.source)
+            try:
+                self._parquet = _parquet(shard, self._file, version)
+            except BaseException:
+                self._file.close()
+                raise
+        self.schema = self._schema(None)
+        self.times_in_utc = times_in_utc(self._parquet)
+
+    def __enter__(self) -> ShardReader:
+        """Itself."""
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        """Closes the file."""
+        self._file.close()
+
+    def batches(
+        self, *, columns: Sequence[str] | None = None, batch_bytes: int = BATCH_BYTES
+    ) -> Iterator[pa.RecordBatch]:
+        """The rows, in order, in batches bounded in rows and bytes; see `read_shard`."""
+        shard, parquet = self._shard, self._parquet
+        groups = list(range(shard.first_row_group, shard.end_row_group))
+        schema = self._schema(columns)
+        values = {partition.name: partition.scalar() for partition in shard.partitions}
+        inside = [name for name in schema.names if name not in values]
+        with _errors_named(shard):
+            _check_times(shard, parquet, groups, inside)
+            rows = _batch_rows(parquet.metadata, groups, batch_bytes)
+            found = parquet.iter_batches(
+                batch_size=rows, row_groups=groups, columns=columns and inside, use_threads=False
+            )
+        while True:
+            with _errors_named(shard):
+                batch = next(found, None)
+            if batch is None:
+                return
+            arrays = [
+                pa.repeat(values[name], batch.num_rows) if name in values else batch.column(name)
+                for name in schema.names
+            ]
+            yield pa.RecordBatch.from_arrays(arrays, schema=schema)
+
+    def _schema(self, columns: Sequence[str] | None) -> pa.Schema:
+        wanted = [p for p in self._shard.partitions if p.in_file or (columns and p.name in columns)]
+        fields = [partition.field for partition in wanted]
+        schema = extended_schema(written_schema(self._parquet), fields)
+        return schema if columns is None else pa.schema([schema.field(name) for name in columns])
+
+
 def read_shard(
     shard: Shard, *, columns: Sequence[str] | None = None, batch_bytes: int = BATCH_BYTES
 ) -> Iterator[pa.RecordBatch]:
@@ -44,51 +116,16 @@ def read_shard(
         RunError: the file is not the one that was planned with.
         UserError: an INT96 time cannot be kept in the shard's unit.
     """
-    with _reading(shard) as parquet:
-        groups = list(range(shard.first_row_group, shard.end_row_group))
-        schema = _schema(shard, parquet, columns)
-        values = {partition.name: partition.scalar() for partition in shard.partitions}
-        inside = [name for name in schema.names if name not in values]
-        _check_times(shard, parquet, groups, inside)
-        rows = _batch_rows(parquet.metadata, groups, batch_bytes)
-        for batch in parquet.iter_batches(
-            batch_size=rows, row_groups=groups, columns=columns and inside, use_threads=False
-        ):
-            arrays = [
-                pa.repeat(values[name], batch.num_rows) if name in values else batch.column(name)
-                for name in schema.names
-            ]
-            yield pa.RecordBatch.from_arrays(arrays, schema=schema)
-
-
-def shard_schema(shard: Shard) -> pa.Schema:
-    """The Arrow schema of the shard's rows: the file's, and partitions that go into files."""
-    with _reading(shard) as parquet:
-        return _schema(shard, parquet, None)
-
-
-def _schema(shard: Shard, parquet: pq.ParquetFile, columns: Sequence[str] | None) -> pa.Schema:
-    wanted = [p for p in shard.partitions if p.in_file or (columns and p.name in columns)]
-    schema = extended_schema(written_schema(parquet), [partition.field for partition in wanted])
-    return schema if columns is None else pa.schema([schema.field(name) for name in columns])
-
-
-def keeps_times_in_utc(shard: Shard) -> bool:
-    """Whether the times of day in the shard's file are UTC's, and have to be written so."""
-    with _reading(shard) as parquet:
-        return times_in_utc(parquet)
+    with ShardReader(shard) as reader:
+        yield from reader.batches(columns=columns, batch_bytes=batch_bytes)
 
 
 @contextmanager
-def _reading(shard: Shard) -> Iterator[pq.ParquetFile]:
-    """The shard's file, if it still is the one that was planned with."""
+def _errors_named(shard: Shard) -> Iterator[None]:
+    """Says of errors in reading, and of no others, which file they are of and what to do."""
     groups = f"row groups {shard.first_row_group} to {shard.end_row_group - 1}"
     try:
-        file, version = files.open_version(shard.source)
-        with file:
-            if not _is_same(shard, file, version):
-                raise RunError(f"{shard.source} changed after the run had looked at it; run again")
-            yield open_parquet(file, int96=shard.int96, page_checksum_verification=True)
+        yield
     except FileNotFoundError:
         raise RunError(f"{shard.source} vanished after the run had looked at it") from None
     except pa.ArrowNotImplementedError as error:
@@ -112,11 +149,17 @@ def _reading(shard: Shard) -> Iterator[pq.ParquetFile]:
         ) from None
 
 
-def _is_same(shard: Shard, file: pa.NativeFile, version: str) -> bool:
+def _parquet(shard: Shard, file: pa.NativeFile, version: str) -> pq.ParquetFile:
+    """The shard's file, if it still is the one that was planned with."""
     try:
-        return fingerprint(shard.source, file, version) == shard.fingerprint
+        tail = read_tail(shard.source, file)
+        same = fingerprint(tail, file.size(), version) == shard.fingerprint
     except UserError:  # it has no footer any more
-        return False
+        same = False
+    if not same:
+        raise RunError(f"{shard.source} changed after the run had looked at it; run again")
+    metadata = read_metadata(tail)
+    return open_parquet(file, int96=shard.int96, metadata=metadata, page_checksum_verification=True)
 
 
 def _check_times(

@@ -7,7 +7,6 @@ The plan depends on the input files alone, never on the machine, so a second run
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass, replace
 from itertools import pairwise
 from types import MappingProxyType
@@ -17,11 +16,12 @@ import pyarrow as pa
 
 from transforms.errors import UserError
 from transforms.input.footers import Footer, read_footer
-from transforms.input.input_files import find
+from transforms.input.input_files import FoundFile, find
 from transforms.input.parquet_columns import Int96Unit
 from transforms.input.partitions import Partition, output_name, partitions_of
 from transforms.output_schema import extended_schema
 from transforms.pairs import TextColumns, check_schema
+from transforms.threads import in_threads
 
 FOOTER_THREADS = 64  # object storage answers slowly, not busily
 MAX_NAME_BYTES = 200  # file systems allow 255, and hidden names are longer
@@ -60,6 +60,11 @@ class Shard:
         """As plain values, for an account."""
         return asdict(self) | {"partitions": [list(partition) for partition in self.partitions]}
 
+    @classmethod
+    def from_json(cls, content: dict[str, Any]) -> Shard:
+        """From those of `to_json`."""
+        return cls(**content)
+
 
 Looked = tuple[Footer, tuple[Partition, ...]]
 
@@ -96,7 +101,7 @@ def plan_shards(patterns: Sequence[str], columns: TextColumns, *, shard_rows: in
 
 
 def plan(
-    patterns: Sequence[str],
+    patterns: Sequence[str | FoundFile],
     columns: TextColumns,
     *,
     shard_rows: int,
@@ -107,7 +112,7 @@ def plan(
     """Finds the input, checks every file's footer, and cuts the files into shards.
 
     Args:
-        patterns: paths or globs, local or `gs://`.
+        patterns: paths or globs, local or `gs://`, and files that are known to be there.
         columns: the columns every file must have.
         shard_rows: how many rows a shard should have; a single larger row group stays whole.
         on_bad_file: whether a file that cannot be used stops the run or is left out; None where
@@ -130,8 +135,7 @@ def plan(
         same = schemas.setdefault(footer.schema.serialize().to_pybytes(), footer.schema)
         return replace(footer, schema=same), partitions  # one schema for all files that have it
 
-    with ThreadPoolExecutor(max_workers=FOOTER_THREADS) as pool:
-        footers = list(pool.map(look, [file.path for file in found]))
+    footers = list(in_threads(look, (file.path for file in found), FOOTER_THREADS))
     rejected = tuple(
         RejectedFile(file.path, str(footer))
         for file, footer in zip(found, footers, strict=True)

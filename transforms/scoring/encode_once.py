@@ -26,7 +26,7 @@ from transforms.scoring.embedding_store import EmbeddingStore, sentence_keys
 
 # A bucket's vectors are in one worker's memory at once: 100,000 of 512 floats take 200 MB.
 BUCKET_SENTENCES = 100_000
-MAX_BUCKETS = 4096
+MAX_BUCKETS = 1 << 24  # for 8 · 10¹¹ pairs; from there on they grow
 
 
 class VectorEncoder(Protocol):
@@ -53,7 +53,7 @@ def bucket_count(rows: int) -> int:
     """How many buckets the sentences of so many pairs are encoded in: a power of two."""
     # How many of the 2 · rows sentences differ is not known before they are read, so all may. A
     # power of two, and leading bits: with more rows a bucket splits, and its sentences stay near.
-    wanted = max(1, 2 * rows // BUCKET_SENTENCES)
+    wanted = max(1, -(-2 * rows // BUCKET_SENTENCES))
     return min(MAX_BUCKETS, 1 << (wanted - 1).bit_length())
 
 

@@ -28,7 +28,7 @@ from transforms.accounts.shard_account import (
 from transforms.accounts.shard_writer import ShardWriter
 from transforms.drift import Profile, add_up
 from transforms.errors import RunError, UserError
-from transforms.input.read_shards import keeps_times_in_utc, read_shard, shard_schema
+from transforms.input.read_shards import ShardReader
 from transforms.input.shards import Shard
 from transforms.output_schema import extended_schema
 from transforms.pairs import (
@@ -98,21 +98,21 @@ def score_shard(shard: Shard, scorer: Scorer, settings: ScoreSettings) -> ShardA
         RunError: the input changed, the model fails on many rows, or the accounts do not add up.
     """
     started = time.time()
-    schema = shard_schema(shard)
-    how = settings.compression, keeps_times_in_utc(shard)
     reasons: Counter[str] = Counter()
     counts: Counter[str] = Counter()
     profiles: list[Profile] = []
     rows_in = 0
     with ExitStack() as stack:
+        reader = stack.enter_context(ShardReader(shard))
+        how = settings.compression, reader.times_in_utc
         scores, rejects = (
             stack.enter_context(ShardWriter(settings.claim, name, kind, shard.source, *how))
             for name, kind in (
-                (shard.name, scored_schema(schema, scorer)),
-                (rejects_name(shard.name), rejected_schema(schema)),
+                (shard.name, scored_schema(reader.schema, scorer)),
+                (rejects_name(shard.name), rejected_schema(reader.schema)),
             )
         )
-        for batch in read_shard(shard):
+        for batch in reader.batches():
             rows_in += batch.num_rows
             good, bad = split_rows(
                 batch, settings.columns, max_chars=settings.max_chars, truncate=settings.truncate

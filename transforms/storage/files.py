@@ -15,7 +15,6 @@ import os
 import tempfile
 import uuid
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing, contextmanager, suppress
 from pathlib import Path
 from typing import Any, BinaryIO, cast
@@ -26,6 +25,7 @@ from transforms.errors import RunError, UserError
 from transforms.storage import gcs, local
 from transforms.storage.beam_stores import CompressionTypes, FileSystems
 from transforms.storage.local import TAKEN
+from transforms.threads import in_threads
 
 TEMPORARY_FOLDER = "_tmp"
 _PIECE = 8 << 20
@@ -355,9 +355,8 @@ def delete_empty(folder: str) -> None:
 
 def for_each(do: Callable[[str], Any], names: Sequence[str]) -> None:
     """Many at once: a store answers slowly, not busily."""
-    if names:
-        with ThreadPoolExecutor(max_workers=min(_AT_ONCE, len(names))) as pool:
-            list(pool.map(do, names))
+    for _ in in_threads(do, names, min(_AT_ONCE, len(names))) if names else ():
+        pass
 
 
 def sha256_of(path: str) -> str:

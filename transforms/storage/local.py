@@ -19,8 +19,11 @@ _HERE, _EXCHANGE = -100, 2  # AT_FDCWD and RENAME_EXCHANGE of Linux
 
 def list_folder(folder: str) -> list[str]:
     """Names of all files below the folder, relative to it, sorted; empty where there is none."""
-    root = Path(folder)
-    return sorted(str(path.relative_to(root)) for path in root.rglob("*") if not path.is_dir())
+    found = []
+    for above, _, names in os.walk(folder):
+        below = os.path.relpath(above, folder)
+        found += names if below == "." else [f"{below}/{name}" for name in names]
+    return sorted(found)
 
 
 def version(path: str) -> str | None:

@@ -45,13 +45,24 @@ def why_not(
         return UserError(f"{source} has {_what_there_is(accounts[0])} and no rows")
     if not rows or bad > most_bad * (rows + bad):
         return _too_many_bad(accounts, rejects, rows + bad)
-    for reason, doubts in sum_doubts(accounts).items():
-        if reason not in _HARMLESS and doubts.lines > most_suspect * (rows + bad):
+    for reason, doubts in _harmful(accounts).items():
+        if doubts.lines > most_suspect * (rows + bad):
             return RunError(
                 f"{doubts.lines:,} of {rows + bad:,} lines are in {reason}, the first at "
                 f"{doubts.first}; {_HINTS[reason]}, or raise --max_suspect_fraction"
             )
     return None
+
+
+def suspect_lines(accounts: Sequence[Account]) -> int:
+    """Lines in rows that look wrong for the most common reason: what `most_suspect` limits."""
+    return max((doubts.lines for doubts in _harmful(accounts).values()), default=0)
+
+
+def _harmful(accounts: Sequence[Account]) -> dict[str, Doubts]:
+    return {
+        reason: doubts for reason, doubts in sum_doubts(accounts).items() if reason not in _HARMLESS
+    }
 
 
 def _what_there_is(account: Account) -> str:

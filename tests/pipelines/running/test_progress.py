@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import io
+import threading
 
 import pytest
 from rich.console import Console
 
 from pipelines.running import progress
-from transforms.accounts import shard_account
+from transforms.accounts import output_folder, shard_account
 from transforms.accounts.claims import Claim
+from transforms.input.shards import Shard
 
 
 class Looks:
@@ -21,6 +23,9 @@ class Looks:
     def wait(self, seconds: float) -> bool:
         self.between()
         self.left -= 1
+        return self.is_set()
+
+    def is_set(self) -> bool:
         return self.left < 0
 
 
@@ -81,3 +86,61 @@ def test_an_account_is_read_once(tmp_path, monkeypatch):
     monkeypatch.setattr(shard_account, "read_account", None)
     done.look()
     assert (done.rows, done.seen) == (1, {"a.parquet"})
+
+
+def test_accounts_are_read_side_by_side(tmp_path, monkeypatch):
+    names = [f"{number}.parquet" for number in range(40)]
+    for name in names:
+        leave_account(tmp_path, name, 2, 1)
+    together = threading.Barrier(8, timeout=60)
+    read = shard_account.read_account
+
+    def slow(output, name):
+        together.wait()  # breaks, and nothing is counted, unless 8 are asked for at a time
+        return read(output, name)
+
+    monkeypatch.setattr(shard_account, "read_account", slow)
+    done = progress.Done(str(tmp_path), dict.fromkeys(names, 3))
+    done.look()
+    assert (done.rows, done.rejected, len(done.seen)) == (120, 40, 40)
+
+
+def test_a_run_that_has_ended_does_not_wait_for_accounts(tmp_path, monkeypatch):
+    leave_account(tmp_path, "a.parquet", 1, 0)
+    begun, answered = threading.Event(), threading.Event()
+
+    def no_answer(output, name):
+        begun.set()
+        answered.wait(120)
+        raise OSError("the bucket does not answer")
+
+    monkeypatch.setattr(shard_account, "read_account", no_answer)
+    monkeypatch.setattr(progress, "LOG_EVERY_SECONDS", 0.0)
+    monkeypatch.setattr(progress, "END_SECONDS", 0.0)
+    work = output_folder.Work(tuple(plan_of(tmp_path)), (), committed=False)
+    with progress.show_progress(str(tmp_path), work):
+        assert begun.wait(60)
+    assert not answered.is_set()  # the block has ended, and the store has not answered yet
+    answered.set()
+
+
+def plan_of(folder) -> list[Shard]:
+    return [Shard("in", "mark", "a.parquet", 0, 1, 1)]
+
+
+def test_a_look_ends_when_the_run_does(tmp_path, monkeypatch):
+    names = [f"{number}.parquet" for number in range(200)]
+    for name in names:
+        leave_account(tmp_path, name, 1, 0)
+    ended, asked = threading.Event(), []
+    read = shard_account.read_account
+
+    def end(output, name):
+        asked.append(name)
+        ended.set()
+        return read(output, name)
+
+    monkeypatch.setattr(shard_account, "read_account", end)
+    done = progress.Done(str(tmp_path), dict.fromkeys(names, 1))
+    done.look(ended)
+    assert len(asked) < 100 and not done.seen

@@ -1,9 +1,12 @@
 from __future__ import annotations
 
+import json
+
 import pytest
 
+from pipelines.running import same_run
 from pipelines.running.same_run import is_done, made_from
-from transforms.errors import UserError
+from transforms.errors import RunError, UserError
 
 NOW = made_from({"epochs": 3, "columns": ["a", "b"], "recipe": "x" * 99}, {"in": "1", "to": "2"})
 
@@ -39,3 +42,16 @@ def test_overwrite_makes_it_again():
 def test_what_differs_is_named(before, line):
     with pytest.raises(UserError, match=line):
         is_done("out", before, NOW, overwrite=False)
+
+
+@pytest.mark.parametrize(
+    ("left", "said"), [({}, "is not there"), ({"key": 1}, "is of another run")]
+)
+def test_what_an_adopted_job_has_left_is_checked(tmp_path, left, said):
+    path = tmp_path / "made.json"
+    if left:
+        path.write_text(json.dumps(left))
+    with pytest.raises(RunError, match=f"made.json {said}, though the job has ended"):
+        same_run.check_made(str(path), "key", 2)
+    path.write_text('{"key": 2}')
+    same_run.check_made(str(path), "key", 2)

@@ -111,7 +111,7 @@ def test_an_account_without_its_file_is_done_again(output):
 @pytest.mark.parametrize(
     ("planned", "key", "message"),
     [
-        ((A, B), "other", "another bundle or other options"),
+        ((A, B), "other", "another bundle, other options or other versions"),
         ((B,), "key", "in/a is not among the inputs now"),
         ((shard("a", fingerprint="g"),), "key", "in/a has changed since"),
     ],

@@ -11,10 +11,10 @@ from hypothesis import strategies as st
 from transforms.accounts.shard_account import WrittenFile
 from transforms.errors import RunError
 from transforms.examples.counts import accounts, add_up, count_features, count_read
+from transforms.examples.ordering import in_order
 from transforms.examples.records import (
     WriteExamples,
     deal,
-    in_order,
     pack,
     raw_rows,
     serialize,
@@ -88,7 +88,12 @@ def dealt_files(batches, count):
     for batch in batches:
         for number, packed in deal(pa.array(batch, pa.large_binary()), count):
             files[number].append(packed)
-    return [in_order(pieces).to_pylist() if pieces else [] for pieces in files.values()]
+    return [ordered(pieces) for pieces in files.values()]
+
+
+def ordered(pieces):
+    parts = in_order(part for piece in pieces for part in unpack(piece))
+    return [record for part in parts for record in part.to_pylist()]
 
 
 @settings(deadline=None)

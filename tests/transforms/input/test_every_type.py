@@ -18,7 +18,7 @@ import pytest
 from tests.scoring_kit import pairs, write
 from transforms.accounts.claims import Claim
 from transforms.accounts.shard_writer import ShardWriter
-from transforms.input.read_shards import keeps_times_in_utc, read_shard, shard_schema
+from transforms.input.read_shards import ShardReader
 from transforms.input.shards import plan_shards
 from transforms.pairs import PairColumns
 
@@ -83,10 +83,10 @@ TYPES: dict[str, pa.Array] = {
 def again(source: Path, folder: Path) -> Path:
     """The file as the commands write it: read in shards, written with the shard's schema."""
     (shard,) = plan_shards([str(source)], PairColumns(), shard_rows=100)
-    schema, in_utc = shard_schema(shard), keeps_times_in_utc(shard)
-    claim = Claim(str(folder))
-    with ShardWriter(claim, "out.parquet", schema, str(source), "zstd", in_utc) as writer:
-        for batch in read_shard(shard):
+    reader, claim = ShardReader(shard), Claim(str(folder))
+    how = reader.schema, str(source), "zstd", reader.times_in_utc
+    with reader, ShardWriter(claim, "out.parquet", *how) as writer:
+        for batch in reader.batches():
             writer.write(batch)
         writer.finish()
     return folder / "out.parquet"

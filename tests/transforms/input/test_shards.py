@@ -98,13 +98,14 @@ def test_bad_files_stop_the_plan_or_are_left_out(tmp_path):
 def test_a_file_that_is_gone_or_another_is_noticed(tmp_path):
     source = write(tmp_path / "a.parquet", pairs(5))
     (shard,) = shards.plan_shards([str(source)], COLUMNS, shard_rows=9)
-    assert read_shards.shard_schema(shard) == pairs(5).schema
+    with read_shards.ShardReader(shard) as reader:
+        assert reader.schema == pairs(5).schema
     write(source, pairs(6))
     with pytest.raises(RunError, match="changed"):
         next(read_shards.read_shard(shard))
     source.unlink()
     with pytest.raises(RunError, match="vanished"):
-        read_shards.shard_schema(shard)
+        read_shards.ShardReader(shard)
 
 
 def test_footers_are_read_side_by_side_and_schemas_kept_once(tmp_path, monkeypatch):

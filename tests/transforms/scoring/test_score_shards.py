@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import hashlib
+import io
 import pickle
 from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 
 import apache_beam as beam
+import pyarrow as pa
 import pytest
 from apache_beam.utils.shared import Shared
 
@@ -16,6 +19,7 @@ from transforms.accounts.claims import Claim
 from transforms.input.shards import plan_shards
 from transforms.pairs import PairColumns
 from transforms.scoring.score_shards import ScoreSettings, ScoreShards, score_shard
+from transforms.storage import files
 
 
 @pytest.fixture
@@ -96,3 +100,42 @@ def test_the_threads_of_a_worker_share_one_model(work):
 
     assert Counted.made == 1
     assert len({id(each._scorer) for each in threads}) == 1
+
+
+class Watched:
+    """An open file that notes which bytes are read."""
+
+    def __init__(self, path: str, reads: list[tuple[int, int]]):
+        self._file, self._reads = io.BytesIO(Path(path).read_bytes()), reads
+
+    def read(self, size: int = -1) -> bytes:
+        start = self._file.tell()
+        content = self._file.read(size)
+        self._reads.append((start, start + len(content)))
+        return content
+
+    def __getattr__(self, name: str):
+        return getattr(self._file, name)
+
+
+def test_a_shard_opens_its_file_and_reads_its_footer_once(work, monkeypatch):
+    planned, settings = work
+    content = Path(planned[0].source).read_bytes()
+    footer = len(content) - 8 - int.from_bytes(content[-8:-4], "little")
+    opened, reads = [], []
+    given = files.open_version
+
+    def watch(path):
+        opened.append(path)
+        version = given(path)[1]
+        return pa.PythonFile(Watched(path, reads), "r"), version
+
+    monkeypatch.setattr(files, "open_version", watch)
+    score_shard(planned[1], EqualScorer(), settings)
+    assert opened == [planned[0].source]
+    assert [start for start, end in reads if start <= footer < end] == [footer]
+    opened.clear()
+    reads.clear()
+    plan_shards([planned[0].source], PairColumns(), shard_rows=15)
+    assert opened == [planned[0].source]
+    assert [start for start, end in reads if start <= footer < end] == [footer]

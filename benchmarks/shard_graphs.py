@@ -1,0 +1,94 @@
+"""The graphs that the commands would send to a runner, and their sizes; nothing runs."""
+
+from __future__ import annotations
+
+import tempfile
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from types import ModuleType
+
+import apache_beam as beam
+import pyarrow as pa
+from apache_beam.options.pipeline_options import PipelineOptions
+
+from model.scoring.scorer_options import ScorerOptions
+from transforms.accounts.claims import take
+from transforms.accounts.list_shards import listing
+from transforms.accounts.output_folder import Work
+from transforms.input.shards import Plan, Shard
+
+FIELDS = (pa.field("similarity", pa.float32()), pa.field("similarity_label", pa.int64()))
+
+
+@dataclass(frozen=True)
+class NoBundle:
+    """In place of `BundleScorer`: nothing is encoded here."""
+
+    bundle: str = "bundle"
+    options: ScorerOptions = field(default_factory=ScorerOptions)
+
+    def load(self) -> None:
+        """Is not called."""
+
+
+@contextmanager
+def _caught(module: ModuleType) -> Iterator[list[int]]:
+    """Catches the graphs that a command's module makes; gives their sizes in bytes."""
+    sizes: list[int] = []
+
+    @contextmanager
+    def catch(options: PipelineOptions) -> Iterator[beam.Pipeline]:
+        pipeline = beam.Pipeline("FnApiRunner")
+        yield pipeline
+        sizes.append(len(pipeline.to_runner_api().SerializeToString()))
+
+    given = module.running
+    module.running = catch
+    try:
+        yield sizes
+    finally:
+        module.running = given
+
+
+def score_graph(shards: Sequence[Shard], output: str) -> int:
+    """Bytes of the graph of `score`."""
+    from pipelines import score
+
+    options = score.parse(["--input", "in", "--model", "bundle", "--output", output])
+    bundle = {"fingerprint": "bundle", "dimensions": 2}
+    made = score.ScorePlan(options, NoBundle(), bundle, Plan(tuple(shards), {}, ()), None, "key")
+    work = Work(tuple(shards), (), committed=False, claim=take(output))
+    with _caught(score) as sizes:
+        score.run_pipeline(made, work, PipelineOptions(), started=0.0)
+    return sizes[0]
+
+
+def evaluate_graph(shards: Sequence[Shard], output: str) -> int:
+    """Bytes of the graph of `evaluate`, with as many shards of training pairs."""
+    from pipelines import evaluate
+
+    options = evaluate.parse(["--input", "in", "--output", output, "--task", "binary"])
+    settings = evaluate.EvaluationSettings(options.columns)
+    with (
+        tempfile.TemporaryDirectory(prefix="twinbeam-bench-") as scratch,
+        _caught(evaluate) as sizes,
+    ):
+        scored, training = (listing(scratch, label, shards) for label in ("scored", "training"))
+        write = evaluate.WriteEvaluation(options, 0.0, {})
+        evaluate.run_pipeline(options, scored, training, settings, write, PipelineOptions())
+    return sizes[0]
+
+
+def preprocess_graph(shards: Sequence[Shard], output: str) -> int:
+    """Bytes of the graph of `preprocess`."""
+    from pipelines import preprocess
+
+    wanted = ["--input", "in", "--recipe", "char-bilstm-manhattan", "--output", output]
+    options = preprocess.parse(wanted)
+    vocabulary = preprocess.given_vocabulary(options.recipe)
+    made = preprocess.ExamplesPlan(vocabulary, tuple(shards), (), {})
+    with tempfile.TemporaryDirectory() as staging, _caught(preprocess) as sizes:
+        commit = made.commit(options, staging, staging, started=0.0)
+        preprocess.run_pipeline(options, made, commit, PipelineOptions())
+    return sizes[0]
