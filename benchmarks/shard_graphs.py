@@ -21,6 +21,14 @@ from transforms.input.shards import Plan, Shard
 FIELDS = (pa.field("similarity", pa.float32()), pa.field("similarity_label", pa.int64()))
 
 
+def made_up(count: int) -> list[Shard]:
+    """Shards of as many files that are not there."""
+    return [
+        Shard(f"in/{n:07d}.parquet", "0" * 32, f"{n:07d}-00000-of-00001.parquet", 0, 1, 131_072)
+        for n in range(count)
+    ]
+
+
 @dataclass(frozen=True)
 class NoBundle:
     """In place of `BundleScorer`: nothing is encoded here."""

@@ -16,7 +16,6 @@ import tempfile
 import time
 from collections import Counter
 from collections.abc import Callable, Sequence
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -104,6 +103,11 @@ def bench_score(shards: Sequence[Shard], folder: str) -> None:
         parts.append(parted.add_up(first // blocks.BLOCK_SHARDS + 1, accounts))
     commit = Commit(work.claim, len(names), (), {}, Gates(1.0), time.time())
     measured("score", "commit", lambda: commit(None, parts, []))
+    measured(
+        "score",
+        "look at what is there, before a second run",
+        lambda: output_folder.open_output(output, shards, KEY, overwrite=False),
+    )
 
 
 def bench_evaluate(shards: Sequence[Shard], folder: str) -> None:
@@ -160,22 +164,34 @@ def bench_preprocess(shards: Sequence[Shard], folder: str) -> None:
     measured("preprocess", "commit", lambda: commit(None, None, written, add_up(parts)))
 
 
+def bench_plan(shards: Sequence[Shard], folder: str) -> None:
+    """The plan of as many files; it is the same for all three commands."""
+    os.mkdir(f"{folder}/in")
+    make_files(f"{folder}/in", len(shards))
+    columns = PairColumns(label="label")
+    found = measured("all", "plan", lambda: plan([f"{folder}/in"], columns, shard_rows=ROWS))
+    assert len(found.shards) == len(shards)
+
+
+COMMANDS = {
+    "plan": bench_plan,
+    "score": bench_score,
+    "evaluate": bench_evaluate,
+    "preprocess": bench_preprocess,
+}
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     parser.add_argument("--shards", type=int, default=200_000)
-    commands = {"score": bench_score, "evaluate": bench_evaluate, "preprocess": bench_preprocess}
-    parser.add_argument("--only", nargs="+", choices=commands, default=list(commands))
+    parser.add_argument("--only", nargs="+", choices=COMMANDS, default=list(COMMANDS))
     args = parser.parse_args()
     print("| command | step | s | CPU s | grew by MB | bytes |")
     print("| --- | --- | --- | --- | --- | --- |")
-    with tempfile.TemporaryDirectory(prefix="twinbeam-bench-") as folder:
-        os.mkdir(f"{folder}/in")
-        make_files(f"{folder}/in", args.shards)
-        columns = PairColumns(label="label")
-        planned = measured("all", "plan", lambda: plan([f"{folder}/in"], columns, shard_rows=ROWS))
-        shards = [replace(shard, rows=ROWS) for shard in planned.shards]
-        for name in args.only:
-            commands[name](shards, folder)
+    shards = shard_graphs.made_up(args.shards)
+    for name in args.only:
+        with tempfile.TemporaryDirectory(prefix="twinbeam-bench-") as folder:
+            COMMANDS[name](shards, folder)
 
 
 if __name__ == "__main__":

@@ -11,13 +11,6 @@ from benchmarks import shard_graphs
 from transforms.input.shards import Shard
 
 
-def shards(count: int) -> list[Shard]:
-    return [
-        Shard(f"in/{n:06d}.parquet", "0" * 32, f"{n:06d}-00000-of-00001.parquet", 0, 1, 131_072)
-        for n in range(count)
-    ]
-
-
 @pytest.mark.parametrize(
     "graph_bytes",
     [shard_graphs.score_graph, shard_graphs.evaluate_graph, shard_graphs.preprocess_graph],
@@ -25,6 +18,8 @@ def shards(count: int) -> list[Shard]:
 def test_twice_the_shards_make_the_same_graph(
     tmp_path: Path, graph_bytes: Callable[[list[Shard], str], int]
 ) -> None:
-    few, many = (graph_bytes(shards(n), str(tmp_path / str(n))) for n in (1_100, 2_200))
+    few, many = (
+        graph_bytes(shard_graphs.made_up(n), str(tmp_path / str(n))) for n in (1_100, 2_200)
+    )
     assert abs(many - few) < 5_000
     assert many < 1_500_000

@@ -153,7 +153,7 @@ def _raw(first: pa.Array, second: pa.Array, label: pa.Array) -> pa.RecordBatch:
 
 _BATCH_ROWS = 8192  # of inferred pairs, for the same reason
 
-_BUCKET_ROWS, _MOST_BUCKETS = 1 << 15, 1 << 12
+_BUCKET_ROWS, _MOST_BUCKETS = 1 << 15, 1 << 20
 
 
 @dataclass(eq=False)
