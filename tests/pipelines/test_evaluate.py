@@ -233,7 +233,9 @@ def test_rows_are_named_by_their_id_and_files_it_was_trained_on_are_reported(
         evaluate.run([*argv, "--id_column", "key", "--overwrite"])
 
 
-def test_files_of_a_scoring_run_are_known_by_its_manifest(folder: Path, measured: dict, monkeypatch):
+def test_files_of_a_scoring_run_are_known_by_its_manifest(
+    folder: Path, measured: dict, monkeypatch
+):
     """To look for each of very many files in a bucket would take hours."""
     monkeypatch.setattr(input_files, "_match", None)
     found = input_files.find(score_inputs([str(folder / "scores")]))
