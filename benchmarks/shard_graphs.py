@@ -16,6 +16,7 @@ from model.scoring.scorer_options import ScorerOptions
 from transforms.accounts.claims import take
 from transforms.accounts.list_shards import listing
 from transforms.accounts.output_folder import Work
+from transforms.accounts.staging import Staging
 from transforms.input.shards import Plan, Shard
 
 FIELDS = (pa.field("similarity", pa.float32()), pa.field("similarity_label", pa.int64()))
@@ -83,7 +84,7 @@ def evaluate_graph(shards: Sequence[Shard], output: str) -> int:
         _caught(evaluate) as sizes,
     ):
         scored, training = (listing(scratch, label, shards) for label in ("scored", "training"))
-        write = evaluate.WriteEvaluation(options, 0.0, {})
+        write = evaluate.WriteEvaluation(options, Staging(output, "run"), 0.0, {})
         evaluate.run_pipeline(options, scored, training, settings, write, PipelineOptions())
     return sizes[0]
 
@@ -96,7 +97,8 @@ def preprocess_graph(shards: Sequence[Shard], output: str) -> int:
     options = preprocess.parse(wanted)
     vocabulary = preprocess.given_vocabulary(options.recipe)
     made = preprocess.ExamplesPlan(vocabulary, tuple(shards), (), {})
-    with tempfile.TemporaryDirectory() as staging, _caught(preprocess) as sizes:
-        commit = made.commit(options, staging, staging, started=0.0)
+    staging = Staging(output, "run")
+    with _caught(preprocess) as sizes:
+        commit = made.commit(options, staging, staging.folder, started=0.0)
         preprocess.run_pipeline(options, made, commit, PipelineOptions())
     return sizes[0]

@@ -28,8 +28,10 @@ from transforms.accounts import blocks, output_folder
 from transforms.accounts.claims import Claim
 from transforms.accounts.commit import Gates
 from transforms.accounts.shard_account import ShardAccount, WrittenFile, write_account
+from transforms.accounts.staging import stage
 from transforms.input.shards import Shard, plan
 from transforms.pairs import PairColumns
+from transforms.storage import files
 from transforms.threads import in_threads
 
 LINKS = 30_000  # names of one file; file systems allow some 60,000
@@ -126,7 +128,8 @@ def bench_evaluate(shards: Sequence[Shard], folder: str) -> None:
     settings = EvaluationSettings(options.columns)
     counted = evaluate_batch(table.to_batches()[0], settings)
     parts = (counted for _ in range(max(1, len(shards) // 100)))  # workers have added up a hundred
-    write = evaluate.WriteEvaluation(options, time.time(), {})
+    staging = stage(options.output, overwrite=False)
+    write = evaluate.WriteEvaluation(options, staging, time.time(), {})
     measured("evaluate", "commit", lambda: write(add_up(parts, keep=settings.worst)))
 
 
@@ -134,17 +137,19 @@ def bench_preprocess(shards: Sequence[Shard], folder: str) -> None:
     """The steps of `preprocess` after the plan."""
     from pipelines.options.preprocess_options import parse
     from transforms.examples.counts import add_up
-    from transforms.examples.folder import CommitExamples, count_done, mark_done, staging_folder
+    from transforms.examples.folder import CommitExamples, count_done, mark_done
     from transforms.examples.read_pairs import TRANSFORMED
     from transforms.examples.records import file_name
 
     output = f"{folder}/examples"
     options = parse(["--input", "in", "--recipe", "char-bilstm-manhattan", "--output", output])
     measured("preprocess", "graph", lambda: shard_graphs.preprocess_graph(shards, output))
-    staging = staging_folder(output)
-    for _ in in_threads(lambda shard: mark_done(staging, TRANSFORMED, shard.name), shards, 2):
+    staging = stage(output, overwrite=False)
+    for _ in in_threads(
+        lambda shard: mark_done(staging.folder, TRANSFORMED, shard.name), shards, 2
+    ):
         pass
-    measured("preprocess", "progress", lambda: count_done(staging, TRANSFORMED))
+    measured("preprocess", "progress", lambda: count_done(staging.folder, TRANSFORMED))
     rows = ROWS * len(shards)
     count = options.file_counts(rows)
     written = [
@@ -158,9 +163,10 @@ def bench_preprocess(shards: Sequence[Shard], folder: str) -> None:
     total = Counter({("rows_in",): sum(each.values())})
     total += Counter({("rows", part): n for part, n in each.items()})
     parts = [total, *(Counter({("length", n): 9 for n in range(100)}) for _ in range(2_000))]
-    commit = CommitExamples(
-        staging, staging, output, sum(each.values()), "", {}, 1.0, time.time(), overwrite=False
-    )
+    for file in written:
+        files.write_bytes(f"{staging.folder}/{file.name}", b"")
+    read = sum(each.values())
+    commit = CommitExamples(staging, staging.folder, read, "", {}, 1.0, time.time())
     measured("preprocess", "commit", lambda: commit(None, None, written, add_up(parts)))
 
 

@@ -30,12 +30,12 @@ from pipelines.running.progress import show_steps
 from pipelines.running.run_graph import running
 from pipelines.running.transform_graph import given_vocabulary, text_features
 from pipelines.teachers import ask_teachers
+from transforms.accounts.list_shards import ListShards, listing
 from transforms.accounts.staging import Staging, claim_folder
 from transforms.examples import folder
 from transforms.examples.inferred_pairs import InferPairs, MeasuredPairs
 from transforms.examples.label_check import check_labels
 from transforms.examples.learn_vocabulary import LearnVocabulary
-from transforms.examples.records import EVAL, TRAIN
 from transforms.examples.sentence_groups import HoldOutGroups
 from transforms.examples.store_examples import StoreExamples
 from transforms.examples.transform_pairs import TransformPairs
@@ -78,6 +78,8 @@ def preprocess(options: PreprocessOptions) -> dict[str, Any]:
     print_plan(options, plan)
     identity = [plan.made_from]
     if jobs.adopt(beam_options, step="preprocess", output=options.output, identity=identity):
+        manifest = files.join(options.output, folder.MANIFEST)
+        same_run.check_made(manifest, same_run.MADE_FROM, plan.made_from)
         return print_result(options.output)
     with (
         claim_folder(options.output, overwrite=options.overwrite) as staging,
@@ -159,10 +161,10 @@ def plan_examples(options: PreprocessOptions) -> ExamplesPlan:
     command_line.print_left_out(planned.rejected)
     if options.columns.label is not None:
         check_labels(planned.shards[0], options.columns.label, options.recipe.label_rule)
+    rows = sum(shard.rows for shard in planned.shards)
     made_from = same_run.made_from(
         {
-            "train_shards": options.train_shards,
-            "eval_shards": options.eval_shards,
+            **{f"{part}_shards": n for part, n in options.file_counts(rows).items()},
             **options.to_json(),
             "recipe": options.recipe.to_yaml(),
         },
@@ -177,8 +179,10 @@ def is_done(options: PreprocessOptions, plan: ExamplesPlan) -> bool:
     Raises:
         UserError: it holds others, and they may not be replaced.
     """
-    before = folder.read_manifest(options.output).get(same_run.MADE_FROM)
+    there = folder.read_manifest(options.output)
+    before = there.get(same_run.MADE_FROM)
     if same_run.is_done(options.output, before, plan.made_from, overwrite=options.overwrite):
+        folder.check_rejects(there, options.max_reject_fraction, options.output)
         return True
     folder.check_free(options.output, overwrite=options.overwrite)
     return False
@@ -204,21 +208,21 @@ def run_pipeline(
     import tensorflow_transform.beam as tft_beam  # brings TensorFlow, seconds after a mistake
 
     features = text_features(options.recipe, plan.vocabulary)
-    how, staging = options.reading, commit.staging.folder
+    how, staging, scratch = options.reading, commit.staging.folder, commit.staging.scratch
     temp = files.join(commit.graph, files.TEMPORARY_FOLDER)
     with running(beam_options) as pipeline, tft_beam.Context(temp_dir=temp):
-        shards = pipeline | "List shards" >> beam.Create(plan.shards)
+        shards = pipeline | "List" >> ListShards(listing(scratch, "given", plan.shards))
         held_out = held_out_groups(shards, options)
         graph, graph_written = shards | "Learn vocabulary" >> LearnVocabulary(
             how, features, staging, commit.graph, held_out
         )
         store = StoreExamples(
             folder=staging,
-            files={TRAIN: options.train_shards, EVAL: options.eval_shards},
+            files=options.file_counts(plan.rows),
             labels=how.labels,
             unknown_id=features.unknown_id,
         )
-        infer = inferred_pairs(pipeline, options, rows=plan.rows)
+        infer = inferred_pairs(pipeline, options, scratch, rows=plan.rows)
         written, counts = shards | "Transform pairs" >> TransformPairs(
             how, graph, store, infer, held_out
         )
@@ -246,23 +250,26 @@ def held_out_groups(shards: beam.PCollection, options: PreprocessOptions) -> Any
 
 
 def inferred_pairs(
-    pipeline: beam.Pipeline, options: PreprocessOptions, *, rows: int
+    pipeline: beam.Pipeline, options: PreprocessOptions, scratch: str, *, rows: int
 ) -> InferPairs | None:
     """What infers pairs from the training part, where the recipe wants it."""
     rounds = options.recipe.labels.transitive
     if not rounds:
         return None
-    return InferPairs(rounds, options.split, rows=rows, measured=measured_pairs(pipeline, options))
+    measured = measured_pairs(pipeline, options, scratch)
+    return InferPairs(rounds, options.split, rows=rows, measured=measured)
 
 
-def measured_pairs(pipeline: beam.Pipeline, options: PreprocessOptions) -> Any:
+def measured_pairs(pipeline: beam.Pipeline, options: PreprocessOptions, scratch: str) -> Any:
     """The pairs that must not be inferred, as a side input; None where no file is named."""
     if not options.measured_inputs:
         return None
     how = options.measured_reading
     shards = plan_shards(options.measured_inputs, how.columns, shard_rows=options.shard_rows)
     hashes = (
-        pipeline | "List measured shards" >> beam.Create(shards) | "Measured" >> MeasuredPairs(how)
+        pipeline
+        | "List measured" >> ListShards(listing(scratch, "measured", shards))
+        | "Measured" >> MeasuredPairs(how)
     )
     return beam.pvalue.AsSingleton(hashes)
 

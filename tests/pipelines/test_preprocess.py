@@ -15,7 +15,7 @@ import tensorflow_transform as tft
 
 from pipelines import preprocess
 from pipelines.options.command_line import run_main
-from transforms.errors import UserError
+from transforms.errors import RunError, UserError
 from transforms.examples.read_pairs import PairReading, ReadPairs
 from transforms.examples.split import EvalSplit
 from transforms.examples.store_examples import EncodeExamples, StoreExamples
@@ -151,6 +151,8 @@ def test_the_same_command_again_does_nothing_and_another_says_what_differs(made,
     before = {path: path.stat().st_mtime_ns for path in (folder / "examples").rglob("*")}
     assert run(pattern, recipe, folder / "examples", "--max_reject_fraction=0.2") == manifest
     assert "is complete already: same inputs and options" in capsys.readouterr().out
+    with pytest.raises(RunError, match=r"rows were rejected.*--max_reject_fraction 0\.001 allows"):
+        run(pattern, recipe, folder / "examples", "--max_reject_fraction=0.001")
     with pytest.raises(UserError, match="--max_sentence_chars 10000, now 99.*--overwrite"):
         run(pattern, recipe, folder / "examples", "--max_sentence_chars=99")
     with pytest.raises(UserError, match="the inputs have changed"):

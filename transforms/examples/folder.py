@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -127,16 +127,28 @@ class CommitExamples:
         return files.exists(done) and files.read_json(path).get("started") == self.started
 
     def _check_usable(self, summary: dict[str, Any]) -> None:
-        reasons = ", ".join(f"{n} {why}" for why, n in summary["rejected_by_reason"].items())
-        message = f"{summary['rows_rejected']} of {summary['rows_in']} rows were rejected"
-        message += f" ({reasons})" if reasons else ""
         if not summary["rows_train"]:
             raise UserError(
-                f"no pair is left to train on: {message}, {summary['rows_eval']} are for eval; "
-                "check --label_column and the labels of the recipe"
+                f"no pair is left to train on: {_format_rejected(summary)}, {summary['rows_eval']} "
+                "are for eval; check --label_column and the labels of the recipe"
             )
-        if summary["rows_rejected"] > self.max_reject_fraction * summary["rows_in"]:
-            raise RunError(
-                f"{message}, more than --max_reject_fraction {self.max_reject_fraction} allows; "
-                f"see {self.staging.folder}/{REJECTS_FOLDER}/, fix the input or raise the fraction"
-            )
+        check_rejects(summary, self.max_reject_fraction, self.staging.folder)
+
+
+def check_rejects(summary: Mapping[str, Any], most: float, folder: str) -> None:
+    """Checks that not too many rows were rejected, before the commit or when it is met again.
+
+    Raises:
+        RunError: they were.
+    """
+    if summary["rows_rejected"] > most * summary["rows_in"]:
+        raise RunError(
+            f"{_format_rejected(summary)}, more than --max_reject_fraction {most} allows; "
+            f"see {folder}/{REJECTS_FOLDER}/, fix the input or raise the fraction"
+        )
+
+
+def _format_rejected(summary: Mapping[str, Any]) -> str:
+    reasons = ", ".join(f"{n} {why}" for why, n in summary["rejected_by_reason"].items())
+    message = f"{summary['rows_rejected']} of {summary['rows_in']} rows were rejected"
+    return f"{message} ({reasons})" if reasons else message
