@@ -41,6 +41,7 @@ from transforms.finding.names import Side
 from transforms.finding.pair_rows import pair_schema
 from transforms.finding.recall import Recall
 from transforms.scoring.embedding_store import EmbeddingStore
+from transforms.storage import files
 from transforms.vectors.near import Distance
 from transforms.versions import versions
 
