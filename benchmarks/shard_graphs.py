@@ -66,7 +66,9 @@ def score_graph(shards: Sequence[Shard], output: str) -> int:
 
     options = score.parse(["--input", "in", "--model", "bundle", "--output", output])
     bundle = {"fingerprint": "bundle", "dimensions": 2}
-    made = score.ScorePlan(options, NoBundle(), bundle, Plan(tuple(shards), {}, ()), None, "key")
+    made = score.ScorePlan(
+        options, NoBundle(), bundle, Plan(tuple(shards), {}, ()), [], None, "key"
+    )
     work = Work(tuple(shards), (), committed=False, claim=take(output))
     with _caught(score) as sizes:
         score.run_pipeline(made, work, PipelineOptions(), started=0.0)

@@ -99,7 +99,7 @@ def bench_score(shards: Sequence[Shard], folder: str) -> None:
     measured("score", "progress, none new", done.look)
     names = [shard.name for shard in shards]
     parted = blocks.AccountBlocks.plan(work.claim, names)
-    parts: list[blocks.Block] = []  # what workers do, each with a block in its memory
+    parts: list[blocks.AccountBlock] = []  # what workers do, each with a block in its memory
     for first in range(0, len(names), blocks.BLOCK_SHARDS):
         accounts = [(True, account(shard)) for shard in shards[first : first + blocks.BLOCK_SHARDS]]
         parts.append(parted.add_up(first // blocks.BLOCK_SHARDS + 1, accounts))
@@ -137,9 +137,10 @@ def bench_preprocess(shards: Sequence[Shard], folder: str) -> None:
     """The steps of `preprocess` after the plan."""
     from pipelines.options.preprocess_options import parse
     from transforms.examples.counts import add_up
-    from transforms.examples.folder import CommitExamples, count_done, mark_done
+    from transforms.examples.folder import CommitExamples
     from transforms.examples.read_pairs import TRANSFORMED
     from transforms.examples.records import file_name
+    from transforms.examples.shard_marks import count_done, mark_done
 
     output = f"{folder}/examples"
     options = parse(["--input", "in", "--recipe", "char-bilstm-manhattan", "--output", output])

@@ -72,14 +72,14 @@ def merge(parts: Iterable[AccountBlock], names: Collection[str], shards: int) ->
 
     Args:
         parts: blocks of accounts, of earlier runs and of this one.
-        names: of all shards of the plan, where the manifest itself lists their files.
+        names: of all shards of the plan; none where they are too many to send along.
         shards: how many there are.
 
     Raises:
         RunError: a shard is missing.
     """
     complete = blocks.merge(parts)
-    if complete.names:
+    if names and complete.names:
         check_complete(names, complete.names)
     else:
         check_complete((), (), shards - complete.shards)
