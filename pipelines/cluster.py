@@ -224,7 +224,7 @@ def run_pipeline(
         tables.table,
         tables.schema,
         row_columns(options, tables.schema),
-        commit.run,
+        commit.claim.run,
     )
     settings = ClusterSettings(
         options.output,
@@ -235,7 +235,7 @@ def run_pipeline(
         tables.names("previous"),
         options.max_cluster,
         options.cut,
-        commit.run,
+        commit.claim.run,
     )
     with running(beam_options) as pipeline:
         made = (
