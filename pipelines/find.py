@@ -79,13 +79,10 @@ def find(options: FindOptions) -> dict[str, Any]:
     if options.estimating.wanted:
         return asdict(estimate_pairs(options, tables, beam_options))
     check_output(options, tables)
-    key = shard_account.run_key(
-        bundle=bundle["fingerprint"], versions=versions(PACKAGES), **options.identity()
-    )
+    key = search_key(options, bundle)
     identity = [key, tables.inputs()]
     if jobs.adopt(beam_options, step="find", output=options.output, identity=identity):
-        manifest = files.join(options.output, shard_account.MANIFEST)
-        same_run.check_made(manifest, "run_key", key)
+        same_run.check_made(files.join(options.output, shard_account.MANIFEST), "run_key", key)
         return print_result(options.output)
     found = [units.as_shard(unit, tables.inputs()) for unit in tables.units()]
     shards = [*(table.shard for table in tables.shards), *found]
@@ -116,6 +113,12 @@ def find(options: FindOptions) -> dict[str, Any]:
         search = plan_search(options, tables, scorer, bundle, distance, key, work)
         run_pipeline(search, work, commit, beam_options)
     return {} if dataflow.only_staged(beam_options) else print_result(options.output)
+
+
+def search_key(options: FindOptions, bundle: dict[str, Any]) -> str:
+    """A fingerprint of all that decides what is found, but the input."""
+    made_by = {"bundle": bundle["fingerprint"], "versions": versions(PACKAGES)}
+    return shard_account.run_key(**made_by, **options.identity())
 
 
 def plan_search(
