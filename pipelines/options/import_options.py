@@ -77,6 +77,12 @@ def flags() -> argparse.ArgumentParser:
     )
     parser.add_argument("--name", help="of the bundle (default: the file's)")
     parser.add_argument("--overwrite", action="store_true", help="replace a bundle that is there")
+    _add_keras_flags(parser)
+    _add_saved_model_flags(parser)
+    return parser
+
+
+def _add_keras_flags(parser: argparse.ArgumentParser) -> None:
     keras = parser.add_argument_group(".keras: two inputs, the ids of either sentence, one output")
     keras.add_argument(
         "--vocabulary",
@@ -130,6 +136,9 @@ def flags() -> argparse.ArgumentParser:
         metavar="NAME",
         help="the layer that gives a sentence's vector (default: where both sides meet)",
     )
+
+
+def _add_saved_model_flags(parser: argparse.ArgumentParser) -> None:
     saved = parser.add_argument_group("SavedModel: from sentences to vectors")
     saved.add_argument(
         "--comparison",
@@ -138,7 +147,6 @@ def flags() -> argparse.ArgumentParser:
     )
     saved.add_argument("--signature", metavar="NAME", help="what to call (default: the model)")
     saved.add_argument("--vectors", metavar="NAME", help="the vectors among several outputs")
-    return parser
 
 
 def parse(argv: Sequence[str]) -> ImportOptions:

@@ -151,9 +151,8 @@ def plan(
     shards = tuple(
         replace(shard, int96=int96, partitions=partitions)
         for file, (footer, partitions) in usable
-        for shard in cut(
-            file.path, output_name(file.path, file.below, partitions), footer, shard_rows
-        )
+        for name in [output_name(file.path, file.below, partitions)]
+        for shard in cut(file.path, name, footer, shard_rows)
     )
     _check_names(shards)
     _check_partitions(partition_columns, [looked for _, looked in usable])
