@@ -48,7 +48,7 @@ def run(argv: Sequence[str] | None = None) -> list[Night]:
     for line in changes(nights):
         print(f"  {line}")
     files.write_bytes(args.output, trend_page(nights).encode())
-    print(f"{len(nights)} nights: {args.output}")
+    print(f"{len(nights)} night{'s' if len(nights) > 1 else ''}: {args.output}")
     return nights
 
 

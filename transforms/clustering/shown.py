@@ -50,8 +50,8 @@ def describe(
 def _shown(cluster: Any, summary: pd.DataFrame, named: pd.DataFrame) -> dict[str, Any]:
     # Cell by cell: a row of whole numbers and floats would make floats of the ids.
     weakest = summary.at[cluster, "weakest"]
-    examples = named[named["cluster"] == cluster].head(EXAMPLES)
-    texts = examples["sentence" if "sentence" in named else "id"]
+    shown = "sentence" if "sentence" in named else "id"
+    texts = named.loc[named["cluster"] == cluster, shown].drop_duplicates().head(EXAMPLES)
     return {
         "cluster_id": str(summary.at[cluster, "cluster_id"]),
         "size": int(summary.at[cluster, "size"]),
