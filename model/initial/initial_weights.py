@@ -12,8 +12,8 @@ from model.bundle import loading
 from model.dataset.examples import Examples
 from model.initial.start_vectors import read_vocabulary
 from model.network.encoders import EMBEDDING
-from model.network.quantized_embedding import QuantizedEmbedding
 from model.network.siamese import Siamese, build_siamese
+from model.network.universal_layers import QuantizedEmbedding
 from model.recipe.reading import read_recipe
 from model.recipe.recipe import Recipe
 from transforms.errors import UserError

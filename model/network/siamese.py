@@ -14,7 +14,7 @@ from keras import ops
 from model.network.comparisons import build_comparison, compare
 from model.network.encoders import build_encoder
 from model.network.pooling import PACKAGE
-from model.network.quantized_embedding import QuantizedEmbedding
+from model.network.universal_layers import QuantizedEmbedding
 from model.recipe import parts
 
 if TYPE_CHECKING:

@@ -17,8 +17,12 @@ import numpy as np
 from keras import ops
 
 from model.network.dropout import StepDropout
-from model.network.ngram_layers import CenteredNorm, NgramConvolution, NormalizedSum
-from model.network.quantized_embedding import QuantizedEmbedding
+from model.network.universal_layers import (
+    CenteredNorm,
+    NgramConvolution,
+    NormalizedSum,
+    QuantizedEmbedding,
+)
 from model.recipe import parts
 from model.recipe.paths import resolve_path
 from transforms.errors import UserError

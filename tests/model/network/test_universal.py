@@ -9,8 +9,12 @@ import pytest
 import tensorflow as tf
 
 from model.network.encoders import build_encoder
-from model.network.ngram_layers import CenteredNorm, NgramConvolution, NormalizedSum
-from model.network.quantized_embedding import QuantizedEmbedding
+from model.network.universal_layers import (
+    CenteredNorm,
+    NgramConvolution,
+    NormalizedSum,
+    QuantizedEmbedding,
+)
 from tests.model.many_languages import sentences
 from tests.model.tiny_recipes import recipe
 from tests.model.tiny_universal import SMALL, random_weights, write_weights
