@@ -63,8 +63,7 @@ def cluster(options: ClusterOptions) -> dict[str, Any]:
     inputs = fingerprint([table.shard for table in tables.shards])
     buckets = max(1, -(-tables.pairs // options.edges_at_once))
     if jobs.adopt(beam_options, step="cluster", output=options.output, identity=[key, inputs]):
-        manifest = files.join(options.output, shard_account.MANIFEST)
-        same_run.check_made(manifest, "run_key", key)
+        same_run.check_made(files.join(options.output, shard_account.MANIFEST), "run_key", key)
         return print_result(options.output)
     made = [cluster_shard(bucket, buckets, inputs) for bucket in range(buckets)]
     shards = [*(table.shard for table in tables.shards), *made]

@@ -61,7 +61,7 @@ def neighbour_order(sides: np.ndarray) -> np.ndarray:
     _, links = np.unique(sides, return_inverse=True)
     links = links.reshape(sides.shape)
     count = int(links.max(initial=-1)) + 1
-    first, second = np.tile(links[:, 0], links.shape[1] - 1), links[:, 1:].T.ravel()
+    first, second = np.tile(links[:, 0], sides.shape[1] - 1), links[:, 1:].T.ravel()
     ends = (np.concatenate([first, second]), np.concatenate([second, first]))
     graph = csr_matrix((np.ones(len(ends[0]), np.int8), ends), (count, count))
     place = np.argsort(reverse_cuthill_mckee(graph, symmetric_mode=True))[links]

@@ -34,11 +34,13 @@ def read_doubts(folder: str, most: int) -> dict[str, Any]:
         raise UserError(
             f"--doubts {folder} holds no {SUMMARY}; expected the --output of twinbeam doubts"
         )
-    tables = []
-    for name in (DOUBTS, TRIANGLES):
-        with files.open_input(files.join(folder, name)) as file:
-            tables.append(pq.read_table(file))
-    return shown_doubts(files.read_json(path), *tables, most)
+    ranked, triangles = (_table(files.join(folder, name)) for name in (DOUBTS, TRIANGLES))
+    return shown_doubts(files.read_json(path), ranked, triangles, most)
+
+
+def _table(path: str) -> pa.Table:
+    with files.open_input(path) as file:
+        return pq.read_table(file)
 
 
 def shown_doubts(
