@@ -14,8 +14,8 @@ def read_json(path: Path | str) -> dict[str, Any]:
 
 
 def ids(folder: Path | str) -> list[int]:
-    """The ids in all Parquet files of a folder, in the files' order."""
-    files = sorted(Path(folder).glob("*.parquet"))
+    """The ids in all Parquet files of a folder, in the files' order; rejects end otherwise."""
+    files = sorted([*Path(folder).glob("*.parquet"), *Path(folder).glob("*.parquet.rejected")])
     return [row for file in files for row in pq.read_table(file, columns=["id"])["id"].to_pylist()]
 
 
