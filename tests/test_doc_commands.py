@@ -47,6 +47,7 @@ TARGETS_RUN_BY = {
     "demo": "tests/test_demo_pairs.py",
     "airflow-up": "tests/airflow/test_scheduler.py",
     "airflow-down": "tests/airflow/test_scheduler.py",
+    "airflow-cli": "tests/airflow/test_scheduler.py",
     "flink-up": "tests/flink/conftest.py",
     "flink-down": "tests/flink/conftest.py",
     "template": "tests/cloud/test_image.py",
