@@ -3,10 +3,11 @@
 python -m benchmarks.find --rows 100000 --dimensions 384 --distance cosine
 python -m benchmarks.find --vectors vectors.npy --distance manhattan --min_similarity 0.5 --check
 
-Vectors are given (--vectors FILE.npy) or made up around centres, so encoding is left out on all
-sides. Ours is the real command: blocks, units, accounts, shards, the commit. The ways take turns;
-what is printed are medians of CPU seconds and of seconds, and the peak memory of a process that
-does nothing else. The last column is against the machine's own matrix product.
+The way `peer` is sentence-transformers' paraphrase_mining_embeddings, in a Python of its own
+(--peer_python). Vectors are given (--vectors FILE.npy) or made up around centres, so encoding is
+left out on all sides. Ours is the real command: blocks, units, accounts, shards, the commit. The
+ways take turns; what is printed are medians of CPU seconds and of seconds, and the peak memory of
+a process that does nothing else. The last column is against the machine's own matrix product.
 """
 
 from __future__ import annotations
@@ -28,7 +29,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 DISTANCES = ("cosine", "euclidean", "manhattan")
-WAYS = ("ours", "faiss", "product")
+WAYS = ("ours", "faiss", "product", "peer")
 RANGE_AT_ONCE = 4_096
 
 
@@ -87,13 +88,22 @@ def similarity(u: np.ndarray, v: np.ndarray, distance: str) -> np.ndarray:
     return (np.einsum("nd,nd->n", u, v) / np.maximum(lengths, 1e-12)).astype(np.float32)
 
 
-def made_up(rows: int, dimensions: int, seed: int = 1) -> np.ndarray:
-    """Vectors around a centre for every eight of them: most are far from all but a few."""
+def made_up(rows: int, dimensions: int, seed: int = 1, latent: int | None = None) -> np.ndarray:
+    """Vectors around a centre for every eight of them: most are far from all but a few.
+
+    `latent`: centres have so many dimensions of their own, turned into all, as those of texts do;
+    without it every dimension is independent, where no cell can be better than another.
+    """
     random = np.random.default_rng(seed)
-    centres = random.normal(size=(max(1, rows // 8), dimensions)).astype(np.float32)
+    centres = random.normal(size=(max(1, rows // 8), latent or dimensions)).astype(np.float32)
+    if latent:
+        turn = np.random.default_rng(0).normal(size=(latent, dimensions)) / latent**0.5
+        centres = centres @ turn.astype(np.float32)
     vectors = centres[random.integers(len(centres), size=rows)]
-    noise = random.normal(size=(rows, dimensions)).astype(np.float32)
-    return vectors + noise * np.float32(0.4)
+    for start in range(0, rows, 100_000):
+        part = vectors[start : start + 100_000]
+        part += random.normal(size=part.shape).astype(np.float32) * np.float32(0.4)
+    return vectors
 
 
 def ours(vectors: str, distance: str, least: float, more: list[str]) -> dict[str, float]:
@@ -129,7 +139,7 @@ def faiss_loop(vectors: str, distance: str, least: float) -> dict[str, float]:
     index.add(found)
     for start in range(0, len(found), RANGE_AT_ONCE):
         limits, _, others = index.range_search(found[start : start + RANGE_AT_ONCE], radius)
-        rows = np.repeat(np.arange(len(limits) - 1), np.diff(limits)) + start
+        rows = np.repeat(np.arange(len(limits) - 1), np.diff(limits.astype(np.int64))) + start
         count += int((others > rows).sum())
     return {"pairs_found": count}
 
@@ -145,6 +155,22 @@ def product(vectors: str, distance: str, least: float) -> dict[str, float]:
     return {}
 
 
+PEER = """
+import json, sys, time, resource
+import numpy as np, torch
+from sentence_transformers.util import paraphrase_mining_embeddings
+path, least = sys.argv[1], float(sys.argv[2])
+vectors = torch.from_numpy(np.load(path))
+started, before = time.monotonic(), resource.getrusage(resource.RUSAGE_SELF)
+found = paraphrase_mining_embeddings(vectors, max_pairs=20_000_000, top_k=100)
+count = sum(score >= least for score, _, _ in found)
+after = resource.getrusage(resource.RUSAGE_SELF)
+cpu = after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
+print(json.dumps({"seconds": time.monotonic() - started, "cpu": cpu,
+                  "peak_mb": after.ru_maxrss / 1024, "pairs_found": count}))
+"""
+
+
 def brute_force(vectors: np.ndarray, distance: str, least: float) -> set[tuple[int, int]]:
     """All pairs, row by row, in NumPy alone."""
     pairs: set[tuple[int, int]] = set()
@@ -158,6 +184,10 @@ def brute_force(vectors: np.ndarray, distance: str, least: float) -> set[tuple[i
 
 def measure(way: str, args: argparse.Namespace, vectors: str) -> dict[str, float]:
     """A way in a process of its own: CPU seconds, seconds, peak memory and what it found."""
+    if way == "peer":
+        words = [args.peer_python, "-c", PEER, vectors, str(args.min_similarity)]
+        done = subprocess.run(words, check=True, capture_output=True, text=True)
+        return json.loads(done.stdout.splitlines()[-1])
     words = [sys.executable, "-m", "benchmarks.find", "--only", way, "--vectors", vectors]
     words += ["--distance", args.distance, "--min_similarity", str(args.min_similarity)]
     done = subprocess.run([*words, "--", *args.flags], check=True, capture_output=True, text=True)
@@ -207,11 +237,13 @@ def main() -> None:
     parser.add_argument("--vectors", metavar="NPY")
     parser.add_argument("--rows", type=int, default=100_000)
     parser.add_argument("--dimensions", type=int, default=384)
+    parser.add_argument("--latent", type=int, help="dimensions that centres really have")
     parser.add_argument(
         "--distance", choices=("cosine", "euclidean", "manhattan"), default="cosine"
     )
     parser.add_argument("--min_similarity", type=float, default=0.8)
-    parser.add_argument("--ways", nargs="+", choices=WAYS, default=list(WAYS))
+    parser.add_argument("--ways", nargs="+", choices=WAYS, default=list(WAYS[:3]))
+    parser.add_argument("--peer_python", help="a Python that has sentence-transformers")
     parser.add_argument("--turns", type=int, default=3)
     parser.add_argument("--check", action="store_true", help="hold ours against brute force")
     parser.add_argument("--only", choices=WAYS, help=argparse.SUPPRESS)
@@ -222,7 +254,7 @@ def main() -> None:
     with tempfile.TemporaryDirectory(prefix="twinbeam-bench-") as folder:
         vectors = args.vectors or f"{folder}/vectors.npy"
         if not args.vectors:
-            np.save(vectors, made_up(args.rows, args.dimensions))
+            np.save(vectors, made_up(args.rows, args.dimensions, latent=args.latent))
         if args.check:
             return check(args, vectors)
         turns = [{way: measure(way, args, vectors) for way in args.ways} for _ in range(args.turns)]

@@ -32,11 +32,11 @@ from transforms.clustering.clusters import ClusterSettings, cluster_shard
 from transforms.clustering.edges import PairTable, id_type, node_schema
 from transforms.clustering.tables import ClusterShard, Kind, ReadSettings
 from transforms.errors import UserError
-from transforms.finding.units import fingerprint
 from transforms.input.input_files import FoundFile
 from transforms.input.shards import Plan, plan
 from transforms.storage import files
 from transforms.storage.exchange import Exchange
+from transforms.vector_blocks.units import fingerprint
 from transforms.versions import versions
 
 PACKAGES = ("apache-beam", "pyarrow", "numpy", "pandas")

@@ -6,6 +6,7 @@ Dataflow: the same with --runner=DataflowRunner --project=… --region=… --tem
 
 from __future__ import annotations
 
+import math
 import sys
 import time
 from collections.abc import Sequence
@@ -25,23 +26,25 @@ from pipelines.options.find_tables import (
     check_packages,
     least_similarity,
     plan_tables,
-    usable_distance,
+    with_comparison,
+    with_labels,
 )
 from pipelines.running import same_run
 from pipelines.running.commit_pairs import CommitPairs
 from pipelines.running.find_graph import FindSearch, run_pipeline
+from pipelines.running.find_progress import SearchFolder, show_search
 from transforms.accounts import output_folder, shard_account
 from transforms.accounts.commit import Gates, judge_again
 from transforms.errors import UserError
-from transforms.finding import units
-from transforms.finding.join import JoinSettings
-from transforms.finding.make_blocks import TableSettings
 from transforms.finding.measure import MeasureSettings
-from transforms.finding.names import Side
 from transforms.finding.pair_rows import pair_schema
 from transforms.finding.recall import Recall
+from transforms.finding.write_pairs import TRAINING_FIELDS, JoinSettings
+from transforms.input.search_names import Side
 from transforms.scoring.embedding_store import EmbeddingStore
 from transforms.storage import files
+from transforms.vector_blocks import units
+from transforms.vector_blocks.make_blocks import TableSettings
 from transforms.vectors.near import Distance
 from transforms.versions import versions
 
@@ -73,7 +76,8 @@ def find(options: FindOptions) -> dict[str, Any]:
             f"{options.model} has the fingerprint {bundle['fingerprint']}, expected --model_sha256 "
             f"{options.model_sha256}; it is another bundle than the one that was pinned"
         )
-    distance = usable_distance(options.model, scorer)
+    options, distance = with_comparison(options, scorer)
+    options, labels = with_labels(options)
     options, tables = plan_tables(options)
     options = replace(options, min_similarity=least_similarity(options, bundle))
     if options.estimating.wanted:
@@ -111,7 +115,12 @@ def find(options: FindOptions) -> dict[str, Any]:
             started,
         )
         search = plan_search(options, tables, scorer, bundle, distance, key, work)
-        run_pipeline(search, work, commit, beam_options)
+        if labels is not None:
+            path = labels.save(files.join(work.claim.scratch, "labels.npz"))
+            search = replace(search, joining=replace(search.joining, labels=path))
+        folder = SearchFolder.of(work, options.output, tables.blocks, tables.cells)
+        with show_search(folder):
+            run_pipeline(search, work, commit, beam_options)
     return {} if dataflow.only_staged(beam_options) else print_result(options.output)
 
 
@@ -148,19 +157,21 @@ def plan_search(
         run=work.claim.run,
     )
     left, right = tables.schemas["left"], tables.schemas.get("right", tables.schemas["left"])
+    fields = (*scorer.fields(bundle), *(TRAINING_FIELDS if options.labelled else ()))
     least = float(options.min_similarity or 0.0)
     joining = JoinSettings(
         options.output,
         key,
         tables.inputs(),
         least,
-        pair_schema(left, right, options.columns.keep, scorer.fields(bundle)),
+        pair_schema(left, right, options.columns.keep, fields),
         options.within,
         options.columns.keep,
         options.equal,
         options.top_k,
         options.compression,
         work.claim.run,
+        most=math.inf if options.max_similarity is None else options.max_similarity,
     )
     return FindSearch(
         scorer.load,
@@ -172,6 +183,7 @@ def plan_search(
         tables.cells,
         open_store(options, bundle),
         measure_settings(options, tables, least),
+        tables.visited,
     )
 
 
@@ -190,7 +202,15 @@ def measure_settings(
     if options.recall is None:
         return None
     searched = [b for b in tables.blocks.all() if options.within or b[0] == "right"]
-    return MeasureSettings(options.output, least, options.recall, options.anchors, tuple(searched))
+    return MeasureSettings(
+        options.output,
+        least,
+        options.recall,
+        options.anchors or 0,
+        tuple(searched),
+        options.top_k,
+        options.learned,
+    )
 
 
 def estimate_pairs(
@@ -235,7 +255,13 @@ def print_result(output: str) -> dict[str, Any]:
 
 
 def _recall(manifest: dict[str, Any]) -> str:
-    return f"{Recall(**manifest['recall'])}; {manifest['visits']} cells visited"
+    searched = [f"; {manifest['visits']} cells visited" for _ in range("visits" in manifest)]
+    if "radius" in manifest:
+        proposed = f" {manifest['pairs_proposed']:,}" if "pairs_proposed" in manifest else ""
+        searched.append(
+            f"; the head compared{proposed} pairs that are at most {manifest['radius']:.4f} apart"
+        )
+    return f"{Recall(**manifest['recall'])}{''.join(searched)}"
 
 
 def main() -> int:

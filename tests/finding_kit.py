@@ -15,6 +15,7 @@ from pipelines import find
 
 FIELDS = (pa.field("similarity", pa.float32()), pa.field("similarity_label", pa.int64()))
 LETTERS = "abcdefgh"
+HEAD = np.linspace(0.2, 1.2, len(LETTERS), dtype=np.float32)
 
 
 class LetterScorer:
@@ -41,6 +42,8 @@ def similarity(u: np.ndarray, v: np.ndarray, distance: str) -> np.ndarray:
         return np.exp(-np.abs(u - v).sum(-1)).astype(np.float32)
     if distance == "euclidean":
         return np.exp(-np.sqrt(((u - v) ** 2).sum(-1))).astype(np.float32)
+    if distance == "head":  # letters count differently, which no distance of vectors says
+        return np.exp(-(np.abs(u - v) * HEAD).sum(-1)).astype(np.float32)
     lengths = np.sqrt((u**2).sum(-1) * (v**2).sum(-1))
     products = (u * v).sum(-1)
     return np.divide(products, lengths, out=np.zeros_like(products), where=lengths > 0)
@@ -57,7 +60,7 @@ class LetterBundle:
         return {"fingerprint": self.bundle, "dimensions": len(LETTERS), "threshold": 0.7}
 
     def comparison(self) -> tuple[str, bool]:
-        return self.bundle, True
+        return "absdiff_product" if self.bundle == "head" else self.bundle, True
 
     def fields(self, manifest: dict[str, object]) -> tuple[pa.Field, ...]:
         return FIELDS

@@ -40,9 +40,14 @@ FOLDERS = {
         "transforms", "transforms.storage", "transforms.input", "transforms.accounts",
     },
     "transforms.vectors": {"transforms"},
-    "transforms.finding": {
+    "transforms.vector_blocks": {
         "transforms", "transforms.storage", "transforms.input", "transforms.accounts",
         "transforms.scoring", "transforms.vectors",
+    },
+    "transforms.finding": {
+        "transforms", "transforms.storage", "transforms.input", "transforms.accounts",
+        "transforms.scoring", "transforms.vectors", "transforms.labelling",
+        "transforms.vector_blocks",
     },
     "transforms.clustering": {
         "transforms", "transforms.storage", "transforms.input", "transforms.accounts",
@@ -74,13 +79,13 @@ FOLDERS = {
         "pipelines.dataflow", "pipelines.report", "model.recipe", "transforms",
         "transforms.storage", "transforms.accounts", "transforms.examples", "transforms.finding",
         "transforms.text", "transforms.input", "transforms.clustering", "transforms.scoring",
-        "transforms.vectors",
+        "transforms.vectors", "transforms.vector_blocks",
     },
     "pipelines.options": {
         "pipelines.dataflow", "model", "model.recipe", "model.scoring", "model.training",
         "transforms", "transforms.storage", "transforms.input", "transforms.accounts",
         "transforms.evaluation", "transforms.examples", "transforms.finding", "transforms.vectors",
-        "transforms.scoring",
+        "transforms.scoring", "transforms.labelling", "transforms.vector_blocks",
     },
     "twinbeam": {"pipelines", "pipelines.running", "model.scoring", "transforms"},
 }  # fmt: skip

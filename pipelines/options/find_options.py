@@ -12,9 +12,9 @@ from pipelines.dataflow import flags as dataflow
 from pipelines.options import command_line
 from pipelines.options.parser import CommandParser
 from transforms.errors import UserError
-from transforms.finding.rows import DEFAULT_ID, SentenceColumns
 from transforms.input.parquet_columns import Int96Unit
 from transforms.input.partitions import TEXT
+from transforms.input.sentence_rows import DEFAULT_ID, SentenceColumns
 
 DESCRIPTION = (
     "Finds the pairs of sentences of one table, or of two, that a bundle says are similar: every "
@@ -35,10 +35,14 @@ class FindOptions:
         id_named: whether the id column was named.
         min_similarity: the least similarity; None takes the bundle's threshold.
         equal: all pairs of rows with equal sentences, or each with the first of them.
-        top_k: how many partners of each left sentence, the most similar; None for all.
+        top_k: how many partners of each sentence, the most similar; None for all.
         cells: how many cells sentences are parted into; 0 for none, None by the number of rows.
         recall: the share of pairs to be found; None for all.
         anchors: how many sentences are searched in full to measure it, about.
+        labelled: patterns of labelled pairs; with them pairs are written to be trained on.
+        labels: fingerprint of what those say.
+        max_similarity: the greatest of a pair that nobody has labelled, where there are labels.
+        learned: whether the bundle compares by a learned head.
     """
 
     left: tuple[str, ...]
@@ -53,7 +57,11 @@ class FindOptions:
     top_k: int | None = None
     cells: int | None = None
     recall: float | None = None
-    anchors: int = 1_000
+    anchors: int | None = None
+    labelled: tuple[str, ...] = ()
+    labels: str | None = None
+    max_similarity: float | None = None
+    learned: bool = False
     model_sha256: str | None = None
     embedding_store: str | None = None
     compression: str = "zstd"
@@ -71,7 +79,7 @@ class FindOptions:
     def paths(self) -> list[str]:
         """Every path that workers use."""
         stores = filter(None, [self.embedding_store])
-        return [*self.left, *self.right, self.model, self.output, *stores]
+        return [*self.left, *self.right, *self.labelled, self.model, self.output, *stores]
 
     def identity(self) -> dict[str, Any]:
         """The options that decide the bytes of the output."""
@@ -85,7 +93,9 @@ class FindOptions:
             "top_k": self.top_k,
             "cells": self.cells,
             "recall": self.recall,
-            "anchors": self.anchors if self.recall else None,
+            "anchors": self.anchors,
+            "labels": self.labels,
+            "max_similarity": self.max_similarity,
             "max_sentence_chars": self.max_chars,
             "shard_rows": self.shard_rows,
             "compression": self.compression,
@@ -112,11 +122,8 @@ def parse(argv: Sequence[str]) -> FindOptions:
     """
     args, beam_flags = flags().parse_known_args(argv)
     left, right, within = _tables(args)
-    if args.top_k and (within or args.cells or args.recall is not None):
-        raise UserError(
-            "--top_k goes with --left and --right, and without --cells and --recall: it finds the "
-            "most similar sentences of another table, comparing all"
-        )
+    if args.max_similarity is not None and not args.labelled:
+        raise UserError("--max_similarity is for pairs that are trained on; give --labelled too")
     named = args.id_column is not None
     id_column = (args.id_column or None) if named else DEFAULT_ID
     return FindOptions(
@@ -133,6 +140,8 @@ def parse(argv: Sequence[str]) -> FindOptions:
         cells=args.cells,
         recall=args.recall,
         anchors=args.anchors,
+        labelled=tuple(args.labelled),
+        max_similarity=args.max_similarity,
         model_sha256=args.model_sha256,
         embedding_store=args.embedding_store,
         compression=args.compression,
@@ -218,7 +227,8 @@ def _add_search_flags(parser: argparse.ArgumentParser) -> None:
         "--top_k",
         type=command_line.positive,
         metavar="K",
-        help="of two tables: of each left sentence only the K most similar ones of the right",
+        help="of each sentence only the K most similar ones; of two tables: of each left sentence "
+        "the K of the right",
     )
     group.add_argument(
         "--cells",
@@ -229,13 +239,29 @@ def _add_search_flags(parser: argparse.ArgumentParser) -> None:
     group.add_argument(
         "--recall",
         type=command_line.fraction,
-        help="find about this share of the pairs, 0 to 1, and measure it (default: find all)",
+        help="find about this share of the pairs, 0 to 1, and measure it (default: find all; 0.99 "
+        "where the bundle compares by a learned head)",
     )
     group.add_argument(
         "--anchors",
         type=command_line.positive,
-        default=1_000,
-        help="sentences that are searched in full to measure --recall",
+        help="sentences that are searched in full to measure --recall (default: 1000, or 200 "
+        "where the bundle compares by a learned head)",
+    )
+    group.add_argument(
+        "--labelled",
+        nargs="+",
+        action="extend",
+        default=[],
+        metavar="GLOB",
+        help="labelled pairs (sentence1, sentence2, label): pairs are then written to be trained "
+        "on, near ones that are labelled apart or not at all as hard negatives",
+    )
+    group.add_argument(
+        "--max_similarity",
+        type=command_line.finite,
+        help="with --labelled: of a pair that has no label; what is more similar may be a "
+        "positive, and is left out",
     )
     command_line.add_embedding_store(group)
     command_line.add_reject_limit(group)

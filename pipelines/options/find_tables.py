@@ -12,18 +12,24 @@ import pyarrow as pa
 from model.scoring.bundle_scorer import BundleScorer
 from pipelines.options.find_options import FindOptions
 from transforms.errors import UserError
-from transforms.finding import units
-from transforms.finding.make_blocks import FindShard, table_shards
-from transforms.finding.names import Side
-from transforms.finding.rows import row_schema
+from transforms.input.search_names import Side
+from transforms.input.sentence_rows import row_schema
 from transforms.input.shards import Plan, RejectedFile, plan
+from transforms.labelling.known_labels import KnownLabels
+from transforms.pairs import PairColumns
 from transforms.storage import files
+from transforms.vector_blocks import units
+from transforms.vector_blocks.make_blocks import FindShard, table_shards
 from transforms.vectors.near import Distance
 from transforms.vectors.reach import DISTANCES
 
 NEEDED = ("faiss", "numba", "threadpoolctl")
 ROWS_FOR_CELLS = 2_000_000
 LEAST_CELLS = 16
+ROWS_OF_A_VISITED_CELL = 512
+PROPOSES: Distance = "euclidean"  # where a learned head compares
+RECALL_OF_HEADS = 0.99
+ANCHORS, ANCHORS_OF_HEADS = 1_000, 200  # a head's anchors are compared with all, one by one
 
 
 @dataclass(frozen=True)
@@ -35,8 +41,8 @@ class FindTables:
         schemas: of their rows, by side.
         blocks: how many each side has.
         rejected: files that are left out.
-        cells: whether a block is a cell, or a share by hash.
-        strips: whether a block is compared with all others in one unit.
+        cells: whether sentences are in blocks by cells, or by hash.
+        visited: how many cells sentences visit; None where each block is a cell.
     """
 
     shards: tuple[FindShard, ...]
@@ -44,11 +50,11 @@ class FindTables:
     blocks: units.TableBlocks
     rejected: tuple[RejectedFile, ...]
     cells: bool = False
-    strips: bool = False
+    visited: int | None = None
 
     def units(self) -> list[units.Unit]:
         """What is compared with what."""
-        return units.plan_units(self.blocks, strips=self.strips)
+        return units.plan_units(self.blocks, visited=self.visited is not None)
 
     def inputs(self) -> str:
         """A fingerprint of all that is read."""
@@ -92,24 +98,32 @@ def plan_tables(options: FindOptions) -> tuple[FindOptions, FindTables]:
         plan_blocks(options, rows),
         tuple(file for found in sides.values() for file in found.rejected),
         wanted_cells(options, rows) > 0,
-        options.top_k is not None,
+        visited_cells(options, rows),
     )
 
 
 def wanted_cells(options: FindOptions, rows: dict[Side, int]) -> int:
     """How many cells are to be made: what was said, or none below ROWS_FOR_CELLS."""
-    if options.top_k is not None:
-        return 0
-    most = max(rows.values())
-    if options.cells is not None and (options.cells or options.recall is None):
+    most, by_cells = max(rows.values()), options.recall is not None and not options.learned
+    if options.cells is not None and (options.cells or not by_cells):
         return options.cells
-    few = most <= ROWS_FOR_CELLS and options.recall is None
+    few = most <= ROWS_FOR_CELLS and not by_cells
     return 0 if few else max(units.block_count(most), LEAST_CELLS)
+
+
+def visited_cells(options: FindOptions, rows: dict[Side, int]) -> int | None:
+    """How many cells sentences visit; None where what need not be compared is proved."""
+    cells = wanted_cells(options, rows)
+    if not cells or options.recall is None or options.top_k is not None:
+        return None
+    return options.cells or max(max(rows.values()) // ROWS_OF_A_VISITED_CELL, LEAST_CELLS)
 
 
 def plan_blocks(options: FindOptions, rows: dict[Side, int]) -> units.TableBlocks:
     """How many blocks each side has; where they are cells, both have the same."""
     cells, two = wanted_cells(options, rows), "right" in rows
+    if visited_cells(options, rows) is not None:
+        cells = units.block_count(max(rows.values()))
     left = cells or units.block_count(rows["left"])
     right = (cells or units.block_count(rows["right"])) if two else 0
     return units.TableBlocks(left, right, options.within)
@@ -142,12 +156,29 @@ def least_similarity(options: FindOptions, bundle: dict[str, Any]) -> float:
     return float(found)
 
 
-def usable_distance(model: str, scorer: BundleScorer) -> Distance:
-    """The distance that a bundle's similarity is a function of.
+def with_labels(options: FindOptions) -> tuple[FindOptions, KnownLabels | None]:
+    """The options, and what is known of pairs where they are to be trained on.
 
     Raises:
-        UserError: it is a function of something else.
+        UserError: a file of labels cannot be used.
     """
+    if not options.labelled:
+        return options, None
+    columns = PairColumns(label="label")
+    known = KnownLabels.read(options.labelled, columns)
+    return replace(options, labels=known.fingerprint), known
+
+
+def with_comparison(options: FindOptions, scorer: BundleScorer) -> tuple[FindOptions, Distance]:
+    """The options for a bundle's comparison, and the distance that is searched by.
+
+    It is the distance that the similarity is a function of. Where that is a learned head, it is the
+    distance that its pairs are proposed by; what that misses is measured.
+
+    Raises:
+        UserError: the comparison is not symmetric.
+    """
+    model = options.model
     kind, symmetric = scorer.comparison()
     if not symmetric:
         raise UserError(
@@ -156,11 +187,11 @@ def usable_distance(model: str, scorer: BundleScorer) -> Distance:
         )
     for distance in DISTANCES:
         if kind == distance:
-            return distance
-    raise UserError(
-        f"--model {model} compares by a learned head ({kind}); expected a bundle that compares by "
-        f"{', '.join(DISTANCES)}"
-    )
+            anchors = options.anchors or ANCHORS
+            return replace(options, anchors=anchors if options.recall else None), distance
+    recall = options.recall if options.recall is not None else RECALL_OF_HEADS
+    anchors = options.anchors or ANCHORS_OF_HEADS
+    return replace(options, learned=True, recall=recall, anchors=anchors), PROPOSES
 
 
 def check_packages() -> None:

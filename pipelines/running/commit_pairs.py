@@ -11,10 +11,14 @@ from transforms.accounts import commit
 from transforms.accounts.claims import Claim
 from transforms.accounts.shard_account import REJECTS_FOLDER
 from transforms.errors import RunError
-from transforms.finding import join, units
-from transforms.finding.measure import ChosenVisits
-from transforms.finding.vector_block import BLOCK, BLOCKS_FOLDER, BlockAccount
+from transforms.finding import near_blocks, write_pairs
+from transforms.finding.measure import ChosenSearch
 from transforms.storage import files
+from transforms.vector_blocks import units
+from transforms.vector_blocks.vector_block import BLOCK, BLOCKS_FOLDER, BlockAccount
+
+ACCOUNT = (near_blocks.COMPARED, near_blocks.EXCLUDED)
+SOMETIMES = (near_blocks.PROPOSED, write_pairs.UNSURE)
 
 
 @dataclass(frozen=True)
@@ -38,7 +42,7 @@ class CommitPairs:
     started: float
 
     def __call__(
-        self, _: None, parts: Any, made: Iterable[BlockAccount], chosen: Iterable[ChosenVisits]
+        self, _: None, parts: Any, made: Iterable[BlockAccount], chosen: Iterable[ChosenSearch]
     ) -> dict[str, Any]:
         """Commits.
 
@@ -54,7 +58,7 @@ class CommitPairs:
         summary = dict(commit.merge(parts, self.names, len(self.names)).summary)
         summary["rows_used"] = summary.pop("rows_scored")
         summary |= self._sentences(list(made), summary)
-        measured = [{"visits": found.visits, "recall": found.recall.to_json()} for found in chosen]
+        measured = [found.to_json() for found in chosen]
         seconds = time.time() - self.started
         manifest = commit.publish(
             self.claim,
@@ -63,7 +67,7 @@ class CommitPairs:
                 **self.header,
                 **(measured[0] if measured else {}),
                 "seconds": round(seconds, 3),
-                "pairs_per_second": round(summary[join.PAIRS] / seconds, 1),
+                "pairs_per_second": round(summary[near_blocks.PAIRS] / seconds, 1),
             },
             gates=commit.Gates(self.max_reject_fraction),
         )
@@ -81,21 +85,26 @@ class CommitPairs:
             for side in ("left", "right")
         )
         pairs = units.pairs_of(self.blocks, left, right)
-        counts = {name: summary.get(name, 0) for name in (join.COMPARED, join.EXCLUDED)}
+        counts = {name: summary.get(name, 0) for name in ACCOUNT}
         if sum(counts.values()) != pairs:
             raise RunError(
                 f"{left:,} and {right:,} sentences make {pairs:,} pairs, but "
-                f"{counts[join.COMPARED]:,} were compared and {counts[join.EXCLUDED]:,} excluded"
+                + " and ".join(f"{counts[name]:,} are {name}" for name in ACCOUNT)
             )
         written = [file for file in summary.get("files", ()) if not _is_reject(file["name"])]
         rows = {"rows_written": sum(file["rows"] for file in written)}
         return {
             "sentences": left + right,
             "sentences_encoded": sum(block.encoded for block in made),
-            join.PAIRS: pairs,
+            near_blocks.PAIRS: pairs,
             **counts,
-            join.FOUND: summary.get(join.FOUND, 0),
-            join.EQUAL: summary.get(join.EQUAL, 0),
+            **{
+                name: summary[name]
+                for name in (near_blocks.PROPOSED, write_pairs.UNSURE)
+                if name in summary
+            },
+            write_pairs.FOUND: summary.get(write_pairs.FOUND, 0),
+            write_pairs.EQUAL: summary.get(write_pairs.EQUAL, 0),
             **(rows if "files" in summary else {}),
         }
 

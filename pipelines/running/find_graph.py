@@ -13,14 +13,16 @@ from pipelines.running.commit_pairs import CommitPairs
 from pipelines.running.run_graph import running
 from transforms.accounts import blocks, output_folder
 from transforms.accounts.list_shards import ListShards, listing
-from transforms.finding import units
-from transforms.finding.find_pairs import FindPairs, Made, unit_of
-from transforms.finding.join import JoinSettings
-from transforms.finding.make_blocks import FindShard, MakeBlocks, TableSettings
-from transforms.finding.make_cells import CellSettings, MakeCells
+from transforms.finding.block_worker import BlockWorker, Made
+from transforms.finding.find_pairs import FindBest, FindPairs, unit_of
 from transforms.finding.measure import MeasureRecall, MeasureSettings
-from transforms.finding.vector_block import RAW, read_block_accounts
+from transforms.finding.write_pairs import JoinSettings
 from transforms.scoring.embedding_store import EmbeddingStore
+from transforms.vector_blocks import units
+from transforms.vector_blocks.make_blocks import FindShard, MakeBlocks, TableSettings
+from transforms.vector_blocks.make_cells import CellSettings, MakeCells
+from transforms.vector_blocks.vector_block import RAW, read_block_accounts
+from transforms.vector_blocks.visitors import SendVisitors
 from transforms.vectors.near import Distance
 from transforms.vectors.reach import Comparer
 
@@ -31,12 +33,13 @@ class FindSearch:
 
     Attributes:
         load: opens the bundle in a worker.
-        distance: what its similarity is a function of.
+        distance: what its similarity is a function of or, of a learned head, what proposes pairs.
         reading: how tables are read; `missing` are all blocks.
         joining: how pairs are found.
         tables: shards of both tables.
         blocks: how many blocks each side has.
-        cells: whether a block is a cell; else it is a share by hash.
+        cells: whether sentences are in blocks by cells; else they are in shares by hash.
+        visited: how many cells sentences visit; None where each block is a cell.
         store: vectors of earlier runs, or None.
         measuring: how many cells are visited is measured for this; None where nothing is left out.
     """
@@ -50,6 +53,19 @@ class FindSearch:
     cells: bool = False
     store: EmbeddingStore | None = None
     measuring: MeasureSettings | None = None
+    visited: int | None = None
+
+    @property
+    def cell_settings(self) -> CellSettings:
+        """What decides the cells."""
+        return CellSettings(
+            self.joining.output, self.reading.key, self.blocks, self.distance, self.visited
+        )
+
+    @property
+    def proposes(self) -> bool:
+        """Whether the distance only proposes pairs, because a learned head compares them."""
+        return self.measuring is not None and self.measuring.proposes
 
 
 def run_pipeline(
@@ -60,13 +76,17 @@ def run_pipeline(
     todo = [shard for shard in work.todo if shard.source == units.SOURCE]
     with running(beam_options) as pipeline:
         accounts, every, made, chosen = _make(pipeline, search, shared)
+        worker = BlockWorker(
+            search.load, search.distance, search.joining, shared,
+            proposes=search.proposes, cells=search.cell_settings if search.cells else None,
+        )  # fmt: skip
+        made = _with_best(pipeline, search, worker, made)
         done = pipeline | "List done" >> ListShards(listing(scratch, "done", work.done))
         joined = (
             pipeline
             | "List units" >> ListShards(listing(scratch, "new", todo))
             | "As unit" >> beam.Map(unit_of)
-            | "Find pairs"
-            >> FindPairs(search.load, search.distance, search.joining, shared=shared, made=made)
+            | "Find pairs" >> FindPairs(worker, made)
         )
         parts = (
             (
@@ -91,6 +111,17 @@ def run_pipeline(
         )
 
 
+def _with_best(
+    pipeline: beam.Pipeline, search: FindSearch, worker: BlockWorker, made: Made
+) -> Made:
+    """The same and, where they are wanted, the lists of each sentence's most similar partners."""
+    if search.joining.top_k is None:
+        return made
+    numbers = pipeline | "List blocks of left" >> beam.Create(list(range(search.blocks.left)))
+    best = numbers | "Find the most similar" >> FindBest(worker, search.blocks, made)
+    return replace(made, ready=best)
+
+
 def _make(
     pipeline: beam.Pipeline, search: FindSearch, shared: Shared
 ) -> tuple[beam.PCollection, beam.PCollection, Made, beam.PCollection]:
@@ -100,14 +131,17 @@ def _make(
     nothing = pipeline | "No measure" >> beam.Create([])
     if not search.cells:
         accounts, every = _read(pipeline, search, shared, search.reading)
-        return accounts, every, Made(every), nothing
+        if search.measuring is None:
+            return accounts, every, Made(every), nothing
+        chosen = every | "Measure recall" >> MeasureRecall(
+            search.load, search.distance, search.measuring, shared=shared, cells=None
+        )
+        return accounts, every, Made(every, chosen=chosen), chosen
     reading = replace(search.reading, kind=RAW)
     if not missing:
         reading = replace(reading, missing=frozenset())
     accounts, raw = _read(pipeline, search, shared, reading)
-    settings = CellSettings(
-        search.joining.output, search.reading.key, search.blocks, search.distance
-    )
+    settings = search.cell_settings
     cells = raw | "Make cells" >> MakeCells(settings, missing)
     before = pipeline | "List cells made before" >> beam.Create(ready)
     every = (cells["blocks"], before) | "All cells" >> beam.Flatten()
@@ -117,8 +151,11 @@ def _make(
     chosen = every | "Measure recall" >> MeasureRecall(
         search.load, search.distance, search.measuring, shared=shared, cells=cells["cells"]
     )
-    visits = chosen | "Visits" >> beam.Map(lambda found: found.visits)
-    return accounts, both, Made(every, cells["cells"], visits), chosen
+    made = Made(every, cells["cells"], chosen)
+    if search.visited is not None:
+        sent = chosen | "Send visitors" >> SendVisitors(settings, cells["cells"], every)
+        made = replace(made, ready=sent)
+    return accounts, both, made, chosen
 
 
 def _read(

@@ -13,7 +13,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from model.dataset.examples import open_examples
-from pipelines import calibrate, evaluate, inspect, preprocess, score, train
+from pipelines import calibrate, cluster, evaluate, find, inspect, preprocess, score, train
 from pipelines.options import command_line
 from tests.cloud.fakes import BUCKET, PROJECT, REGION, FakeCloud
 from tests.cloud.tls import tls_proxy
@@ -168,6 +168,40 @@ def test_what_is_staged_scores_to_the_same_bytes(
 
     assert score.run(dataflow_flags(cloud, "scores-dataflow")) == manifest  # complete already
     assert len(cloud.dataflow.jobs) == 1
+
+
+def test_what_is_staged_finds_and_clusters_to_the_same_bytes(
+    runs: Runs, local_scores: dict[str, bytes], cloud: FakeCloud
+):
+    """By cells, so that there are several blocks, and with the most similar of each sentence."""
+    cloud.dataflow.execute = True
+
+    def search(base: str, output: str, *flags: str) -> dict:
+        return find.run(
+            ["--input", f"{base}/in/labelled.parquet", "--sentence_column", "sentence1",
+             "--model", f"{base}/bundle", "--output", f"{base}/{output}", "--min_similarity",
+             "0.6", "--cells", "3", "--top_k", "2", *flags]
+        )  # fmt: skip
+
+    def group(base: str, pairs: str, output: str, *flags: str) -> dict:
+        words = ["--input", f"{base}/{pairs}", "--output", f"{base}/{output}", *flags]
+        return cluster.run([*words, "--edges_at_once", "40"])
+
+    found = search(BASE, "pairs-dataflow", *on_dataflow(cloud))
+    here = search(str(runs.local), "pairs")
+    assert objects(cloud, f"{BASE}/pairs-dataflow", ".parquet") == files_in(
+        runs.local / "pairs", ".parquet"
+    )
+    assert found["pairs_found"] == here["pairs_found"] > 0
+    assert found["pairs"] == found["pairs_compared"] + found["pairs_excluded"]
+
+    group(BASE, "pairs-dataflow", "clusters-dataflow", *on_dataflow(cloud))
+    group(str(runs.local), "pairs", "clusters")
+    assert objects(cloud, f"{BASE}/clusters-dataflow", ".parquet") == files_in(
+        runs.local / "clusters", ".parquet"
+    )
+    steps = [job.request["labels"]["step"] for job in cloud.dataflow.jobs]
+    assert steps == ["find", "cluster"]
 
 
 def test_preprocessing_on_dataflow_writes_the_same_examples(

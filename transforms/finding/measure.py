@@ -1,118 +1,46 @@
-"""How many cells to visit, and how much of all pairs that finds: from anchors searched in full."""
+"""How much is searched, and how much of all pairs that finds: from anchors searched in full."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import apache_beam as beam
 import numpy as np
 from apache_beam.utils.shared import Shared
 
+from transforms.errors import RunError
+from transforms.finding.anchors import NEVER, Anchors, Needed, choose_anchors, search_block
 from transforms.finding.recall import Recall, least_effort, measure
 from transforms.finding.search import Place
-from transforms.finding.vector_block import BlockAccount, VectorBlock, block_name, read_block
-from transforms.hashing import text_hash
-from transforms.vectors.cells import Cells
-from transforms.vectors.near import Distance, Reach, near_pairs
-from transforms.vectors.reach import Comparer, reach_of, reachable
-
-_ANCHOR_KEY = "twinbeam-anchor1"  # 16 characters, as SipHash wants
+from transforms.vector_blocks.make_cells import AnyCells
+from transforms.vector_blocks.vector_block import BlockAccount, block_name, read_block
+from transforms.vectors.near import Distance, Reach
+from transforms.vectors.reach import Comparer, reach_of
+from transforms.vectors.visits import VisitedCells
 
 
 @dataclass(frozen=True)
-class Anchors:
-    """Sentences that are compared with all others.
+class ChosenSearch:
+    """What is searched, and the recall that this was measured to have.
 
     Attributes:
-        number: of the block of the left side that they are in.
-        rows: their places in it, [n].
-        vectors: float32 [n, d].
+        visits: how many cells each sentence visits; None where there are no cells.
+        radius: how far apart sentences are compared; None where the similarity itself says it.
+        recall: of that.
     """
 
-    number: int
-    rows: np.ndarray
-    vectors: np.ndarray
-
-
-@dataclass(frozen=True)
-class Needed:
-    """Pairs of anchors with the sentences of one block.
-
-    Attributes:
-        anchors: which anchor each is of, int64 [n].
-        visits: how many cells have to be visited to find it, int64 [n].
-    """
-
-    anchors: np.ndarray
-    visits: np.ndarray
-
-
-@dataclass(frozen=True)
-class ChosenVisits:
-    """How many cells are visited, and the recall that this was measured to have."""
-
-    visits: int
+    visits: int | None
+    radius: float | None
     recall: Recall
 
-
-def choose_anchors(number: int, block: VectorBlock, share: float) -> Anchors:
-    """About such a share of a block's sentences, by a hash of theirs."""
-    hashes = text_hash(block.sentences, _ANCHOR_KEY)
-    rows = np.flatnonzero((hashes >> np.uint64(11)) / float(1 << 53) < share)
-    return Anchors(number, rows, block.vectors[rows])
-
-
-def search_block(
-    place: Place,
-    block: VectorBlock,
-    anchors: Sequence[Anchors],
-    cells: Cells,
-    comparer: Comparer,
-    reach: Reach,
-    least: float,
-) -> Needed:
-    """Finds all similar pairs of the anchors with a block's sentences."""
-    vectors = np.concatenate([part.vectors for part in anchors])
-    homes = np.repeat([part.number for part in anchors], [len(part.rows) for part in anchors])
-    rows = np.concatenate([part.rows for part in anchors])
-    near = [np.stack(pair, axis=1) for pair in near_pairs(vectors, block.vectors, reach)]
-    pairs = np.concatenate([np.zeros((0, 2), np.int64), *near])
-    itself = (homes[pairs[:, 0]] == place[1]) & (rows[pairs[:, 0]] == pairs[:, 1])
-    pairs = pairs[~itself] if place[0] == "left" else pairs
-    if len(pairs):
-        both = np.concatenate([vectors, block.vectors])
-        found = comparer.compare(both, pairs[:, 0], pairs[:, 1] + len(vectors))
-        pairs = pairs[reachable(found[0], least)]
-    going = _ranks(cells, vectors)[pairs[:, 0], place[1]]
-    coming = _ranks(cells, block.vectors[pairs[:, 1]])[np.arange(len(pairs)), homes[pairs[:, 0]]]
-    same = homes[pairs[:, 0]] == place[1]
-    return Needed(pairs[:, 0], np.where(same, 1, np.minimum(going, coming)))
-
-
-def _ranks(cells: Cells, vectors: np.ndarray) -> np.ndarray:
-    """At which visit each vector comes to each cell, from 1: int64 [n, c]."""
-    order = np.argsort(cells.distances(vectors), axis=1, kind="stable")
-    ranks = np.empty_like(order)
-    np.put_along_axis(ranks, order, np.arange(1, order.shape[1] + 1)[None], axis=1)
-    return ranks
-
-
-def choose_visits(
-    needed: Sequence[Needed], anchors: int, target: float, cells: int
-) -> ChosenVisits:
-    """Chooses by one half of the anchors, measures by the other: no half judges its own choice."""
-    which = np.concatenate([np.zeros(0, np.int64), *(part.anchors for part in needed)])
-    visits = np.concatenate([np.zeros(0, np.int64), *(part.visits for part in needed)])
-    chooses = which % 2 == 0
-    chosen = cells  # where there is nothing to learn from, nothing is left out
-    if chooses.any():
-        ones = np.ones(int(chooses.sum()))
-        chosen = least_effort(visits[chooses], ones, target, cells)
-    judges = ~chooses
-    pairs = np.bincount(which[judges], minlength=anchors)[1::2]
-    found = np.bincount(which[judges & (visits <= chosen)], minlength=anchors)[1::2]
-    return ChosenVisits(chosen, measure(pairs, found))
+    def to_json(self) -> dict[str, Any]:
+        """As plain values, for a manifest."""
+        effort = {"visits": self.visits, "radius": self.radius}
+        return {name: value for name, value in effort.items() if value is not None} | {
+            "recall": self.recall.to_json()
+        }
 
 
 @dataclass(frozen=True)
@@ -125,6 +53,8 @@ class MeasureSettings:
         target: the share of pairs to be found.
         anchors: how many sentences are searched in full, about.
         searched: the blocks they are compared with.
+        top_k: how many partners of a sentence are looked for; None for all.
+        proposes: whether the distance only proposes pairs, because a learned head compares them.
     """
 
     output: str
@@ -132,10 +62,75 @@ class MeasureSettings:
     target: float
     anchors: int
     searched: tuple[Place, ...]
+    top_k: int | None = None
+    proposes: bool = False
+
+
+def choose_search(
+    needed: Sequence[Needed], anchors: Sequence[Anchors], cells: int | None,
+    settings: MeasureSettings,
+) -> ChosenSearch:  # fmt: skip
+    """Chooses by one half of the anchors, measures by the other: no half judges its own choice.
+
+    Where there is nothing to learn from, nothing is left out.
+
+    Args:
+        needed: the anchors' similar pairs, block by block.
+        anchors: all of them.
+        cells: how many can be visited; None where blocks are shares by hash.
+        settings: what is looked for.
+
+    Raises:
+        RunError: a learned head finds no pair of any anchor, and so no distance to search within.
+    """
+    count = sum(len(part.rows) for part in anchors)
+    pairs = _pairs_of(needed, settings.top_k)
+    visits = pairs.going if settings.top_k else np.minimum(pairs.going, pairs.coming)
+    chooses = pairs.anchors % 2 == 0
+    effort, radius, chosen = visits, None, cells
+    if settings.proposes:
+        if not len(pairs.anchors) and count < sum(part.among for part in anchors):
+            raise RunError(
+                f"none of {count:,} sentences that were compared with all others has a similar "
+                "one, so it is not known how near similar ones are; give more with --anchors, or "
+                "a lesser --min_similarity"
+            )
+        share = settings.target if cells is None else (1 + settings.target) / 2
+        learned_from = pairs.apart[chooses] if chooses.any() else pairs.apart
+        radius = least_effort(learned_from, share, np.inf) if len(learned_from) else 0.0
+        effort = np.where(pairs.apart <= np.float32(radius), visits, NEVER)
+    if cells is not None and chooses.any():
+        chosen = int(least_effort(effort[chooses], settings.target, cells))
+    found = effort <= (1 if chosen is None else chosen)
+    judged = pairs.anchors[~chooses], pairs.anchors[~chooses & found]
+    total, hits = (np.bincount(part, minlength=count)[1::2] for part in judged)
+    return ChosenSearch(chosen, radius, measure(total, hits))
+
+
+def _pairs_of(needed: Sequence[Needed], top_k: int | None) -> Needed:
+    """All pairs of the anchors; of each the `top_k` most similar ones alone."""
+    nothing = Needed(*(np.zeros(0, kind) for kind in (np.int64, "f4", np.int64, np.int64, "f4")))
+    parts = [nothing, *needed]
+    columns = ("anchors", "similarities", "going", "coming", "apart")
+    pairs = Needed(*(np.concatenate([getattr(part, name) for part in parts]) for name in columns))
+    if top_k is None:
+        return pairs
+    order = np.lexsort((-pairs.similarities, pairs.anchors))
+    starts = np.searchsorted(pairs.anchors[order], pairs.anchors[order])
+    kept = order[np.arange(len(order)) - starts < top_k]
+    return Needed(*(getattr(pairs, name)[kept] for name in columns))
 
 
 class MeasureRecall(beam.PTransform):
-    """Accounts of blocks → one element: how many cells to visit, and the recall of that."""
+    """Accounts of blocks → one element: what is searched, and the recall of that.
+
+    Args:
+        load: opens what compares, once in each worker process; picklable.
+        distance: of vectors.
+        settings: how recall is measured.
+        shared: holds the one copy of the model in a process.
+        cells: the cells that the blocks hold, one element; None where blocks are by hash.
+    """
 
     def __init__(
         self,
@@ -144,7 +139,7 @@ class MeasureRecall(beam.PTransform):
         settings: MeasureSettings,
         *,
         shared: Shared,
-        cells: beam.PCollection,
+        cells: beam.PCollection | None,
     ):
         """Takes the parts; nothing is opened before a worker starts."""
         super().__init__()
@@ -155,6 +150,8 @@ class MeasureRecall(beam.PTransform):
     def expand(self, made: beam.PCollection) -> beam.PCollection:
         """Wires the work."""
         settings, all_made = self._settings, beam.pvalue.AsList(made)
+        none = made.pipeline | "No cells" >> beam.Create([])
+        cells = beam.pvalue.AsList(self._cells if self._cells is not None else none)
         anchors = (
             made
             | "Left blocks" >> beam.Filter(lambda block: block.side == "left")
@@ -164,20 +161,14 @@ class MeasureRecall(beam.PTransform):
             made.pipeline
             | "List searched" >> beam.Create(list(settings.searched))
             | "Spread searched" >> beam.Reshuffle()
-            | "Search in full"
-            >> beam.ParDo(
-                self._search, beam.pvalue.AsList(anchors), beam.pvalue.AsSingleton(self._cells)
-            )
+            | "Search in full" >> beam.ParDo(self._search, beam.pvalue.AsList(anchors), cells)
         )
         return (
             made.pipeline
-            | "One measure" >> beam.Create([settings.target])
-            | "Choose visits"
+            | "One measure" >> beam.Create([settings])
+            | "Choose the search"
             >> beam.Map(
-                _choose_visits,
-                beam.pvalue.AsList(needed),
-                beam.pvalue.AsList(anchors),
-                beam.pvalue.AsSingleton(self._cells),
+                _choose_search, beam.pvalue.AsList(needed), beam.pvalue.AsList(anchors), cells
             )
         )
 
@@ -188,11 +179,18 @@ def _choose(account: BlockAccount, settings: MeasureSettings, made: list[BlockAc
     return choose_anchors(account.number, block, settings.anchors / max(total, 1))
 
 
-def _choose_visits(
-    target: float, needed: list[Needed], anchors: list[Anchors], cells: Cells
-) -> ChosenVisits:
-    count = sum(len(part.rows) for part in anchors)
-    return choose_visits(needed, count, target, len(cells.centroids))
+def _choose_search(
+    settings: MeasureSettings,
+    needed: list[tuple[Place, Needed]],
+    anchors: list[Anchors],
+    cells: list[AnyCells],
+) -> ChosenSearch:
+    ordered = [found for _, found in sorted(needed, key=lambda part: part[0])]
+    most = [
+        found.most_visits if isinstance(found, VisitedCells) else len(found.centroids)
+        for found in cells
+    ]
+    return choose_search(ordered, anchors, most[0] if most else None, settings)
 
 
 class _SearchBlock(beam.DoFn):
@@ -210,12 +208,21 @@ class _SearchBlock(beam.DoFn):
 
     def setup(self) -> None:
         self._comparer = self._shared.acquire(self._load, tag="model")
-        self._reach = reach_of(self._comparer, self._distance, self._settings.least)
+        self._reach = Reach(self._distance, float("inf"))
+        if not self._settings.proposes:
+            self._reach = reach_of(self._comparer, self._distance, self._settings.least)
 
-    def process(self, place: Place, anchors: list[Anchors], cells: Cells) -> Iterator[Needed]:
+    def process(
+        self, place: Place, anchors: list[Anchors], cells: list[AnyCells]
+    ) -> Iterator[tuple[Place, Needed]]:
         ordered = sorted(anchors, key=lambda part: part.number)
         block = read_block(self._settings.output, block_name(*place))
-        if len(block) and sum(len(part.rows) for part in ordered):
-            yield search_block(
-                place, block, ordered, cells, self._comparer, self._reach, self._settings.least
-            )
+        if not len(block) or not sum(len(part.rows) for part in ordered):
+            return
+        found = search_block(
+            place, block, ordered, cells[0] if cells else None,
+            self._comparer, self._reach, self._settings.least,
+        )  # fmt: skip
+        if self._settings.top_k:
+            found = _pairs_of([found], self._settings.top_k)
+        yield place, found

@@ -9,10 +9,10 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from transforms.finding.names import ID
+from transforms.input.search_names import ID
 
 if TYPE_CHECKING:
-    from transforms.finding.vector_block import VectorBlock
+    from transforms.vector_blocks.vector_block import VectorBlock
 
 ROWS_AT_ONCE = 65_536
 LEFT, RIGHT = "left_", "right_"
@@ -24,7 +24,7 @@ def pair_schema(
     """The schema of pairs: ids, sentences, kept columns of both sides, similarity and label.
 
     Args:
-        left: see `transforms.finding.rows.row_schema`.
+        left: see `transforms.input.sentence_rows.row_schema`.
         right: the same of the other table.
         keep: names of the kept columns.
         scores: the columns that a comparison fills.
@@ -64,6 +64,11 @@ class PairRows:
         self.offset = 0 if same else len(block)
         self.vectors = block.vectors if same else np.concatenate([block.vectors, other.vectors])
         self._ids = _field(block.rows, ID), _field(other.rows, ID)
+
+    def sentences(self, first: np.ndarray, second: np.ndarray) -> tuple[pa.Array, pa.Array]:
+        """The sentences of pairs of them, [n] each."""
+        one, two = self.block.sentences, self._other.sentences
+        return one.take(pa.array(first)), two.take(pa.array(second))
 
     def of_sentences(
         self, first: np.ndarray, second: np.ndarray, scores: Sequence[pa.Array], equal: str
@@ -118,8 +123,7 @@ class PairRows:
         turned = np.zeros(len(part), bool)
         if self._ordered:
             turned = pc.greater(ids1, ids2).to_numpy(zero_copy_only=False)
-        one, two = self.block.sentences, self._other.sentences
-        sides = [(one.take(pa.array(first)), two.take(pa.array(second)))]
+        sides = [self.sentences(first, second)]
         for name in self._keep:
             one, two = _field(self.block.rows, name), _field(self._other.rows, name)
             sides.append((one.take(pa.array(rows1)), two.take(pa.array(rows2))))

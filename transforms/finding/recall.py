@@ -82,18 +82,14 @@ def _wilson(share: float, count: float) -> tuple[float, float]:
     return max(0.0, low), min(1.0, high)
 
 
-def least_effort(needed: np.ndarray, weights: np.ndarray, target: float, most: int) -> int:
-    """The least number of cells (or neighbours) that finds enough of the anchors' pairs.
+def least_effort(needed: np.ndarray, target: float, most: float) -> float:
+    """The least effort (visits of cells, or a distance) that finds enough of the anchors' pairs.
 
     Args:
-        needed: at which number each pair is found, int [n].
-        weights: what each pair counts for, [n].
+        needed: at which effort each pair is found, [n], n > 0.
         target: the share that has to be found.
-        most: the greatest number there is.
+        most: the greatest effort there is.
     """
-    if not len(needed):
-        return 1
-    order = np.argsort(needed, kind="stable")
-    shares = np.cumsum(weights[order]) / weights.sum()
-    place = int(np.searchsorted(shares, target - 1e-12))
-    return int(min(most, max(1, needed[order[min(place, len(order) - 1)]])))
+    places = np.sort(needed)
+    enough = math.ceil(target * len(places) - 1e-9)
+    return min(most, places[max(enough, 1) - 1].item())

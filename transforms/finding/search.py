@@ -8,11 +8,12 @@ from typing import TYPE_CHECKING, Protocol
 
 import numpy as np
 
-from transforms.finding.names import Side
+from transforms.input.search_names import Side
+from transforms.vector_blocks.vector_block import VectorBlock
 from transforms.vectors.cells import Cells, may_reach, nearest_cells
 
 if TYPE_CHECKING:
-    from transforms.finding.vector_block import VectorBlock
+    from transforms.vector_blocks.vector_block import VectorBlock
 
 Rows = np.ndarray | None  # numbers of rows of a block; None for all of them
 Place = tuple[Side, int]
@@ -29,6 +30,11 @@ class Search(Protocol):
     ) -> list[tuple[Rows, Rows]]:
         """Which rows of the first block are compared with which of the second; no pair twice."""
 
+    def going(
+        self, first: Place, one: VectorBlock, second: Place, other: VectorBlock
+    ) -> tuple[Rows, Rows]:
+        """Which rows of the first block look for partners among which of the second."""
+
 
 @dataclass(frozen=True)
 class AllPairs:
@@ -43,6 +49,12 @@ class AllPairs:
     ) -> list[tuple[Rows, Rows]]:
         """All with all."""
         return [(None, None)]
+
+    def going(
+        self, first: Place, one: VectorBlock, second: Place, other: VectorBlock
+    ) -> tuple[Rows, Rows]:
+        """All among all."""
+        return None, None
 
 
 @dataclass
@@ -73,9 +85,15 @@ class ByCells:
         self, first: Place, one: VectorBlock, second: Place, other: VectorBlock
     ) -> list[tuple[Rows, Rows]]:
         """Those of each cell that may reach the other."""
+        return [self.going(first, one, second, other)]
+
+    def going(
+        self, first: Place, one: VectorBlock, second: Place, other: VectorBlock
+    ) -> tuple[Rows, Rows]:
+        """The same from both sides."""
         if first[1] == second[1]:
-            return [(None, None)]
-        return [(self._reaching(first, one, second), self._reaching(second, other, first))]
+            return None, None
+        return self._reaching(first, one, second), self._reaching(second, other, first)
 
     def _reaching(self, own: Place, block: VectorBlock, to: Place) -> np.ndarray:
         pair = np.array([own[1], to[1]])
@@ -97,6 +115,7 @@ class ByVisits:
 
     cells: Cells
     visits: int
+    _held: dict[Place, np.ndarray] = field(default_factory=dict, compare=False, repr=False)
 
     def needs(self, first: Place, second: Place) -> bool:
         """It is not known before the rows are read."""
@@ -108,13 +127,24 @@ class ByVisits:
         """All of the first with visitors from the second, and its visitors with the rest."""
         if first[1] == second[1]:
             return [(None, None)]
-        coming = self.visiting(other)[:, first[1]]
-        going = self.visiting(one)[:, second[1]]
+        coming = self._visiting(second, other, first[1])
+        going = self._visiting(first, one, second[1])
         return [
             (None, np.flatnonzero(coming)),
             (np.flatnonzero(going), np.flatnonzero(~coming)),
         ]
 
-    def visiting(self, block: VectorBlock) -> np.ndarray:
-        """Which cells each row visits, bool [n, c]."""
-        return nearest_cells(self.cells.distances(block.vectors), self.visits)
+    def going(
+        self, first: Place, one: VectorBlock, second: Place, other: VectorBlock
+    ) -> tuple[Rows, Rows]:
+        """The visitors among all."""
+        if first[1] == second[1]:
+            return None, None
+        return np.flatnonzero(self._visiting(first, one, second[1])), None
+
+    def _visiting(self, place: Place, block: VectorBlock, cell: int) -> np.ndarray:
+        """Which rows visit a cell, bool [n]; of each block it is worked out once."""
+        if place not in self._held:
+            near = nearest_cells(self.cells.distances(block.vectors), self.visits)
+            self._held[place] = np.packbits(near.T, axis=1)  # a bit for each cell and row
+        return np.unpackbits(self._held[place][cell], count=len(block)).astype(bool)

@@ -67,8 +67,9 @@ class Exchange:
         folder, _, name = self.path(step, task).rpartition("/")
         hidden, file = files.create_hidden(folder, name)
         with pq.ParquetWriter(
-            pa.PythonFile(file, mode="w"), table.schema, compression="none"
-        ) as to:
+            pa.PythonFile(file, mode="w"), table.schema, compression="none",
+            use_dictionary=False, write_statistics=False,  # they cost more than reading all
+        ) as to:  # fmt: skip
             for bucket, places in split_by_hash(buckets.astype(np.uint64), self.buckets):
                 part = table.take(pa.array(places))
                 to.write_table(part, row_group_size=max(1, part.num_rows))

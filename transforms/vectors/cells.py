@@ -19,7 +19,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from transforms.vectors.near import Distance, Reach, rounding, unit_vectors
+from transforms.vectors.near import Distance, Reach, as_unit, rounding
 
 _SLACK = 1e-6  # distances are summed in float64; vectors are float32
 
@@ -38,7 +38,7 @@ class Cells:
 
     def distances(self, vectors: np.ndarray) -> np.ndarray:
         """Of vectors [n, d] from each centroid, float64 [n, c]."""
-        points = as_points(vectors, self.distance).astype(np.float64)
+        points = as_unit(vectors, self.distance).astype(np.float64)
         centres = self.centroids.astype(np.float64)
         if self.distance == "manhattan":
             return _manhattan(points, centres)
@@ -64,11 +64,6 @@ def _manhattan(u: np.ndarray, v: np.ndarray) -> np.ndarray:
     from transforms.vectors.kernels import manhattan_distances
 
     return manhattan_distances(u, v)
-
-
-def as_points(vectors: np.ndarray, distance: Distance) -> np.ndarray:
-    """Vectors [n, d] as points among which the triangle inequality holds."""
-    return unit_vectors(vectors) if distance == "cosine" else vectors
 
 
 def may_reach(
@@ -133,7 +128,7 @@ def choose_centroids(
     Returns:
         float32 [count, d]; equal ones are neighbours. None where there is no sample.
     """
-    points = np.unique(np.ascontiguousarray(as_points(sample, distance), np.float32), axis=0)
+    points = np.unique(np.ascontiguousarray(as_unit(sample, distance), np.float32), axis=0)
     if not len(points):
         return np.zeros((count, sample.shape[1]), np.float32)
     chosen = points if len(points) <= count else _nearest_to_means(points, count, seed)

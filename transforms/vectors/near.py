@@ -28,10 +28,13 @@ class Reach:
     Attributes:
         distance: cosine (1 − cosine, 0…2; of a zero vector it is 1), euclidean or manhattan.
         radius: the greatest distance; infinity for all pairs.
+        proposes: whether pairs within the radius are all that is compared, because the similarity
+            is not a function of the distance; else the comparison alone says what is near enough.
     """
 
     distance: Distance
     radius: float
+    proposes: bool = False
 
 
 @dataclass(frozen=True)
@@ -63,9 +66,35 @@ def prepare(vectors: np.ndarray, distance: Distance) -> Prepared:
 
 def unit_vectors(vectors: np.ndarray) -> np.ndarray:
     """Vectors [n, d] of length 1, float32; a zero vector stays one."""
-    wide = np.where(np.isfinite(vectors), vectors, np.nan).astype(np.float64)
-    lengths = np.sqrt(np.einsum("nd,nd->n", wide, wide))
-    return (wide / np.where(lengths > 0, lengths, 1)[:, None]).astype(np.float32)
+    unit = np.empty(vectors.shape, np.float32)
+    for start in range(0, len(vectors), ROWS):  # what is wide for a while stays in the cache
+        wide = vectors[start : start + ROWS].astype(np.float64)
+        squares = np.einsum("nd,nd->n", wide, wide)
+        if not np.isfinite(squares).all():
+            wide[~np.isfinite(wide)] = np.nan
+        lengths = np.sqrt(squares)
+        wide /= np.where((lengths > 0) & np.isfinite(lengths), lengths, 1)[:, None]
+        unit[start : start + ROWS] = wide
+    return unit
+
+
+def distances_of(u: np.ndarray, v: np.ndarray, distance: Distance) -> np.ndarray:
+    """Distances of rows [n, d] of `u` from the same rows of `v`, float32 [n].
+
+    They are summed in float64, so that the order of a sum cannot be seen in them.
+    """
+    one, two = as_unit(u, distance).astype(np.float64), as_unit(v, distance).astype(np.float64)
+    if distance == "cosine":
+        return (1 - np.einsum("nd,nd->n", one, two)).astype(np.float32)
+    apart = one - two
+    if distance == "manhattan":
+        return np.abs(apart).sum(axis=1).astype(np.float32)
+    return np.sqrt(np.einsum("nd,nd->n", apart, apart)).astype(np.float32)
+
+
+def as_unit(vectors: np.ndarray, distance: Distance) -> np.ndarray:
+    """Vectors [n, d] as the distance sees them: for cosines of length 1."""
+    return unit_vectors(vectors) if distance == "cosine" else vectors
 
 
 def rounding(dimensions: int) -> float:
@@ -159,7 +188,7 @@ class _Join:
         skipped = from_block * kernels().LANES
         diagonal = start - skipped if self._within else -len(self._left.left) - skipped - 1
         rows = self._left.left[start : start + ROWS]
-        found = _found(
+        found = found_by(
             partial(kernels().near_manhattan, rows, lanes[from_block:], self._radius, diagonal)
         )
         return found + np.array([0, skipped])
@@ -171,12 +200,12 @@ class _Join:
             with np.errstate(invalid="ignore", over="ignore"):  # no numbers: near nothing
                 tile = rows @ right[column : column + COLUMNS].T
             diagonal = start - column if self._within else -len(rows)
-            found = _found(partial(kernels().scan, tile, least, diagonal))
+            found = found_by(partial(kernels().scan, tile, least, diagonal))
             pieces.append(found + np.array([0, column]))
         return np.concatenate(pieces)
 
 
-def _found(kernel: Callable[[np.ndarray], int]) -> np.ndarray:
+def found_by(kernel: Callable[[np.ndarray], int]) -> np.ndarray:
     """What a kernel finds, with as much room as it turns out to need: int64 [k, 2]."""
     room = ROOM
     while True:

@@ -13,9 +13,9 @@ from transforms.accounts import list_shards
 from transforms.accounts.list_shards import ListShards, listing, read_part
 from transforms.clustering.tables import ClusterShard
 from transforms.errors import RunError
-from transforms.finding.make_blocks import FindShard
 from transforms.input.partitions import Partition
 from transforms.input.shards import Shard
+from transforms.vector_blocks.make_blocks import FindShard
 
 
 def shards(count: int) -> list[Shard]:

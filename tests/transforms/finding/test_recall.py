@@ -51,9 +51,9 @@ def test_no_pairs_say_nothing():
 
 
 def test_the_least_effort_that_finds_enough():
-    needed, ones = np.array([1, 1, 1, 2, 2, 3, 9, 4, 4, 1]), np.ones(10)
-    assert least_effort(needed, ones, 0.4, 16) == 1
-    assert least_effort(needed, ones, 0.9, 16) == 4
-    assert least_effort(needed, ones, 1.0, 16) == 9
-    assert least_effort(needed, ones, 1.0, 8) == 8
-    assert least_effort(np.zeros(0), np.zeros(0), 0.9, 8) == 1
+    needed = np.array([1, 1, 1, 2, 2, 3, 9, 4, 4, 1])
+    assert least_effort(needed, 0.4, 16) == 1
+    assert least_effort(needed, 0.9, 16) == 4
+    assert least_effort(needed, 1.0, 16) == 9
+    assert least_effort(needed, 1.0, 8) == 8
+    assert least_effort(np.array([0.25, 0.5, 0.125]), 0.5, np.inf) == 0.25

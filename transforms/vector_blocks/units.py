@@ -12,7 +12,7 @@ import json
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass
 
-from transforms.finding.names import Side
+from transforms.input.search_names import Side
 from transforms.input.shards import Shard
 
 BLOCK_ROWS = 32_768  # of 384 floats 50 MB; a unit holds two blocks
@@ -69,16 +69,16 @@ def block_count(rows: int) -> int:
     return min(MAX_BLOCKS, max(1, -(-rows // BLOCK_ROWS)))
 
 
-def plan_units(blocks: TableBlocks, *, strips: bool = False) -> list[Unit]:
+def plan_units(blocks: TableBlocks, *, visited: bool = False) -> list[Unit]:
     """The units that compare all pairs of blocks that are to be compared.
 
     Args:
         blocks: how many there are.
-        strips: each block of `left` with all of `right` in one unit: for the most similar
-            partners of its sentences.
+        visited: whether who is to be compared comes to a block: then each has one unit a side.
     """
-    if strips:
-        return [Unit(block, "right", 0, blocks.right) for block in range(blocks.left)]
+    if visited:
+        sides: list[Side] = ["left"] * blocks.within + ["right"] * (blocks.right > 0)
+        return [Unit(n, side, n, n + 1) for n in range(blocks.left) for side in sides]
     within = blocks.left * (blocks.left + 1) // 2 if blocks.within else 0
     longest = max(1, -(-(within + blocks.left * blocks.right) // MAX_UNITS))
     units = []

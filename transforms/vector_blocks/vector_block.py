@@ -8,7 +8,7 @@ the order of the ids; so its bytes depend on what is in it alone.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 
 import numpy as np
 import pyarrow as pa
@@ -18,12 +18,17 @@ import pyarrow.parquet as pq
 from transforms.accounts.claims import Claim
 from transforms.accounts.shard_account import SHARDS_FOLDER
 from transforms.accounts.shard_writer import ShardWriter
-from transforms.finding.names import ID, SENTENCE, Side
+from transforms.input.search_names import ID, SENTENCE, Side
 from transforms.storage import files
 
 BLOCKS_FOLDER = f"{SHARDS_FOLDER}/blocks"
 BLOCK, RAW = "block", "raw"
 _BATCH = 16_384
+
+
+def nowhere() -> np.ndarray:
+    """The homes of vectors that visit no cells."""
+    return np.zeros(0, np.int64)
 
 
 @dataclass(frozen=True)
@@ -35,12 +40,16 @@ class VectorBlock:
         vectors: float32 [n, d].
         starts: where each sentence's rows begin, int64 [n + 1].
         rows: id and kept columns of all rows, sentence by sentence.
+        homes: where each vector lives, int64 [n]; empty where vectors visit no cells.
+        visits: the cells that each one visits, in order, int64 [n, v].
     """
 
     sentences: pa.Array
     vectors: np.ndarray
     starts: np.ndarray
     rows: pa.StructArray
+    homes: np.ndarray = field(default_factory=nowhere)
+    visits: np.ndarray = field(default_factory=nowhere)
 
     def __len__(self) -> int:
         return len(self.sentences)
@@ -138,11 +147,27 @@ def vectors_of(table: pa.Table) -> np.ndarray:
 
 def read_block(output: str, name: str) -> VectorBlock:
     """A block that was written."""
-    table = read_block_table(output, name)
+    return as_block(read_block_table(output, name))
+
+
+def as_block(table: pa.Table) -> VectorBlock:
+    """A block's table as a block."""
     lists = _single(table["rows"])
     starts = lists.offsets.to_numpy() if len(lists) else np.zeros(1, np.int64)
-    return VectorBlock(
-        _single(table["sentence"]), vectors_of(table), starts - starts[0], lists.flatten()
+    found = _single(table["sentence"]), vectors_of(table), starts - starts[0], lists.flatten()
+    if "home" not in table.schema.names:
+        return VectorBlock(*found)
+    visits = table.schema.field("visits").type.list_size
+    cells = _single(table["visits"]).flatten().to_numpy().reshape(-1, visits).astype(np.int64)
+    return VectorBlock(*found, table["home"].to_numpy().astype(np.int64), cells)
+
+
+def with_visits(table: pa.Table, homes: np.ndarray, visits: np.ndarray) -> pa.Table:
+    """A block's table, and where its vectors live [n] and what they visit [n, v]."""
+    flat = pa.array(np.ascontiguousarray(visits, np.int32).ravel())
+    cells = pa.FixedSizeListArray.from_arrays(flat, visits.shape[1])
+    return table.append_column("home", pa.array(homes.astype(np.int32))).append_column(
+        "visits", cells
     )
 
 

@@ -22,9 +22,15 @@ from transforms.accounts.shard_account import (
 )
 from transforms.accounts.shard_writer import ShardWriter
 from transforms.errors import UserError
-from transforms.finding.names import ID, SENTENCE, Side
-from transforms.finding.rows import SentenceColumns, read_rows
-from transforms.finding.vector_block import (
+from transforms.hashing import split_by_hash, text_hash
+from transforms.input.read_shards import ShardReader
+from transforms.input.search_names import ID, SENTENCE, Side
+from transforms.input.sentence_rows import SentenceColumns, read_rows
+from transforms.input.shards import Shard
+from transforms.pairs import rejected_schema
+from transforms.scoring.embedding_store import EmbeddingStore
+from transforms.scoring.encode_once import encode_stored
+from transforms.vector_blocks.vector_block import (
     BLOCK,
     BlockAccount,
     block_name,
@@ -33,12 +39,6 @@ from transforms.finding.vector_block import (
     write_block,
     write_block_account,
 )
-from transforms.hashing import split_by_hash, text_hash
-from transforms.input.read_shards import ShardReader
-from transforms.input.shards import Shard
-from transforms.pairs import rejected_schema
-from transforms.scoring.embedding_store import EmbeddingStore
-from transforms.scoring.encode_once import encode_stored
 from transforms.vectors.reach import Comparer
 
 ID_BUCKETS = 64
@@ -53,7 +53,7 @@ class TableSettings:
         run_key: see `transforms.accounts.shard_account.run_key`.
         inputs: fingerprint of all that is read.
         columns: of the tables.
-        schemas: of their rows, by side (see `transforms.finding.rows.row_schema`).
+        schemas: of their rows, by side (see `transforms.input.sentence_rows.row_schema`).
         counts: how many blocks each side has.
         missing: the blocks that are still to be made.
         todo: names of the shards that have no account yet.

@@ -9,28 +9,33 @@ from typing import Any
 
 import apache_beam as beam
 import numpy as np
+import pyarrow as pa
 import pyarrow.compute as pc
 
-from transforms.finding.names import Side
-from transforms.finding.units import TableBlocks
-from transforms.finding.vector_block import (
+from transforms.hashing import text_hash
+from transforms.input.search_names import Side
+from transforms.storage import files
+from transforms.storage.exchange import Exchange
+from transforms.vector_blocks.units import TableBlocks
+from transforms.vector_blocks.vector_block import (
     BLOCKS_FOLDER,
     RAW,
     BlockAccount,
     block_name,
     read_block_table,
     vectors_of,
+    with_visits,
     write_block_account,
     write_block_table,
 )
-from transforms.hashing import text_hash
-from transforms.storage import files
-from transforms.storage.exchange import Exchange
 from transforms.vectors.cells import Cells, choose_centroids, homes
 from transforms.vectors.near import Distance
+from transforms.vectors.visits import VisitedCells, choose_visited
 
 SAMPLE_OF_A_CELL = 128
-CENTROIDS = "centroids.npy"
+SAMPLE_OF_A_VISITED_CELL = 16
+CENTROIDS, VISITED = "centroids.npy", "visited.npz"
+AnyCells = Cells | VisitedCells
 
 
 @dataclass(frozen=True)
@@ -40,14 +45,17 @@ class CellSettings:
     Attributes:
         output: the output folder.
         key: what blocks are made for.
-        blocks: how many there are of each side; as many as cells.
+        blocks: how many there are of each side.
         distance: of the comparison.
+        visited: how many cells vectors visit; None where each block is a cell, and what need not
+            be compared is proved.
     """
 
     output: str
     key: str
     blocks: TableBlocks
     distance: Distance
+    visited: int | None = None
 
     @property
     def folder(self) -> str:
@@ -64,26 +72,40 @@ class CellSettings:
         return range(self.blocks.left if side == "left" else self.blocks.right)
 
 
-def choose_cells(settings: CellSettings) -> Cells:
+def choose_cells(settings: CellSettings) -> AnyCells:
     """The cells, from a sample of all blocks by hash; those chosen before, where there are any."""
-    path = files.join(settings.folder, CENTROIDS)
+    path = files.join(settings.folder, CENTROIDS if settings.visited is None else VISITED)
     if not files.exists(path):
         sample = np.concatenate([_sample(settings, *block) for block in settings.blocks.all()])
-        chosen = choose_centroids(sample, settings.blocks.left, settings.distance)
-        content = io.BytesIO()
-        np.save(content, chosen)
-        files.write_bytes(path, content.getvalue())
-    return Cells(settings.distance, np.load(io.BytesIO(files.read_bytes(path))))
+        files.write_bytes(path, _chosen(sample, settings))
+    content = files.read_bytes(path)
+    if settings.visited is not None:
+        return VisitedCells.from_bytes(content, settings.distance)
+    return Cells(settings.distance, np.load(io.BytesIO(content)))
+
+
+def _chosen(sample: np.ndarray, settings: CellSettings) -> bytes:
+    count = settings.blocks.left
+    if settings.visited is not None:
+        return choose_visited(sample, settings.visited, count, settings.distance).to_bytes()
+    content = io.BytesIO()
+    np.save(content, choose_centroids(sample, count, settings.distance))
+    return content.getvalue()
 
 
 def _sample(settings: CellSettings, side: Side, number: int) -> np.ndarray:
     """Vectors of a block whose sentences have the least hashes: no other order changes them."""
     table = read_block_table(settings.output, block_name(side, number, RAW))
     hashes = text_hash(table["sentence"].combine_chunks())
-    return vectors_of(table)[np.argsort(hashes, kind="stable")[:SAMPLE_OF_A_CELL]]
+    wanted = SAMPLE_OF_A_CELL
+    if settings.visited is not None:
+        wanted = max(
+            wanted, -(-SAMPLE_OF_A_VISITED_CELL * settings.visited // settings.blocks.left)
+        )
+    return vectors_of(table)[np.argsort(hashes, kind="stable")[:wanted]]
 
 
-def assign_cells(block: tuple[Side, int], cells: Cells, settings: CellSettings) -> int:
+def assign_cells(block: tuple[Side, int], cells: AnyCells, settings: CellSettings) -> int:
     """Hands on the sentences of a block by hash, each to its cell; returns how many."""
     side, number = block
     step = f"{side}-cells"
@@ -91,27 +113,41 @@ def assign_cells(block: tuple[Side, int], cells: Cells, settings: CellSettings) 
     if done is None:
         table = read_block_table(settings.output, block_name(side, number, RAW))
         keys = text_hash(table["sentence"].combine_chunks())
-        found = homes(cells.centroids, cells.distances(vectors_of(table)), keys)
+        if isinstance(cells, VisitedCells):
+            visits = cells.nearest(vectors_of(table))
+            living = cells.homes(visits, keys)
+            table, found = with_visits(table, living, visits), cells.blocks[living]
+        else:
+            found = homes(cells.centroids, cells.distances(vectors_of(table)), keys)
         done = settings.exchange.write(step, number, table, found, {"rows": table.num_rows})
     return done["rows"]
 
 
-def gather_cell(block: tuple[Side, int], cells: Cells, settings: CellSettings) -> BlockAccount:
-    """Writes a cell's sentences as a block, in their order."""
+def gather_cell(block: tuple[Side, int], cells: AnyCells, settings: CellSettings) -> BlockAccount:
+    """Writes the sentences of one cell or several as a block, in their order, cell by cell."""
     side, number = block
     table = settings.exchange.read(f"{side}-cells", settings.numbers(side), number)
     if table is None:
-        empty = read_block_table(settings.output, block_name(side, 0, RAW))
-        table = empty.slice(0, 0)
-    table = table.take(pc.sort_indices(table["sentence"])).combine_chunks()
+        empty = read_block_table(settings.output, block_name(side, 0, RAW)).slice(0, 0)
+        table = empty if settings.visited is None else _visiting_nothing(empty, cells)
+    by = [("home", "ascending")] if "home" in table.schema.names else []
+    order = pc.sort_indices(table, sort_keys=[*by, ("sentence", "ascending")])
+    table = table.take(order).combine_chunks()
     write_block_table(settings.output, block_name(side, number), table)
-    own = Cells(cells.distance, cells.centroids[number : number + 1])
-    widest = own.distances(vectors_of(table)).max(initial=0)
+    widest = 0.0
+    if isinstance(cells, Cells):
+        own = Cells(cells.distance, cells.centroids[number : number + 1])
+        widest = own.distances(vectors_of(table)).max(initial=0)
     rows = int(pc.sum(pc.list_value_length(table["rows"])).as_py() or 0)
     account = BlockAccount(
         side, number, settings.key, table.num_rows, rows, 0, widest=float(widest)
     )
     return write_block_account(settings.output, account)
+
+
+def _visiting_nothing(empty: pa.Table, cells: AnyCells) -> pa.Table:
+    visits = cells.most_visits if isinstance(cells, VisitedCells) else 1
+    return with_visits(empty, np.zeros(0), np.zeros((0, visits)))
 
 
 class MakeCells(beam.PTransform):
@@ -153,11 +189,11 @@ class MakeCells(beam.PTransform):
         return {"blocks": made, "cells": cells}
 
 
-def _choose(settings: CellSettings, _made: list[Any]) -> Cells:
+def _choose(settings: CellSettings, _made: list[Any]) -> AnyCells:
     return choose_cells(settings)
 
 
 def _gather(
-    block: tuple[Side, int], cells: Cells, settings: CellSettings, _assigned: list[Any]
+    block: tuple[Side, int], cells: AnyCells, settings: CellSettings, _assigned: list[Any]
 ) -> BlockAccount:
     return gather_cell(block, cells, settings)

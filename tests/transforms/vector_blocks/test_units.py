@@ -8,8 +8,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from transforms.finding import units
 from transforms.finding.find_pairs import unit_of
+from transforms.vector_blocks import units
 
 
 def compared(plan: list[units.Unit]) -> Counter:

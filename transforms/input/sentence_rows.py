@@ -10,8 +10,8 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from transforms.errors import UserError
-from transforms.finding.names import ID, SENTENCE
 from transforms.input.read_shards import ShardReader
+from transforms.input.search_names import ID, SENTENCE
 from transforms.pairs import keep_rows, rejected_schema, sentences, split_rows, with_reject
 
 ID_NULL = "id_null"

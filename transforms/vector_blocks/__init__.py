@@ -1,0 +1,1 @@
+"""Sentences with their vectors, in blocks: what is compared with what."""
