@@ -77,7 +77,8 @@ def plan_units(blocks: TableBlocks, *, visited: bool = False) -> list[Unit]:
         visited: whether who is to be compared comes to a block: then each has one unit a side.
     """
     if visited:
-        sides: list[Side] = ["left"] * blocks.within + ["right"] * (blocks.right > 0)
+        compared: dict[Side, bool] = {"left": bool(blocks.within), "right": blocks.right > 0}
+        sides = [side for side, wanted in compared.items() if wanted]
         return [Unit(n, side, n, n + 1) for n in range(blocks.left) for side in sides]
     within = blocks.left * (blocks.left + 1) // 2 if blocks.within else 0
     longest = max(1, -(-(within + blocks.left * blocks.right) // MAX_UNITS))
