@@ -56,7 +56,8 @@ def shown_doubts(
     """
     apart = ranked.filter(ranked.column("labelled_apart"))
     first = triangles.slice(0, most)
-    names = pa.chunked_array([chunk for column in first.columns for chunk in column.chunks])
+    chunks = [chunk for column in first.columns for chunk in column.chunks]
+    names = pa.chunked_array(chunks, pa.string())
     known = ranked.filter(pc.is_in(ranked.column("row"), value_set=names.combine_chunks()))
     by_name = {each["row"]: each for each in known.select(list(_SHOWN)).to_pylist()}
     return {
