@@ -30,7 +30,7 @@ class EncoderKind:
         pretrained: whether it comes with weights of use before any training.
         trains_used_ids: whether of its own table only the ids in the training part are trained;
             `build` takes them as `trained_ids` in the place of `vectors`.
-        encodes_once: whether a step encodes equal sentences once, as `packed_universal` does; what
+        encodes_once: whether a step encodes equal sentences once, as `network.forward` does; what
             dropout drops then hangs on the sentence, and not on its row.
         bits_kept_by: poolings under which padding never changes a vector's bits.
     """

@@ -18,7 +18,7 @@ from tests.model.tiny_universal import write_weights
 from tests.model.training.test_fitting import Silent
 
 
-def fine_tuned(folder, **changes):
+def fine_tuned(folder, batches="lengths", **changes):
     encoder = {"kind": "universal", "preset": str(folder), "normalize": False, "dropout": 0.1}
     return recipe(
         embedding=None,
@@ -26,7 +26,7 @@ def fine_tuned(folder, **changes):
         text={"tokenizer": "sentencepiece", "vocabulary": "sp.model"},
         comparison={"kind": "absdiff_product", "hidden": [4]},
         training={"epochs": 2, "batch_size": 32, "optimizer": "adamw", "learning_rate": 0.001,
-                  "weight_decay": 0.01, "average": 0.9, "keep": "last"},
+                  "weight_decay": 0.01, "average": 0.9, "keep": "last", "batches": batches},
     )  # fmt: skip
 
 
@@ -84,8 +84,9 @@ def test_a_frozen_encoder_trains_its_head_alone(folder):
         np.testing.assert_array_equal(trained, untouched)
 
 
-def test_it_resumes_from_its_checkpoint_to_the_same_weights(folder, tmp_path):
-    rules, examples = fine_tuned(folder), open_examples(str(folder / "examples"))
+@pytest.mark.parametrize("batches", ["lengths", "neighbours"])
+def test_it_resumes_from_its_checkpoint_to_the_same_weights(folder, tmp_path, batches):
+    rules, examples = fine_tuned(folder, batches), open_examples(str(folder / "examples"))
     straight, _ = train(rules, examples)
     checkpoints = CheckpointOptions(str(tmp_path), every_steps=3)
     first, _ = train(rules, examples, checkpoints=checkpoints)

@@ -8,8 +8,7 @@ import pytest
 import tensorflow as tf
 
 from model.network.dropout import dropping
-from model.network.forward import distinct_forward
-from model.network.packed_universal import pack
+from model.network.forward import distinct_forward, pack
 from model.network.siamese import build_siamese
 from tests.model.tiny_recipes import recipe
 from tests.model.tiny_universal import SMALL, write_weights
