@@ -26,6 +26,7 @@ from transforms.input.shards import plan
 from transforms.storage import files
 
 FOLDER = "{output}.teachers"
+VECTORS = "vectors-{name}"
 COLUMN = "teacher_{number}_similarity"
 _NAME = 12  # characters of a hash that stand in a folder's name
 
@@ -56,7 +57,11 @@ def ask_teachers(options: PreprocessOptions) -> PreprocessOptions:
             )
         taught.append(account(asked, manifest))
         inputs = (files.join(asked.output, "*.parquet"),)
-    columns = replace(options.columns, teachers=tuple(each["column"] for each in taught))
+    columns = replace(
+        options.columns,
+        teachers=tuple(each["column"] for each in taught),
+        keyed=options.recipe.learns_vectors,
+    )
     return replace(options, inputs=inputs, columns=columns, taught=tuple(taught))
 
 
@@ -117,14 +122,21 @@ def scoring_options(options: PreprocessOptions, bundle: str, number: int) -> Sco
         scoring=ScorerOptions(similarity_column=column, label_column=f"teacher_{number}_label"),
         encode_once="global",
     )
-    beside = FOLDER.format(output=options.output)
-    return replace(asked, output=files.join(beside, _name(asked)))
+    beside, name = (
+        FOLDER.format(output=options.output),
+        _name(asked, vectors=options.recipe.learns_vectors),
+    )
+    store = files.join(beside, VECTORS.format(name=name)) if options.recipe.learns_vectors else None
+    return replace(asked, output=files.join(beside, name), embedding_store=store)
 
 
-def _name(asked: ScoreOptions) -> str:
-    """Names a teacher's scores by all that decides them but the pairs' content."""
+def _name(asked: ScoreOptions, *, vectors: bool) -> str:
+    """Names a teacher's scores by all that decides them but the pairs' content.
+
+    Scores that were made without keeping vectors are no reason not to make these.
+    """
     bundle = files.read_json(files.join(asked.model, loading.MANIFEST)).get("fingerprint")
-    identity = json.dumps([bundle, asked.identity(), list(asked.inputs)], sort_keys=True)
+    identity = json.dumps([bundle, asked.identity(), list(asked.inputs), vectors], sort_keys=True)
     return hashlib.sha256(identity.encode()).hexdigest()[:_NAME]
 
 
@@ -135,6 +147,7 @@ def account(asked: ScoreOptions, manifest: dict[str, Any]) -> dict[str, Any]:
         "path": asked.model,
         "column": asked.scoring.similarity_column,
         "scores": asked.output,
+        "vectors": asked.embedding_store,
         "inputs": list(asked.inputs),
         "rows_in": manifest["rows_in"],
         "rows_rejected": manifest["rows_rejected"],

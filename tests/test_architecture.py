@@ -67,7 +67,7 @@ FOLDERS = {
     },
     "model.training": {
         "model", "model.recipe", "model.network", "model.dataset", "model.bundle", "model.initial",
-        "transforms", "transforms.storage", "transforms.input",
+        "transforms", "transforms.storage", "transforms.input", "transforms.scoring",
     },
     "model.scoring": {
         "model.recipe", "model.kernels", "model.bundle", "transforms", "transforms.storage",

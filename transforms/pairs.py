@@ -36,6 +36,7 @@ class PairColumns:
     In triplets the first two are an anchor and its positive, and `negative` is the third; they
     have no label. `weight` is how much a row counts in training, and `teachers` hold what other
     models say of it, whose mean is learned from; then the label may be null.
+    With `keyed`, examples have a key of each sentence, by which its vector is found.
     """
 
     sentence1: str = "sentence1"
@@ -44,6 +45,7 @@ class PairColumns:
     negative: str | None = None
     weight: str | None = None
     teachers: tuple[str, ...] = ()
+    keyed: bool = False
 
     @property
     def sides(self) -> tuple[str, str]:

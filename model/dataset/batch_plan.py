@@ -26,6 +26,7 @@ class Records:
         raw_text: whether sides are sentences as they are, `text1` and so on, or ids, `ids1`.
         triplets: whether there is a third side, a negative.
         numbers: what stands beside sides and label: `weight`, `teacher`.
+        keyed: whether there is a key of each sentence, `first_key` and `second_key`.
     """
 
     files: tuple[str, ...]
@@ -33,12 +34,18 @@ class Records:
     raw_text: bool = False
     triplets: bool = False
     numbers: tuple[str, ...] = ()
+    keyed: bool = False
 
     @property
     def sides(self) -> list[str]:
         """Names of the sides' features."""
         kind = "text" if self.raw_text else "ids"
         return [f"{kind}{side}" for side in ((1, 2, 3) if self.triplets else (1, 2))]
+
+    @property
+    def keys(self) -> tuple[str, ...]:
+        """Names of the features that hold the sentences' keys."""
+        return ("first_key", "second_key") if self.keyed else ()
 
 
 @dataclass(frozen=True)

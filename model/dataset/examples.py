@@ -26,6 +26,7 @@ class ExampleSet:
     files: tuple[str, ...]
     rows: tuple[int, ...]
     numbers: tuple[str, ...] = ()
+    keyed: bool = False
 
     @property
     def total(self) -> int:
@@ -35,7 +36,12 @@ class ExampleSet:
     def records(self, recipe: Recipe) -> Records:
         """The shards, as a recipe's examples are to be read."""
         return Records(
-            self.files, self.rows, recipe.reads_text, recipe.reads_triplets, self.numbers
+            self.files,
+            self.rows,
+            recipe.reads_text,
+            recipe.reads_triplets,
+            self.numbers,
+            self.keyed,
         )
 
 
@@ -100,5 +106,10 @@ def _example_set(folder: str, manifest: dict[str, Any], name: str, present: set[
             "text.eval_fraction in the recipe"
         )
     paths = tuple(files.join(folder, shard["name"]) for shard in shards)
-    numbers = tuple(manifest.get("options", {}).get("numbers", ()))
-    return ExampleSet(paths, tuple(shard["rows"] for shard in shards), numbers)
+    options = manifest.get("options", {})
+    return ExampleSet(
+        paths,
+        tuple(shard["rows"] for shard in shards),
+        tuple(options.get("numbers", ())),
+        bool(options.get("keyed")),
+    )

@@ -81,7 +81,8 @@ def parse(records: Records, serialised: tf.Tensor) -> tuple[dict, tf.Tensor]:
     ids = tf.io.RaggedFeature(tf.int64, row_splits_dtype=tf.int64)
     spec = dict.fromkeys(names, text if records.raw_text else ids)
     numbers = dict.fromkeys(("label", *records.numbers), tf.io.FixedLenFeature([], tf.float32))
-    rows = tf.io.parse_example(serialised, spec | numbers)
+    keys = dict.fromkeys(records.keys, tf.io.FixedLenFeature([], tf.int64))
+    rows = tf.io.parse_example(serialised, spec | numbers | keys)
     measure = tf.strings.length if records.raw_text else tf.RaggedTensor.row_lengths
     lengths = [tf.cast(measure(rows[name]), tf.int32) for name in names]
     return rows, tf.reduce_max(tf.stack(lengths), axis=0)
@@ -207,10 +208,12 @@ def pad_rows(window: dict, start: tf.Tensor, end: tf.Tensor) -> dict[str, tf.Ten
     sides = {name: cut(name, made_up) for name in window if name[-1].isdigit()}
     nothing = tf.zeros([missing])
     weight = window["weight"][start:end] if "weight" in window else tf.ones([end - start])
-    teacher = {"teacher": cut("teacher", nothing)} if "teacher" in window else {}
+    beside = {name: cut(name, nothing) for name in ("teacher",) if name in window}
+    no_key = tf.zeros([missing], tf.int64)
+    beside |= {name: cut(name, no_key) for name in window if name.endswith("_key")}
     return {
         **(sides if "text1" in window else _rectangles(sides)),
-        **teacher,
+        **beside,
         "label": cut("label", nothing),
         "row": cut("row", tf.zeros([missing], tf.int32)),
         "weight": tf.concat([weight, nothing], axis=0),

@@ -98,10 +98,20 @@ def connect(recipe: Recipe, sides: Any, encode: Callable, compare_vectors: Calla
         compare_vectors: (u [b, d], v [b, d]) → output [b] or [b, classes].
 
     Returns:
-        The comparison's output, or for losses on vectors `u` and `v`, [b, d] each.
+        The comparison's output, or for losses on vectors `u` and `v`, [b, d] each; all three where
+        a teacher's vectors are learned as well, the first as `output`.
     """
     u, v = Apart(name="apart")(encode(Together(name="together")(*sides)))
-    return {"u": u, "v": v} if recipe.loss_kind.on_vectors else compare_vectors([u, v])
+    vectors = {"u": u, "v": v}
+    if recipe.loss_kind.on_vectors:
+        return vectors
+    output = compare_vectors([u, v])
+    return {**vectors, "output": output} if recipe.learns_vectors else output
+
+
+def judged(output: Any) -> Any:
+    """What a loss reads of the network's output."""
+    return output["output"] if isinstance(output, dict) and "output" in output else output
 
 
 @keras.saving.register_keras_serializable(package=PACKAGE)
@@ -160,6 +170,7 @@ def similarity(recipe: Recipe, output: Any) -> Any:
         recipe: says how the output is to be read.
         output: [b], [b, classes], or `u` and `v` [b, d] from losses on vectors.
     """
+    output = judged(output)
     if isinstance(output, dict):
         output = compare(recipe.comparison.kind, output["u"], output["v"])
     output = ops.convert_to_tensor(output)

@@ -87,6 +87,11 @@ def _label_misfits(recipe: Recipe) -> Iterator[str]:
     if recipe.distill is not None and (task == "classes" or unlabelled):
         given = f"task {task}" if task == "classes" else "data without labels"
         yield f"distill: only for labelled pairs of task binary or regression; received {given}"
+    if recipe.learns_vectors and recipe.distill and len(recipe.distill.teacher) != 1:
+        yield (
+            "distill.vectors: of one teacher, named in distill.teacher; received "
+            f"{len(recipe.distill.teacher)}"
+        )
     if task == "regression":
         if labels.classes is not None or labels.similar is not None:
             yield "labels.classes: task regression has numbers; give labels.minimum and maximum"

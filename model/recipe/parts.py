@@ -254,12 +254,16 @@ class Distill(Part):
     `teacher` is a bundle, or several whose mean counts; `preprocess` scores the pairs with them.
     Without it the scores stand in the data, under `preprocess --teacher_column`.
     `weight` is their share of a label; pairs without one are learned from the scores alone.
+    `vectors` is how much the squared distance of a sentence's vector from the teacher's counts
+    besides, both at unit length; a longer one of the teacher's is shortened by its principal
+    components. For one teacher.
     """
 
     teacher: Annotated[
         tuple[Annotated[str, Field(min_length=1)], ...], BeforeValidator(_one_or_more)
     ] = ()
     weight: Annotated[float, Field(gt=0, le=1)] = 0.5
+    vectors: Annotated[float, Field(ge=0, allow_inf_nan=False)] = 0.0
 
 
 class Untrained(Part):

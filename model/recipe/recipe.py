@@ -88,6 +88,11 @@ class Recipe(parts.Part):
         return self.task == "binary" and self.loss_kind.positives_suffice and not labels.classes
 
     @property
+    def learns_vectors(self) -> bool:
+        """Whether vectors are pulled to those of a teacher."""
+        return self.distill is not None and self.distill.vectors > 0
+
+    @property
     def shorter(self) -> tuple[int, ...]:
         """Numbers of first floats that vectors can be cut to, ascending; see `VectorLoss`."""
         return tuple(sorted({*getattr(self.loss, "matryoshka", ())}))

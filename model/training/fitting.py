@@ -34,6 +34,7 @@ from model.training.reporter import Reporter
 from model.training.sigterm import SigtermFlag
 from model.training.steps import Learner, distribute, make_eval_step, make_train_step
 from model.training.strategy import Placement
+from model.training.teacher_vectors import read_teacher
 from model.training.weights import TrainedWeights, share_weights
 from transforms.errors import RunError
 
@@ -128,8 +129,10 @@ class _TrainingLoop:
             records, sentences = arrange(records, self.scratch.name, size)
             self.reporter.line(f"neighbours: a batch has {sentences:.2f} sentences for each pair")
 
+        teacher = read_teacher(self.recipe, self.examples, self.weights.exact.dimensions)
+
         def make(share: InputShare) -> tf.data.Dataset:
-            return training_batches(
+            batches = training_batches(
                 records,
                 batch_size=self.training.batch_size,
                 order=EpochOrder(self.training.seed, self.training.length_noise, by_length),
@@ -137,6 +140,7 @@ class _TrainingLoop:
                 skip_steps=self.progress.step,
                 share=share,
             )
+            return batches if teacher is None else batches.map(teacher.add_to)
 
         self.batches, spec = distribute(strategy, make)
         trained = self.weights.trained

@@ -10,6 +10,7 @@ import tensorflow as tf
 
 from model.network.dropout import current_rows, hide_tokens
 from model.recipe.recipe import Recipe
+from model.training.teacher_vectors import FIRST, SECOND
 
 Batch = dict[str, tf.Tensor]
 
@@ -65,6 +66,10 @@ def as_pairs(batch: Batch) -> Batch:
 def mirrored(batch: Batch) -> Batch:
     """Each pair also with its sides exchanged, either of them with half the weight."""
     first, second = sides(batch)
+    vectors = {}
+    if FIRST in batch:
+        vectors[FIRST] = tf.concat([batch[FIRST], batch[SECOND]], axis=0)
+        vectors[SECOND] = tf.concat([batch[SECOND], batch[FIRST]], axis=0)
     name1, name2 = ("text1", "text2") if "text1" in batch else ("ids1", "ids2")
     return {
         name1: tf.concat([first, second], axis=0),
@@ -72,6 +77,7 @@ def mirrored(batch: Batch) -> Batch:
         "label": tf.tile(batch["label"], [2]),
         "row": tf.concat([batch["row"], batch["row"] + _ANOTHER], axis=0),
         "weight": tf.tile(batch["weight"] / 2, [2]),
+        **vectors,
     }
 
 

@@ -16,7 +16,7 @@ import tensorflow as tf
 
 from model.dataset.batches import InputShare
 from model.network.dropout import dropping
-from model.network.siamese import fingerprints, similarity
+from model.network.siamese import fingerprints, judged, similarity
 from model.training.cached_gradients import cached_gradients
 from model.training.optimizers import dense
 from model.training.step_batches import (
@@ -29,6 +29,7 @@ from model.training.step_batches import (
     slots,
     taught,
 )
+from model.training.teacher_vectors import FIRST, vector_losses
 
 if TYPE_CHECKING:
     from model.network.forward import Forward
@@ -104,14 +105,14 @@ def make_train_step(
             losses, gradients = cached_gradients(
                 batch,
                 encode,
-                lambda output: losses_of(learner.recipe, learner.loss, batch, output),
+                lambda output: all_losses(learner.recipe, learner.loss, batch, output),
                 variables,
                 at_once=training.encode_at_once,
                 dimensions=learner.network.output["u"].shape[-1],
             )
             return tf.reduce_sum(losses), [each / training.batch_size for each in gradients]
         with tf.GradientTape() as tape:
-            losses = losses_of(learner.recipe, learner.loss, batch, encode(batch))
+            losses = all_losses(learner.recipe, learner.loss, batch, encode(batch))
             total = tf.reduce_sum(losses)
             # A penalty on weights is the same on each replica, and would be added up as often.
             penalties = sum(learner.network.losses) / replicas
@@ -143,6 +144,15 @@ def _marks(batch: Batch) -> tf.Tensor:
     return tf.concat([fingerprints(side) for side in sides(batch)], axis=0)
 
 
+def all_losses(recipe: Recipe, loss: Loss, batch: Batch, output: Any) -> tf.Tensor:
+    """`losses_of`, and of a teacher's vectors where those are learned, [b]."""
+    losses = losses_of(recipe, loss, batch, output)
+    if recipe.distill is None or FIRST not in batch:
+        return losses
+    apart = vector_losses(batch, output) * batch["weight"]
+    return losses + recipe.distill.vectors * apart
+
+
 def losses_of(recipe: Recipe, loss: Loss, batch: Batch, output: Any) -> tf.Tensor:
     """The loss of each pair of this replica, [b].
 
@@ -150,7 +160,7 @@ def losses_of(recipe: Recipe, loss: Loss, batch: Batch, output: Any) -> tf.Tenso
     device would have them; every replica keeps the losses of its own. The gradient flows back to
     whose vectors they are. So many workers train what one does.
     """
-    labels, weights = batch["label"], batch["weight"]
+    labels, weights, output = batch["label"], batch["weight"], judged(output)
     if not recipe.looks_across:
         return loss(labels, output, weights)
     # Of the sentences themselves, not of what `token_dropout` leaves: hidden otherwise on either

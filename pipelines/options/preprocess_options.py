@@ -77,6 +77,7 @@ class PreprocessOptions(PairOptions):
             "numbers": self.columns.number_features,
             "number_columns": [name for _, name in self.columns.numbers],
             "teachers": [each["bundle"] for each in self.taught],
+            "keyed": self.columns.keyed,
             "max_sentence_chars": self.max_chars,
             "shard_rows": self.shard_rows,
         }

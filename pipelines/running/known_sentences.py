@@ -14,8 +14,9 @@ from transforms.columns import as_text, holds_text
 from transforms.errors import UserError
 from transforms.input.input_files import find
 from transforms.input.parquet_columns import open_parquet
-from transforms.scoring.embedding_store import open_store, sentence_keys
+from transforms.scoring.embedding_store import open_store
 from transforms.storage import files
+from transforms.text_keys import sentence_keys
 
 COLUMNS = ("sentence", "sentence1", "sentence2")
 MOST_ENCODED = 5_000  # without a store: more would take longer than anybody waits at a keyboard

@@ -12,6 +12,7 @@ import pytest
 import tensorflow as tf
 import yaml
 
+from model.bundle.loading import load
 from pipelines import preprocess, score, train
 from tests.e2e.conftest import RECIPE, pairs
 
@@ -127,3 +128,19 @@ def test_a_student_learns_what_its_teachers_say(taught, tiny):
         "teacher": [tiny.bundle],
         "weight": 1.0,
     }
+
+
+def test_a_student_learns_its_teacher_s_vectors(taught, tiny):
+    """The cosines of the student's vectors follow the teacher's, though it never saw a score."""
+    folder, flags, _ = taught
+    recipe = student(folder, teacher=tiny.bundle, weight=0.01, vectors=10.0)
+    examples, bundle = str(folder / "near"), str(folder / "near-bundle")
+    preprocess.run([*flags[:2], "--recipe", recipe, "--output", examples])
+    train.run(["--examples", examples, "--output", bundle, "--epochs", "12"])
+    sentences = sorted({*pairs(300)["sentence1"].to_pylist()})
+    texts = np.array([text.encode() for text in sentences], object)
+    theirs, ours = (load(each).encode(texts) for each in (tiny.bundle, bundle))
+    ours = ours[:, : theirs.shape[1]]
+    cosines = np.sum(theirs * ours, axis=1)
+    cosines /= np.linalg.norm(theirs, axis=1) * np.linalg.norm(ours, axis=1)
+    assert cosines.mean() > 0.95

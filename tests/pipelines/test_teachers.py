@@ -114,3 +114,17 @@ def test_scores_come_from_a_teacher_or_from_a_column(tmp_path):
         asked(tmp_path, distill={})
     with pytest.raises(UserError, match="--teacher_column: the recipe learns from no teacher"):
         asked(tmp_path, "--teacher_column", "label")
+
+
+def test_vectors_are_kept_beside_the_scores_where_they_are_learned(tmp_path, runs):
+    one = bundle(tmp_path, "one")
+    plain = teachers.ask_teachers(asked(tmp_path, distill={"teacher": one}))
+    taught = teachers.ask_teachers(asked(tmp_path, distill={"teacher": one, "vectors": 2}))
+    first, second = runs
+    assert first.embedding_store is None and not plain.columns.keyed
+    assert second.output != first.output  # scored again, since vectors were not kept
+    assert second.embedding_store == taught.taught[0]["vectors"]
+    assert Path(second.embedding_store).parent == tmp_path / "examples.teachers"
+    assert taught.columns.keyed and taught.to_json()["keyed"]
+    with pytest.raises(UserError, match="distill.vectors: of one teacher, .*received 2"):
+        asked(tmp_path, distill={"teacher": [one, one], "vectors": 2})

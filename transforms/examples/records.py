@@ -26,6 +26,7 @@ from transforms.hashing import split_by_hash
 from transforms.labels import LabelRule, parse_labels
 from transforms.pairs import PairColumns, sentences
 from transforms.storage import files
+from transforms.text_keys import as_short, sentence_keys
 
 if TYPE_CHECKING:
     from tfx_bsl.tfxio.tensor_adapter import TensorAdapterConfig
@@ -41,6 +42,7 @@ RAW_SCHEMA = pa.schema(
 )
 # Triplets: an anchor, its positive and a negative, with the label of the first two.
 TRIPLET_SCHEMA = RAW_SCHEMA.insert(2, pa.field("sentence3", RAW_SCHEMA.field("sentence1").type))
+KEYS = ("first_key", "second_key")
 _PIECE = 1 << 20
 _WRITTEN_AT_ONCE = 4_096  # records that are Python's own bytes at a time
 
@@ -74,10 +76,19 @@ def raw_rows(
         values.append(_floats(rows, [columns.weight]))
     if columns.teachers:
         values.append(_floats(rows, columns.teachers))
+    if columns.keyed:
+        values += [short_keys(text) for text in texts[:2]]
     raw = pa.RecordBatch.from_arrays(
         [one_each(column) for column in values], schema=raw_schema(columns)
     )
     return {TRAIN: raw.filter(pa.array(~evaluation)), EVAL: raw.filter(pa.array(evaluation))}
+
+
+def short_keys(texts: pa.Array) -> pa.Array:
+    """Sentences [n] → the first 8 bytes of their `sentence_keys`, int64 [n]."""
+    distinct = texts.dictionary_encode()
+    keys = as_short(sentence_keys(distinct.dictionary.to_pylist()))
+    return pa.array(keys[distinct.indices.to_numpy()])
 
 
 def _floats(rows: pa.RecordBatch, names: Sequence[str]) -> pa.Array:
@@ -97,6 +108,8 @@ def raw_schema(columns: PairColumns) -> pa.Schema:
     schema = RAW_SCHEMA if columns.negative is None else TRIPLET_SCHEMA
     for name in columns.number_features:
         schema = schema.append(pa.field(name, RAW_SCHEMA.field("label").type))
+    for name in KEYS if columns.keyed else ():
+        schema = schema.append(pa.field(name, pa.large_list(pa.int64())))
     return schema
 
 

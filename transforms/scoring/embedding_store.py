@@ -20,18 +20,11 @@ import pyarrow.parquet as pq
 
 from transforms.errors import UserError
 from transforms.storage import files
+from transforms.text_keys import KEY
 
-KEY = pa.binary(16)
 ABOUT = "store.json"
 COMPACTED_ROWS = 1_000_000
 _PREFIX = 4  # bytes of a key that stand in a file's name
-
-
-def sentence_keys(sentences: Sequence[str]) -> pa.Array:
-    """A key of 16 bytes (BLAKE2b) for each sentence."""
-    return pa.array(
-        [hashlib.blake2b(text.encode(), digest_size=16).digest() for text in sentences], KEY
-    )
 
 
 @dataclass(frozen=True)
@@ -107,6 +100,11 @@ class EmbeddingStore:
         name = f"{first}-{last}-{hashlib.sha256(content).hexdigest()[:16]}.parquet"
         files.write_bytes(files.join(self.folder, name), content)
         return name
+
+    def read(self) -> tuple[pa.Array, np.ndarray]:
+        """All that is there: distinct keys [n], and their vectors, float32 [n, d]."""
+        lowest, highest = bytes(_PREFIX), b"\xff" * _PREFIX
+        return self._merged(self._files(), lowest, highest)
 
     def compact(self, *, rows: int = COMPACTED_ROWS) -> tuple[int, int]:
         """Writes what is there as few files without repeats, range by range.

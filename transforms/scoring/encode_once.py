@@ -22,7 +22,8 @@ from apache_beam.utils.shared import Shared
 from transforms.input.read_shards import read_shard
 from transforms.input.shards import Shard
 from transforms.pairs import PairColumns, cut_sentences, split_rows
-from transforms.scoring.embedding_store import EmbeddingStore, sentence_keys
+from transforms.scoring.embedding_store import EmbeddingStore
+from transforms.text_keys import sentence_keys
 
 # A bucket's vectors are in one worker's memory at once: 100,000 of 512 floats take 200 MB.
 BUCKET_SENTENCES = 100_000

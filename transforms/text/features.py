@@ -17,7 +17,7 @@ import tensorflow_transform as tft
 from transforms.text.token_ids import FIRST_ID, UNKNOWN_ID
 
 VOCABULARY = "vocabulary"
-NUMBERS = ("label", "weight", "teacher")
+NUMBERS = ("label", "weight", "teacher", "first_key", "second_key")
 SIDES = (("sentence1", "1"), ("sentence2", "2"), ("sentence3", "3"))  # the third in triplets only
 
 # Never a token: control characters are dropped, and tft.vocabulary leaves line breaks out.
