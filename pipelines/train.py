@@ -12,10 +12,12 @@ import sys
 import tempfile
 import time
 from collections.abc import Sequence
+from contextlib import ExitStack
 from dataclasses import replace
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from model.bundle.export import half_written
+from model.recipe.checks import check_shared
 from model.recipe.needed_files import check_files
 from model.recipe.reading import describe_recipes, load_recipe, read_recipe, with_training
 from model.recipe.recipe import Recipe
@@ -25,6 +27,9 @@ from pipelines.options import command_line
 from pipelines.options.train_options import parse
 from transforms.errors import UserError
 from transforms.storage import files
+
+if TYPE_CHECKING:
+    from model.dataset.examples import Examples
 
 
 def run(argv: Sequence[str] | None = None) -> dict[str, Any] | None:
@@ -50,7 +55,7 @@ def train(options: TrainOptions) -> dict[str, Any]:
     assert options.examples is not None
     from model.dataset.examples import open_examples, run_fingerprint
 
-    with files.local_copy(options.examples) as folder:
+    with files.local_copy(options.examples) as folder, ExitStack() as more:
         examples = open_examples(folder)
         if options.init_from is not None:
             examples = replace(examples, begun_from=bundle_fingerprint(options.init_from))
@@ -62,6 +67,8 @@ def train(options: TrainOptions) -> dict[str, Any]:
             batch_size=options.global_batch_size,
             threshold_rule=options.threshold_rule,
         )
+        others = [open_more(recipe, name, more) for name in options.more_examples]
+        examples = replace(examples, more=tuple(others))
         if exists:
             return finished(options, recipe, run_fingerprint(recipe, examples))
         begins = options.init_from is None and options.checkpoints is None
@@ -70,6 +77,20 @@ def train(options: TrainOptions) -> dict[str, Any]:
     if is_chief:
         print_result(options, metrics)
     return metrics
+
+
+def open_more(recipe: Recipe, folder: str, copies: ExitStack) -> tuple[Recipe, Examples]:
+    """Another data set and its recipe, with the seed of the first one's.
+
+    Raises:
+        UserError: it is no examples folder, or does not go with the first.
+    """
+    from model.dataset.examples import open_examples
+
+    examples = open_examples(copies.enter_context(files.local_copy(folder)))
+    other = read_recipe(files.read_bytes(examples.recipe_path), source=examples.recipe_path)
+    check_shared(recipe, other, folder)
+    return with_training(other, seed=recipe.training.seed), examples
 
 
 def bundle_fingerprint(folder: str) -> str:

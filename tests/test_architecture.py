@@ -56,7 +56,10 @@ FOLDERS = {
     "model.recipe": {"model", "transforms"},
     "model.kernels": set(),
     "model.network": {"model", "model.recipe", "transforms", "transforms.text"},
-    "model.dataset": {"model", "model.recipe", "transforms", "transforms.storage"},
+    "model.dataset": {
+        "model", "model.recipe", "transforms", "transforms.storage", "transforms.text",
+        "transforms.scoring",
+    },
     "model.bundle": {
         "model", "model.recipe", "model.kernels", "model.network", "transforms",
         "transforms.storage", "transforms.accounts", "transforms.text",
@@ -67,7 +70,7 @@ FOLDERS = {
     },
     "model.training": {
         "model", "model.recipe", "model.network", "model.dataset", "model.bundle", "model.initial",
-        "transforms", "transforms.storage", "transforms.input", "transforms.scoring",
+        "transforms", "transforms.storage", "transforms.input",
     },
     "model.scoring": {
         "model.recipe", "model.kernels", "model.bundle", "transforms", "transforms.storage",

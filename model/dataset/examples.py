@@ -54,6 +54,7 @@ class Examples:
     eval: ExampleSet
     manifest: dict[str, Any]
     begun_from: str = ""  # the fingerprint of the bundle whose weights training begins with
+    more: tuple[tuple[Recipe, Examples], ...] = ()  # data sets that are trained on as well
 
     @property
     def vocabulary_size(self) -> int:
@@ -75,6 +76,7 @@ class Examples:
 def run_fingerprint(recipe: Recipe, examples: Examples) -> str:
     """Names a training run by its recipe, seed and batch size included, and its examples."""
     identity = recipe.to_yaml() + examples.fingerprint + examples.begun_from
+    identity += "".join(other.to_yaml() + each.fingerprint for other, each in examples.more)
     return hashlib.sha256(identity.encode()).hexdigest()
 
 
@@ -113,3 +115,9 @@ def _example_set(folder: str, manifest: dict[str, Any], name: str, present: set[
         tuple(options.get("numbers", ())),
         bool(options.get("keyed")),
     )
+
+
+def read_vocabulary(folder: str) -> list[str]:
+    """The words that an examples folder learned, in the order of their ids from 2 on."""
+    content = files.read_bytes(files.join(folder, "transform_fn", "assets", "vocabulary"))
+    return content.decode().removesuffix("\n").split("\n")

@@ -9,8 +9,7 @@ import h5py
 import numpy as np
 
 from model.bundle import loading
-from model.dataset.examples import Examples
-from model.initial.start_vectors import read_vocabulary
+from model.dataset.examples import Examples, read_vocabulary
 from model.network.encoders import EMBEDDING
 from model.network.siamese import Siamese, build_siamese
 from model.network.universal_layers import QuantizedEmbedding

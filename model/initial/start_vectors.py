@@ -8,12 +8,11 @@ from itertools import islice
 import numpy as np
 import tensorflow as tf
 
-from model.dataset.examples import Examples
+from model.dataset.examples import Examples, read_vocabulary
 from model.initial.word_vector_files import read_word_vectors
 from model.recipe.paths import resolve_path
 from model.recipe.recipe import Recipe
 from transforms.errors import UserError
-from transforms.storage import files
 
 CORPUS = "corpus"
 RESERVED_IDS = 2  # padding and out-of-vocabulary come before the vocabulary
@@ -144,9 +143,3 @@ def _parsed(paths: Sequence[str]) -> Iterator[tf.RaggedTensor]:
     for block in tf.data.TFRecordDataset(list(paths), "GZIP").batch(8192):
         parsed = tf.io.parse_example(block, features)
         yield from (parsed[side] for side in features)
-
-
-def read_vocabulary(folder: str) -> list[str]:
-    """The words that an examples folder learned, in the order of their ids from 2 on."""
-    content = files.read_bytes(files.join(folder, "transform_fn", "assets", "vocabulary"))
-    return content.decode().removesuffix("\n").split("\n")

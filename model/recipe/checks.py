@@ -202,3 +202,33 @@ def _loss_misfits(recipe: Recipe) -> Iterator[str]:
         yield f"training.mirror: comparison {kind} sees no difference; leave it out"
     if isinstance(loss, parts.CosineMse) and loss.low >= loss.high:
         yield f"loss.low: must be below loss.high ({loss.high}); received {loss.low}"
+
+
+def check_shared(first: Recipe, other: Recipe, folder: str) -> None:
+    """Makes sure that two recipes can share a network.
+
+    Raises:
+        UserError: names the part that differs.
+    """
+    for part in ("text", "embedding", "encoder"):
+        if _plain(first, part) != _plain(other, part):
+            raise UserError(
+                f"--more_examples {folder}: its recipe has another {part} than that of --examples; "
+                "only comparison, loss, labels and batch size may differ"
+            )
+    same_head = first.comparison == other.comparison and not first.loss_kind.on_vectors
+    if not other.loss_kind.on_vectors and not same_head:
+        raise UserError(
+            f"--more_examples {folder}: its loss {other.loss.kind} reads the comparison "
+            f"{other.comparison.kind}, which --examples do not train; give both recipes the same "
+            "comparison, or choose a loss on vectors, such as multiple_negatives or cosent"
+        )
+
+
+def _plain(recipe: Recipe, part: str) -> object:
+    values = getattr(recipe, part)
+    if values is None:
+        return None
+    # What is held out, and how often a token must be seen, is each data set's own.
+    own = {"eval_fraction", "eval_split", "max_vocabulary", "min_count", "vectors"}
+    return {key: value for key, value in values.model_dump().items() if key not in own}

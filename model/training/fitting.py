@@ -9,18 +9,22 @@ from __future__ import annotations
 import math
 import time
 from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
 from tempfile import TemporaryDirectory
 
 import keras
+import numpy as np
 import tensorflow as tf
 
-from model.dataset.batch_plan import EpochOrder
-from model.dataset.batches import InputShare, evaluation_batches, training_batches
+from model.dataset.batch_plan import EpochOrder, Records
+from model.dataset.batches import InputShare, evaluation_batches
+from model.dataset.data_sets import DataSet, data_sets, order_of_steps
 from model.dataset.examples import Examples, run_fingerprint
 from model.dataset.neighbours import arrange
 from model.network.forward import choose_forward
 from model.network.losses import make_loss
-from model.network.siamese import Siamese
+from model.network.siamese import Siamese, connect
 from model.recipe.recipe import Recipe
 from model.training.checkpoints import (
     CheckpointOptions,
@@ -34,7 +38,6 @@ from model.training.reporter import Reporter
 from model.training.sigterm import SigtermFlag
 from model.training.steps import Learner, distribute, make_eval_step, make_train_step
 from model.training.strategy import Placement
-from model.training.teacher_vectors import read_teacher
 from model.training.weights import TrainedWeights, share_weights
 from transforms.errors import RunError
 
@@ -71,6 +74,23 @@ def fit(
             return run.to_the_end()
 
 
+def learner_of(recipe: Recipe, weights: TrainedWeights, *, first: bool) -> Learner:
+    """What a data set's training step works on: its own loss, on the parts of the first one's."""
+    trained, network = weights.trained, weights.trained.network
+    if not first:
+        sides = [keras.Input(s.shape[1:], dtype=s.dtype, name=s.name) for s in network.inputs]
+        output = connect(recipe, sides, trained.encoder, trained.comparison)
+        trained = Siamese(trained.encoder, trained.comparison, keras.Model(sides, output))
+    return Learner(
+        recipe,
+        trained.network,
+        choose_forward(trained, recipe),
+        make_loss(recipe),
+        weights.optimizer,
+        network.trainable_variables,
+    )
+
+
 class _TrainingLoop:
     """The loop: it holds the weights, the input and how far it has come."""
 
@@ -88,7 +108,8 @@ class _TrainingLoop:
         self.reporter, self.sigterm, self.chief = reporter, sigterm, placement.cluster.is_chief
         self.scratch = TemporaryDirectory(prefix="twinbeam-")
         self.run = run_fingerprint(recipe, examples)
-        self.steps = -(-examples.train.total // self.training.batch_size)
+        self.data_sets = data_sets(recipe, examples, siamese.dimensions)
+        self.steps = sum(each.steps for each in self.data_sets)
         # Before anything is shared: other recipes have other shapes, and would only hang.
         placement.check_agreement(self.run, 0, 0)
         share_weights(siamese.network, placement)
@@ -122,36 +143,34 @@ class _TrainingLoop:
         return checkpoints
 
     def _prepare_training(self, strategy: tf.distribute.Strategy) -> None:
-        records = self.examples.train.records(self.recipe)
-        by_length = self.training.batches == "lengths"
-        if not by_length:
-            size = self.training.batch_size
-            records, sentences = arrange(records, self.scratch.name, size)
-            self.reporter.line(f"neighbours: a batch has {sentences:.2f} sentences for each pair")
-
-        teacher = read_teacher(self.recipe, self.examples, self.weights.exact.dimensions)
-
-        def make(share: InputShare) -> tf.data.Dataset:
-            batches = training_batches(
-                records,
-                batch_size=self.training.batch_size,
-                order=EpochOrder(self.training.seed, self.training.length_noise, by_length),
-                epochs=range(self.progress.epoch, self.training.epochs),
-                skip_steps=self.progress.step,
-                share=share,
+        epochs = range(self.progress.epoch, self.training.epochs)
+        done = self._order()[: self.progress.step]
+        self.batches, self.train_steps = [], []
+        for number, each in enumerate(self.data_sets):
+            records, order = self._arranged(each, number)
+            skip = int(np.sum(done == number))
+            make = partial(
+                each.batches, records=records, order=order, epochs=epochs, skip_steps=skip
             )
-            return batches if teacher is None else batches.map(teacher.add_to)
+            batches, spec = distribute(strategy, make)
+            learner = learner_of(each.recipe, self.weights, first=number == 0)
+            self.batches.append(batches)
+            self.train_steps.append(make_train_step(strategy, learner, element_spec=spec))
 
-        self.batches, spec = distribute(strategy, make)
-        trained = self.weights.trained
-        learner = Learner(
-            self.recipe,
-            trained.network,
-            choose_forward(trained, self.recipe),
-            make_loss(self.recipe),
-            self.weights.optimizer,
-        )
-        self.train_step = make_train_step(strategy, learner, element_spec=spec)
+    def _arranged(self, data_set: DataSet, number: int) -> tuple[Records, EpochOrder]:
+        """A data set's records, and how they are put in order, as its recipe says."""
+        training, records = data_set.recipe.training, data_set.records
+        by_length = training.batches == "lengths"
+        if not by_length:
+            folder = Path(self.scratch.name) / str(number)
+            folder.mkdir()
+            records, sentences = arrange(records, str(folder), training.batch_size)
+            self.reporter.line(f"neighbours: a batch has {sentences:.2f} sentences for each pair")
+        return records, EpochOrder(self.training.seed, self.training.length_noise, by_length)
+
+    def _order(self) -> np.ndarray:
+        """Which data set each step of this epoch is of."""
+        return order_of_steps(self.data_sets, self.training.seed, self.progress.epoch)
 
     def _prepare_evaluation(self, strategy: tf.distribute.Strategy) -> None:
         size = self.training.batch_size
@@ -204,11 +223,14 @@ class _TrainingLoop:
 
     def _train_steps(self) -> None:
         progress, began, rows, before = self.progress, time.monotonic(), 0.0, self.progress.seconds
+        order = self._order()
         while progress.step < self.steps:
             # Each worker says whether it was told to stop; the step adds this up, so all of them
             # stop after the same step, and nobody waits in a collective for one that is gone.
             stop_wish = tf.constant(float(self.sigterm.wanted))
-            loss, weight, stopping = self.train_step(next(self.batches), stop_wish).numpy().tolist()
+            number = order[progress.step]
+            step, batch = self.train_steps[number], next(self.batches[number])
+            loss, weight, stopping = step(batch, stop_wish).numpy().tolist()
             progress.step += 1
             self._check(loss)  # before it may be saved
             progress.loss_sum += loss

@@ -8,9 +8,9 @@ from __future__ import annotations
 
 import tensorflow as tf
 
+from model.dataset.teacher_vectors import FIRST, SECOND
 from model.network.dropout import current_rows, hide_tokens
 from model.recipe.recipe import Recipe
-from model.training.teacher_vectors import FIRST, SECOND
 
 Batch = dict[str, tf.Tensor]
 

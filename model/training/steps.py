@@ -7,7 +7,7 @@ replicas add up to those of one device, and an uneven last batch weighs what its
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -15,6 +15,7 @@ import keras
 import tensorflow as tf
 
 from model.dataset.batches import InputShare
+from model.dataset.teacher_vectors import FIRST, vector_losses
 from model.network.dropout import dropping
 from model.network.siamese import fingerprints, judged, similarity
 from model.training.cached_gradients import cached_gradients
@@ -29,7 +30,6 @@ from model.training.step_batches import (
     slots,
     taught,
 )
-from model.training.teacher_vectors import FIRST, vector_losses
 
 if TYPE_CHECKING:
     from model.network.forward import Forward
@@ -68,7 +68,8 @@ class Learner:
         network: whose weights are trained.
         forward: how it is run, see `forward`.
         loss: see `losses`.
-        optimizer: built, in the strategy's scope.
+        optimizer: built, in the strategy's scope, of the variables.
+        variables: that are trained; the network may reach a part of them alone.
     """
 
     recipe: Recipe
@@ -76,6 +77,7 @@ class Learner:
     forward: Forward
     loss: Loss
     optimizer: keras.optimizers.Optimizer
+    variables: Sequence[keras.Variable]
 
 
 def make_train_step(
@@ -88,7 +90,7 @@ def make_train_step(
     """
     training, optimizer = learner.recipe.training, learner.optimizer
     hidden = learner.recipe.token_dropout
-    variables = learner.network.trainable_variables
+    variables = learner.variables
     replicas = strategy.num_replicas_in_sync
 
     def encode(batch: Batch) -> Any:

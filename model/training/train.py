@@ -46,6 +46,7 @@ class TrainOptions:
     tensorboard: str | None = None
     overwrite: bool = False
     init_from: str | None = None
+    more_examples: tuple[str, ...] = ()
     eval_inputs: tuple[tuple[str, str], ...] = ()
 
 
@@ -117,6 +118,7 @@ def begin(
     Only the chief looks for weights: `fit` gives its own to all the others.
     """
     import keras
+    import numpy as np
 
     from model.initial.start_vectors import trained_ids
     from model.network.siamese import build_siamese
@@ -126,6 +128,8 @@ def begin(
     vectors, coverage = start_vectors(recipe, examples) if fresh else (None, {})
     pretrained = pretrained_weights(recipe, examples, vectors, checkpoints) if fresh else []
     ids = trained_ids(recipe, examples)
+    for _, other in examples.more if ids is not None else ():
+        ids = np.union1d(ids, trained_ids(recipe, other)).astype(np.int32)
     if options.init_from is not None and recipe.encoder_kind.trains_used_ids:
         from model.initial.initial_weights import with_rows_of
 

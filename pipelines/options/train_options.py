@@ -70,6 +70,14 @@ def flags() -> argparse.ArgumentParser:
         "--init_from", metavar="BUNDLE", help="begin with its weights (fine-tuning)"
     )
     training.add_argument(
+        "--more_examples",
+        nargs="+",
+        default=[],
+        metavar="DIR",
+        help="further examples, each with the loss of its own recipe, mixed in step by step; their "
+        "text and encoder are those of --examples, which decide all else",
+    )
+    training.add_argument(
         "--eval_input",
         nargs="+",
         default=[],
@@ -100,12 +108,12 @@ def parse(argv: Sequence[str]) -> TrainOptions:
     parser = flags()
     given = vars(parser.parse_args(argv))
     given.pop("list_recipes")
-    named = given.pop("eval_input")
+    named, more = given.pop("eval_input"), tuple(given.pop("more_examples"))
     if len(dict(named)) < len(named):
         parser.error("--eval_input: each needs a name of its own")
     from model.training.train import TrainOptions  # help reads no recipe
 
-    options = TrainOptions(**given, eval_inputs=tuple(named))
+    options = TrainOptions(**given, eval_inputs=tuple(named), more_examples=more)
     if options.recipe:
         refuse_training_flags(options)
     return options

@@ -12,12 +12,12 @@ import tensorflow as tf
 from model.dataset.batch_plan import EpochOrder, Records
 from model.dataset.batches import training_batches
 from model.dataset.examples import Examples, ExampleSet
+from model.dataset.teacher_vectors import FIRST, SECOND, read_teacher, shortened, vector_losses
 from model.network.forward import choose_forward
 from model.network.losses import make_loss
 from model.network.siamese import build_siamese, judged, similarity
 from model.training.step_batches import mirrored
 from model.training.steps import all_losses, losses_of
-from model.training.teacher_vectors import FIRST, SECOND, read_teacher, shortened, vector_losses
 from tests.model.tiny_examples import serialise
 from tests.model.tiny_recipes import recipe
 from transforms.errors import UserError
