@@ -38,7 +38,7 @@ WORDS = [f"w{number}" for number in range(18)]
 
 def made(folder: Path, rules, words, **sizes):
     """Examples whose vocabulary are the words."""
-    write_examples(folder, rules.to_yaml(), **sizes)
+    write_examples(folder, rules.to_yaml(), vocabulary=2 + len(words), **sizes)
     assets = folder / "transform_fn" / "assets"
     assets.mkdir(parents=True)
     (assets / "vocabulary").write_text("\n".join(words) + "\n")
