@@ -76,7 +76,9 @@ def test_ids_of_a_vocabulary_learned_apart_are_those_of_the_same_words(examples)
     # Its words are w17, w16 … w8: its id 2 is w17, which is 19 in the first one's.
     assert other.ids.tolist() == [0, 1, *(2 + WORDS.index(word) for word in WORDS[::-1][:10])]
     foreign = replace(other, ids=np.array([0, 1, *[7] * 20], np.int32))
-    batch = next(foreign.batches(ALL, foreign.records, EpochOrder(1), range(1), 0).as_numpy_iterator())
+    batch = next(
+        foreign.batches(ALL, foreign.records, EpochOrder(1), range(1), 0).as_numpy_iterator()
+    )
     assert set(np.unique(batch["ids1"])) <= {0, 1, 7} and (batch["ids1"] == 7).any()
 
 
