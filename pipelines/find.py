@@ -56,6 +56,21 @@ def run(argv: Sequence[str] | None = None) -> dict[str, Any]:
     return find(parse(sys.argv[1:] if argv is None else argv))
 
 
+def verified(scorer: BundleScorer, options: FindOptions) -> dict[str, Any]:
+    """The bundle's manifest.
+
+    Raises:
+        UserError: the bundle is damaged, or is not the one that was pinned.
+    """
+    bundle: dict[str, Any] = scorer.verify()
+    if options.model_sha256 not in (None, bundle["fingerprint"]):
+        raise UserError(
+            f"{options.model} has the fingerprint {bundle['fingerprint']}, expected --model_sha256 "
+            f"{options.model_sha256}; it is another bundle than the one that was pinned"
+        )
+    return bundle
+
+
 def find(options: FindOptions) -> dict[str, Any]:
     """Plans, finds what is left to find, and commits.
 
@@ -70,12 +85,7 @@ def find(options: FindOptions) -> dict[str, Any]:
         beam_options, step="find", paths=options.paths(), accelerator=options.accelerator
     )
     scorer = BundleScorer(options.model)
-    bundle = scorer.verify()
-    if options.model_sha256 not in (None, bundle["fingerprint"]):
-        raise UserError(
-            f"{options.model} has the fingerprint {bundle['fingerprint']}, expected --model_sha256 "
-            f"{options.model_sha256}; it is another bundle than the one that was pinned"
-        )
+    bundle = verified(scorer, options)
     options, distance = with_comparison(options, scorer)
     options, labels = with_labels(options)
     options, tables = plan_tables(options)
@@ -106,14 +116,8 @@ def find(options: FindOptions) -> dict[str, Any]:
             "versions": versions(PACKAGES),
         }
         names = tuple(shard.name for shard in shards)
-        commit = CommitPairs(
-            work.claim,
-            names,
-            tables.blocks,
-            header,
-            options.max_reject_fraction,
-            started,
-        )
+        most = options.max_reject_fraction
+        commit = CommitPairs(work.claim, names, tables.blocks, header, most, started)
         search = plan_search(options, tables, scorer, bundle, distance, key, work)
         if labels is not None:
             path = labels.save(files.join(work.claim.scratch, "labels.npz"))

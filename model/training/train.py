@@ -128,8 +128,10 @@ def begin(
     vectors, coverage = start_vectors(recipe, examples) if fresh else (None, {})
     pretrained = pretrained_weights(recipe, examples, vectors, checkpoints) if fresh else []
     ids = trained_ids(recipe, examples)
-    for _, other in examples.more if ids is not None else ():
-        ids = np.union1d(ids, trained_ids(recipe, other)).astype(np.int32)
+    for _, other in examples.more:
+        further = trained_ids(recipe, other)
+        if ids is not None and further is not None:
+            ids = np.union1d(ids, further).astype(np.int32)
     if options.init_from is not None and recipe.encoder_kind.trains_used_ids:
         from model.initial.initial_weights import with_rows_of
 

@@ -208,6 +208,25 @@ def _add_input_flags(parser: CommandParser) -> None:
     command_line.add_shard_flags(group)
 
 
+def _add_training_flags(parser: argparse.ArgumentParser) -> None:
+    group = parser.add_argument_group("pairs to train on")
+    group.add_argument(
+        "--labelled",
+        nargs="+",
+        action="extend",
+        default=[],
+        metavar="GLOB",
+        help="labelled pairs (sentence1, sentence2, label): pairs are then written to be trained "
+        "on, near ones that are labelled apart or not at all as hard negatives",
+    )
+    group.add_argument(
+        "--max_similarity",
+        type=command_line.finite,
+        help="with --labelled: of a pair that has no label; what is more similar may be a "
+        "positive, and is left out",
+    )
+
+
 def _add_search_flags(parser: argparse.ArgumentParser) -> None:
     group = parser.add_argument_group("search")
     command_line.add_bundle_flags(group)
@@ -248,21 +267,8 @@ def _add_search_flags(parser: argparse.ArgumentParser) -> None:
         help="sentences that are searched in full to measure --recall (default: 1000, or 200 "
         "where the bundle compares by a learned head)",
     )
-    group.add_argument(
-        "--labelled",
-        nargs="+",
-        action="extend",
-        default=[],
-        metavar="GLOB",
-        help="labelled pairs (sentence1, sentence2, label): pairs are then written to be trained "
-        "on, near ones that are labelled apart or not at all as hard negatives",
-    )
-    group.add_argument(
-        "--max_similarity",
-        type=command_line.finite,
-        help="with --labelled: of a pair that has no label; what is more similar may be a "
-        "positive, and is left out",
-    )
+    _add_training_flags(parser)
+    group = parser.add_argument_group("output")
     command_line.add_embedding_store(group)
     command_line.add_reject_limit(group)
     command_line.add_compression(group)

@@ -16,6 +16,7 @@ from transforms.input.search_names import Side
 from transforms.input.sentence_rows import row_schema
 from transforms.input.shards import Plan, RejectedFile, plan
 from transforms.labelling.known_labels import KnownLabels
+from transforms.labelling.label_files import read_known
 from transforms.pairs import PairColumns
 from transforms.storage import files
 from transforms.vector_blocks import units
@@ -165,7 +166,7 @@ def with_labels(options: FindOptions) -> tuple[FindOptions, KnownLabels | None]:
     if not options.labelled:
         return options, None
     columns = PairColumns(label="label")
-    known = KnownLabels.read(options.labelled, columns)
+    known = read_known(options.labelled, columns)
     return replace(options, labels=known.fingerprint), known
 
 

@@ -51,6 +51,12 @@ def flags() -> argparse.ArgumentParser:
     )
     parser.add_argument("--overwrite", action="store_true", help="replace a bundle that is there")
     parser.add_argument("--list_recipes", action="store_true", help="list recipes and end")
+    _add_training_flags(parser)
+    _add_kept_flags(parser)
+    return parser
+
+
+def _add_training_flags(parser: argparse.ArgumentParser) -> None:
     training = parser.add_argument_group("training", "what is not given the recipe decides")
     training.add_argument(
         "--epochs", type=command_line.positive, help="times that all examples are seen"
@@ -85,6 +91,9 @@ def flags() -> argparse.ArgumentParser:
         metavar="NAME=GLOB",
         help="labelled Parquet that the finished network is measured on; chooses nothing",
     )
+
+
+def _add_kept_flags(parser: argparse.ArgumentParser) -> None:
     kept = parser.add_argument_group("checkpoints and logs")
     kept.add_argument(
         "--checkpoints", metavar="DIR", help="keep checkpoints here, and go on from the last one"
@@ -100,7 +109,6 @@ def flags() -> argparse.ArgumentParser:
     )
     kept.add_argument("--log_json", metavar="FILE", help="add a JSON line after each epoch")
     kept.add_argument("--tensorboard", metavar="DIR", help="write TensorBoard logs")
-    return parser
 
 
 def parse(argv: Sequence[str]) -> TrainOptions:

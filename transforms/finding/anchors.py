@@ -10,12 +10,11 @@ import numpy as np
 
 from transforms.finding.search import Place
 from transforms.hashing import text_hash
-from transforms.vector_blocks.make_cells import AnyCells
 from transforms.vector_blocks.vector_block import VectorBlock, nowhere
 from transforms.vectors.cells import Cells
 from transforms.vectors.near import Reach, distances_of, near_pairs
 from transforms.vectors.reach import Comparer, reachable
-from transforms.vectors.visits import VisitedCells
+from transforms.vectors.visits import AnyCells, VisitedCells
 
 _ANCHOR_KEY = "twinbeam-anchor1"  # 16 characters, as SipHash wants
 _COMPARED_AT_ONCE = 65_536

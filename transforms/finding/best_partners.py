@@ -4,15 +4,18 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import numpy as np
 import pyarrow as pa
 
 from transforms.finding.search import Place
-from transforms.vector_blocks.units import Side
-from transforms.vector_blocks.vector_block import VectorBlock
+from transforms.input.search_names import Side
 from transforms.vectors.near import Distance, Reach, as_unit, distances_of, near_pairs
 from transforms.vectors.reach import Comparer, reachable
+
+if TYPE_CHECKING:
+    from transforms.vector_blocks.vector_block import VectorBlock
 
 SPARE = 8  # more candidates than are kept: rounding may change places that are next to each other
 SIDES: tuple[Side, Side] = ("left", "right")
@@ -53,16 +56,30 @@ class Best:
         self.partners, self.similarities = partners[kept], scores[kept]
 
 
+@dataclass(frozen=True)
+class PartnerSearch:
+    """How partners are looked for.
+
+    Attributes:
+        comparer: decides; the distance only proposes.
+        reach: how near partners are.
+        least: the least similarity of a pair.
+        threads: for the search.
+    """
+
+    comparer: Comparer
+    reach: Reach
+    least: float
+    threads: int
+
+
 def offer_block(
     best: Best,
     block: VectorBlock,
     place: Place,
     other: VectorBlock,
     rows: tuple[np.ndarray | None, np.ndarray | None],
-    comparer: Comparer,
-    reach: Reach,
-    least: float,
-    threads: int,
+    search: PartnerSearch,
 ) -> None:
     """Offers the sentences of one block to those of another.
 
@@ -72,10 +89,7 @@ def offer_block(
         place: of the other block.
         other: the other block, or `block` itself.
         rows: which of `block` look for partners, and among which of `other`; None for all.
-        comparer: decides; the distance only proposes.
-        reach: how near partners are.
-        least: the least similarity of a pair.
-        threads: for the search.
+        search: how partners are looked for.
     """
     mine, theirs = rows
     u = block.vectors if mine is None else block.vectors[mine]
@@ -84,23 +98,22 @@ def offer_block(
         return
     both = np.concatenate([u, v])
     within = other is block
-    for first, second in _proposed(u, v, best.count + SPARE + within, reach, threads):
+    for first, second in _proposed(u, v, best.count + SPARE + within, search):
         same = (first == second) & within
         first, second = first[~same], second[~same]
         if not len(first):
             continue
-        similar = comparer.compare(both, first, second + len(u))[0]
-        kept = reachable(similar, least)
+        similar = search.comparer.compare(both, first, second + len(u))[0]
+        kept = reachable(similar, search.least)
         scores = similar.to_numpy(zero_copy_only=False)[kept].astype(np.float32)
         first, second = first[kept], second[kept]
         first = first if mine is None else mine[first]
         best.offer(place, first, second if theirs is None else theirs[second], scores)
 
 
-def _proposed(
-    u: np.ndarray, v: np.ndarray, count: int, reach: Reach, threads: int
-) -> Iterator[Pairs]:
+def _proposed(u: np.ndarray, v: np.ndarray, count: int, search: PartnerSearch) -> Iterator[Pairs]:
     """Pairs that may be among the best: the nearest or, for a head, all within its reach."""
+    reach, threads = search.reach, search.threads
     if not reach.proposes:
         places = nearest(u, v, count, reach.distance, threads)
         first, second = np.repeat(np.arange(len(u)), places.shape[1]), places.ravel()

@@ -6,6 +6,7 @@ import os
 from collections import OrderedDict
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import apache_beam as beam
 import numpy as np
@@ -16,14 +17,16 @@ from transforms.finding.near_blocks import JoinParts
 from transforms.finding.search import AllPairs, ByCells, ByVisits, Search
 from transforms.finding.visiting import Visiting
 from transforms.finding.write_pairs import JoinSettings
+from transforms.input.search_names import Side
 from transforms.labelling.known_labels import KnownLabels
-from transforms.vector_blocks.make_cells import AnyCells, CellSettings
-from transforms.vector_blocks.units import Side
 from transforms.vector_blocks.vector_block import BlockAccount, VectorBlock, block_name, read_block
 from transforms.vector_blocks.visitors import read_visitors
 from transforms.vectors.near import Distance, Reach
 from transforms.vectors.reach import Comparer, reach_of
-from transforms.vectors.visits import VisitedCells
+from transforms.vectors.visits import AnyCells, VisitedCells
+
+if TYPE_CHECKING:
+    from transforms.vector_blocks.make_cells import CellSettings
 
 _BLOCKS_HELD = 2
 

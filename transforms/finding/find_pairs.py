@@ -9,7 +9,7 @@ import apache_beam as beam
 from apache_beam.metrics import Metrics
 
 from transforms.accounts.shard_account import ShardAccount, find_account
-from transforms.finding.best_partners import Best, as_owned, offer_block
+from transforms.finding.best_partners import Best, PartnerSearch, as_owned, offer_block
 from transforms.finding.block_worker import BlockWorker, Made
 from transforms.finding.join import best_exchange, join_unit
 from transforms.finding.measure import ChosenSearch
@@ -18,9 +18,9 @@ from transforms.finding.search import Place
 from transforms.finding.write_pairs import JoinSettings
 from transforms.input.search_names import Side
 from transforms.input.shards import Shard
-from transforms.vector_blocks.make_cells import AnyCells
 from transforms.vector_blocks.units import TableBlocks, Unit, as_shard
 from transforms.vector_blocks.vector_block import BlockAccount
+from transforms.vectors.visits import AnyCells
 
 _METRICS = "twinbeam"
 
@@ -132,16 +132,14 @@ def find_best(number: int, blocks: TableBlocks, parts: JoinParts, settings: Join
 
 def _search(number: int, blocks: TableBlocks, parts: JoinParts, settings: JoinSettings) -> Best:
     best, own = Best.none_of(settings.top_k or 0), _left(number)
+    search = PartnerSearch(parts.comparer, parts.reach, settings.least, parts.threads)
     for place in _others(blocks):
         if place != own and not parts.search.needs(own, place):
             continue
         block = parts.load("left", number)
         other = block if place == own else parts.load(*place)
         rows = parts.search.going(own, block, place, other)
-        offer_block(
-            best, block, place, other, rows,
-            parts.comparer, parts.reach, settings.least, parts.threads,
-        )  # fmt: skip
+        offer_block(best, block, place, other, rows, search)
     return best
 
 

@@ -14,11 +14,10 @@ from transforms.errors import RunError
 from transforms.finding.anchors import NEVER, Anchors, Needed, choose_anchors, search_block
 from transforms.finding.recall import Recall, least_effort, measure
 from transforms.finding.search import Place
-from transforms.vector_blocks.make_cells import AnyCells
 from transforms.vector_blocks.vector_block import BlockAccount, block_name, read_block
 from transforms.vectors.near import Distance, Reach
 from transforms.vectors.reach import Comparer, reach_of
-from transforms.vectors.visits import VisitedCells
+from transforms.vectors.visits import AnyCells, VisitedCells
 
 
 @dataclass(frozen=True)

@@ -5,15 +5,18 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
 
 from transforms.finding.best_partners import Pairs, within_reach
 from transforms.finding.search import AllPairs, Place, Rows, Search
 from transforms.finding.visiting import Visiting
+from transforms.input.search_names import Side
 from transforms.labelling.known_labels import KnownLabels
-from transforms.vector_blocks.units import Side
-from transforms.vector_blocks.vector_block import VectorBlock
 from transforms.vectors.near import Reach, near_pairs
 from transforms.vectors.reach import Comparer
+
+if TYPE_CHECKING:
+    from transforms.vector_blocks.vector_block import VectorBlock
 
 PAIRS, COMPARED, EXCLUDED = "pairs", "pairs_compared", "pairs_excluded"
 PROPOSED = "pairs_proposed"  # those that a learned head compares

@@ -9,7 +9,6 @@ from typing import TYPE_CHECKING, Protocol
 import numpy as np
 
 from transforms.input.search_names import Side
-from transforms.vector_blocks.vector_block import VectorBlock
 from transforms.vectors.cells import Cells, may_reach, nearest_cells
 
 if TYPE_CHECKING:

@@ -5,15 +5,17 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 
 import numpy as np
 
 from transforms.finding.best_partners import Pairs, within_reach
-from transforms.vector_blocks.vector_block import VectorBlock
 from transforms.vectors.near import Reach
 from transforms.vectors.rectangles import Rectangles
 from transforms.vectors.visits import VisitedCells
+
+if TYPE_CHECKING:
+    from transforms.vector_blocks.vector_block import VectorBlock
 
 # Of a pair that visit each other: it is found in both homes. Within a table the lesser home keeps
 # it; between two tables that of the right side does.

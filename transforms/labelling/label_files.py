@@ -15,6 +15,7 @@ from transforms.hashing import pair_hash
 from transforms.input.input_files import find, has_wildcard
 from transforms.labelling.candidates import SENTENCE1, SENTENCE2
 from transforms.labelling.choice import PAIR, pair_names
+from transforms.labelling.known_labels import KnownLabels
 from transforms.labels import LabelRule, parse_labels
 from transforms.pairs import PairColumns, sentences
 from transforms.storage import files
@@ -165,3 +166,29 @@ def _choose(path: str, names: Sequence[str], choices: Sequence[Sequence[str]]) -
             return columns
     missing = next(name for name in choices[0] if name not in names)
     raise UserError(f"{path}: no column {missing!r}; it has {', '.join(names[:12])}")
+
+
+def read_known(patterns: Sequence[str], columns: PairColumns) -> KnownLabels:
+    """Those of files of labelled pairs, Parquet or text; a pair labelled both ways is similar.
+
+    Raises:
+        UserError: a file lacks a column, or a label is neither 0 nor 1.
+    """
+    table = read_labels(patterns, [*columns.sides, columns.label or "label"])
+    keys, values = [np.zeros(0, np.uint64)], [np.zeros(0, np.int8)]
+    for batch in table.to_batches():
+        given = batch.column(2)
+        parsed = parse_labels(given, SAME_OR_NOT)
+        known = parsed.is_valid().to_numpy(zero_copy_only=False)
+        if not known.all() and given.null_count < int((~known).sum()):
+            raise UserError(
+                f"{patterns[0]}: a label in column {table.schema.names[2]!r} is neither 0 nor "
+                "1; make them so with twinbeam convert --label_map"
+            )
+        sides = [sentences(batch, name).fill_null("") for name in columns.sides]
+        keys.append(pair_hash(*sides)[known])
+        values.append(parsed.drop_null().to_numpy(zero_copy_only=False).astype(np.int8))
+    hashes, labels = np.concatenate(keys), np.concatenate(values)
+    order = np.lexsort((-labels, hashes))
+    found, first = np.unique(hashes[order], return_index=True)
+    return KnownLabels(found, labels[order][first])

@@ -34,11 +34,9 @@ from transforms.vector_blocks.vector_block import (
     BLOCK,
     BlockAccount,
     block_name,
-    distinct,
-    gather_rows,
-    write_block,
     write_block_account,
 )
+from transforms.vector_blocks.write_block import distinct, gather_rows, write_block
 from transforms.vectors.reach import Comparer
 
 ID_BUCKETS = 64

@@ -26,16 +26,15 @@ from transforms.vector_blocks.vector_block import (
     vectors_of,
     with_visits,
     write_block_account,
-    write_block_table,
 )
+from transforms.vector_blocks.write_block import write_block_table
 from transforms.vectors.cells import Cells, choose_centroids, homes
 from transforms.vectors.near import Distance
-from transforms.vectors.visits import VisitedCells, choose_visited
+from transforms.vectors.visits import AnyCells, VisitedCells, choose_visited
 
 SAMPLE_OF_A_CELL = 128
 SAMPLE_OF_A_VISITED_CELL = 16
 CENTROIDS, VISITED = "centroids.npy", "visited.npz"
-AnyCells = Cells | VisitedCells
 
 
 @dataclass(frozen=True)

@@ -7,23 +7,18 @@ the order of the ids; so its bytes depend on what is in it alone.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field
 
 import numpy as np
 import pyarrow as pa
-import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
-from transforms.accounts.claims import Claim
-from transforms.accounts.shard_account import SHARDS_FOLDER
-from transforms.accounts.shard_writer import ShardWriter
-from transforms.input.search_names import ID, SENTENCE, Side
+from transforms.accounts.claims import SHARDS_FOLDER
+from transforms.input.search_names import Side
 from transforms.storage import files
 
 BLOCKS_FOLDER = f"{SHARDS_FOLDER}/blocks"
 BLOCK, RAW = "block", "raw"
-_BATCH = 16_384
 
 
 def nowhere() -> np.ndarray:
@@ -90,45 +85,8 @@ def block_name(side: str, number: int, kind: str = BLOCK) -> str:
     return f"{BLOCKS_FOLDER}/{side}-{kind}-{number:05d}.parquet"
 
 
-def gather_rows(batches: Sequence[pa.RecordBatch], schema: pa.Schema) -> pa.Table:
-    """Rows of any order → rows by sentence, then by id."""
-    table = pa.Table.from_batches(batches, schema)
-    order = pc.sort_indices(table, sort_keys=[(SENTENCE, "ascending"), (ID, "ascending")])
-    return table.take(order)
-
-
-def distinct(table: pa.Table) -> tuple[pa.Array, np.ndarray]:
-    """The distinct sentences of rows in order, and where the rows of each begin: [n], [n + 1]."""
-    if not table.num_rows:
-        return pa.array([], pa.large_string()), np.zeros(1, np.int64)
-    encoded = table[SENTENCE].combine_chunks().dictionary_encode()
-    places = encoded.indices.to_numpy()
-    starts = np.flatnonzero(np.diff(places, prepend=-1))
-    return encoded.dictionary, np.append(starts, table.num_rows).astype(np.int64)
-
-
-def write_block(output: str, name: str, table: pa.Table, vectors: np.ndarray) -> None:
-    """Writes rows in order, and the vectors [n, d] of their distinct sentences, as a block."""
-    sentences, starts = distinct(table)
-    rows = table.drop_columns([SENTENCE]).combine_chunks()
-    arrays = [_single(column) for column in rows.columns]
-    struct = pa.StructArray.from_arrays(arrays, fields=list(rows.schema))
-    lists = pa.LargeListArray.from_arrays(pa.array(starts), struct)
-    flat = pa.array(np.ascontiguousarray(vectors, np.float32).ravel())
-    matrix = pa.FixedSizeListArray.from_arrays(flat, vectors.shape[1])
-    columns = {"sentence": sentences, "vector": matrix, "rows": lists}
-    write_block_table(output, name, pa.table(columns))
-
-
-def write_block_table(output: str, name: str, table: pa.Table) -> None:
-    """Writes a block: `sentence`, `vector` and `rows`, a row for each sentence."""
-    with ShardWriter(Claim(output), name, table.schema, "", "none") as writer:
-        for batch in table.combine_chunks().to_batches(max_chunksize=_BATCH):
-            writer.write(batch)
-        writer.finish()
-
-
-def _single(column: pa.ChunkedArray) -> pa.Array:
+def single(column: pa.ChunkedArray) -> pa.Array:
+    """A column as one array."""
     combined = column.combine_chunks()
     return pa.concat_arrays(combined.chunks) if isinstance(combined, pa.ChunkedArray) else combined
 
@@ -142,7 +100,7 @@ def read_block_table(output: str, name: str) -> pa.Table:
 def vectors_of(table: pa.Table) -> np.ndarray:
     """The vectors of a block's table, float32 [n, d]."""
     dimensions = table.schema.field("vector").type.list_size
-    return _single(table["vector"]).flatten().to_numpy().reshape(-1, dimensions)
+    return single(table["vector"]).flatten().to_numpy().reshape(-1, dimensions)
 
 
 def read_block(output: str, name: str) -> VectorBlock:
@@ -152,13 +110,13 @@ def read_block(output: str, name: str) -> VectorBlock:
 
 def as_block(table: pa.Table) -> VectorBlock:
     """A block's table as a block."""
-    lists = _single(table["rows"])
+    lists = single(table["rows"])
     starts = lists.offsets.to_numpy() if len(lists) else np.zeros(1, np.int64)
-    found = _single(table["sentence"]), vectors_of(table), starts - starts[0], lists.flatten()
+    found = single(table["sentence"]), vectors_of(table), starts - starts[0], lists.flatten()
     if "home" not in table.schema.names:
         return VectorBlock(*found)
     visits = table.schema.field("visits").type.list_size
-    cells = _single(table["visits"]).flatten().to_numpy().reshape(-1, visits).astype(np.int64)
+    cells = single(table["visits"]).flatten().to_numpy().reshape(-1, visits).astype(np.int64)
     return VectorBlock(*found, table["home"].to_numpy().astype(np.int64), cells)
 
 

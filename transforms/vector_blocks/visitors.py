@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import apache_beam as beam
 import numpy as np
 import pyarrow as pa
 
-from transforms.vector_blocks.make_cells import CellSettings
 from transforms.vector_blocks.units import Side
 from transforms.vector_blocks.vector_block import (
     VectorBlock,
@@ -17,6 +16,9 @@ from transforms.vector_blocks.vector_block import (
     read_block_table,
 )
 from transforms.vectors.visits import VisitedCells
+
+if TYPE_CHECKING:
+    from transforms.vector_blocks.make_cells import CellSettings
 
 
 def send_visitors(

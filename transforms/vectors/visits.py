@@ -15,6 +15,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from transforms.vectors.cells import Cells
 from transforms.vectors.near import Distance, as_unit
 
 MOST_VISITS = 32
@@ -76,6 +77,9 @@ class VisitedCells:
         """Those that `to_bytes` wrote."""
         with np.load(io.BytesIO(content)) as found:
             return cls(distance, found["centroids"], found["parts"], found["blocks"])
+
+
+AnyCells = Cells | VisitedCells
 
 
 def choose_visited(

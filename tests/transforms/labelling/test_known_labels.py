@@ -8,6 +8,7 @@ import pytest
 
 from transforms.errors import UserError
 from transforms.labelling.known_labels import APART, SIMILAR, UNKNOWN, KnownLabels
+from transforms.labelling.label_files import read_known
 from transforms.pairs import PairColumns
 
 COLUMNS = PairColumns(label="label")
@@ -17,7 +18,7 @@ def read(tmp_path, pairs) -> KnownLabels:
     names = ("sentence1", "sentence2", "label")
     path = tmp_path / "labelled.parquet"
     pq.write_table(pa.table(dict(zip(names, zip(*pairs, strict=True), strict=True))), path)
-    return KnownLabels.read([str(path)], COLUMNS)
+    return read_known([str(path)], COLUMNS)
 
 
 def look_up(known, *pairs):
