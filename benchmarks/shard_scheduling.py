@@ -23,7 +23,8 @@ from dataclasses import dataclass
 import numpy as np
 
 from transforms.accounts.claims import Claim
-from transforms.accounts.commit import Gates, commit, publish
+from transforms.accounts.commit import commit, publish
+from transforms.accounts.gates import Gates
 
 ROWS_A_SECOND = 5_000  # of one worker, with an encoder at work
 SHARD_SECONDS = 0.5  # to open, read a footer, write, rename and account on object storage

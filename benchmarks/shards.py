@@ -26,7 +26,7 @@ import pyarrow.parquet as pq
 from benchmarks import shard_graphs
 from transforms.accounts import blocks, output_folder
 from transforms.accounts.claims import Claim
-from transforms.accounts.commit import Gates
+from transforms.accounts.gates import Gates
 from transforms.accounts.shard_account import ShardAccount, WrittenFile, write_account
 from transforms.accounts.staging import stage
 from transforms.input.shards import Shard, plan

@@ -25,7 +25,8 @@ from pipelines.running import same_run
 from pipelines.running.commit_clusters import PAGE, CommitClusters
 from pipelines.running.run_graph import running
 from transforms.accounts import blocks, output_folder, shard_account
-from transforms.accounts.commit import Gates, judge_again
+from transforms.accounts.commit import judge_again
+from transforms.accounts.gates import Gates
 from transforms.accounts.list_shards import ListShards, listing
 from transforms.clustering.cluster_pairs import ClusterPairs
 from transforms.clustering.clusters import ClusterSettings, cluster_shard

@@ -34,7 +34,8 @@ from pipelines.running.commit_pairs import CommitPairs
 from pipelines.running.find_graph import FindSearch, run_pipeline
 from pipelines.running.find_progress import SearchFolder, show_search
 from transforms.accounts import output_folder, shard_account
-from transforms.accounts.commit import Gates, judge_again
+from transforms.accounts.commit import judge_again
+from transforms.accounts.gates import Gates
 from transforms.errors import UserError
 from transforms.finding.measure import MeasureSettings
 from transforms.finding.pair_rows import pair_schema

@@ -13,7 +13,7 @@ from pipelines.options.pair_options import PairOptions, common_fields, flags_aro
 from pipelines.options.parser import Switch
 from transforms import drift
 from transforms.accounts.claims import Claim
-from transforms.accounts.commit import Gates
+from transforms.accounts.gates import Gates
 from transforms.errors import UserError
 
 if TYPE_CHECKING:

@@ -26,7 +26,8 @@ def clusters_of(folder) -> dict[int, int]:
 
 def test_one_percent_of_new_rows_is_one_percent_of_the_comparisons(tmp_path):
     """Of n rows each can be compared with n; the 4 new ones of 400 are, the others are not."""
-    every = sorted(set(texts(460, 6)))[:400]
+    every = sorted(set(texts(900, 6)))[:400]
+    assert len(every) == 400
     new, old = every[::100], [text for place, text in enumerate(every) if place % 100]
     write(tmp_path / "old.parquet", table(old, list(range(0, 2 * len(old), 2))))
     write(tmp_path / "new.parquet", table(new, list(range(1, 2 * len(new), 2))))

@@ -62,12 +62,13 @@ def test_the_most_similar_of_the_same_table(tmp_path, distance, cells):
     assert len(found) < len(brute_force(sentences, distance, 0.4))
     assert manifest["pairs"] == len(sentences) * (len(sentences) - 1) // 2
     assert manifest["pairs"] == manifest["pairs_compared"] + manifest["pairs_excluded"]
-    assert (manifest["pairs_excluded"] > 0) == (cells > 0)
+    # Sentences of a cosine of 0.4 may be further apart than any two cells of these.
+    assert (manifest["pairs_excluded"] > 0) == (cells > 0 and distance != "cosine")
 
 
 def test_rows_with_equal_sentences_are_paired_besides(tmp_path):
     write(tmp_path / "in.parquet", table(["abc", "abc", "abd", "h"]))
-    flags = "--input", tmp_path / "in.parquet", "--top_k", 1, "--min_similarity", 0.2
+    flags = "--input", tmp_path / "in.parquet", "--top_k", 1, "--min_similarity", 0.4
     run_find(tmp_path / "out", *flags)
     assert as_pairs(read_pairs(tmp_path / "out")).keys() == {(0, 1), (0, 2), (1, 2)}
 

@@ -474,7 +474,7 @@ def test_weights_and_the_mean_of_teachers_go_with_their_rows(tmp_path):
     for n, (label, weight, teacher) in seen.items():
         assert math.isnan(label) if n % 4 == 0 else label == n % 2
         assert (weight, teacher) == (n, pytest.approx(n / count + 0.005))
-    with pytest.raises(UserError, match="--teacher_column and the recipe's 'distill' belong"):
+    with pytest.raises(UserError, match="--teacher_column: the recipe learns from no teacher"):
         run(str(tmp_path / "pairs.parquet"), write_recipe(tmp_path, RAW), tmp_path / "no", *columns)
 
 

@@ -209,7 +209,10 @@ def _check_partitions(written: Mapping[str, str], looked: Sequence[Looked]) -> N
     for name in written:
         if name not in there | columns:
             some = f"there are {', '.join(sorted(there))}" if there else "no folder has any"
-            raise UserError(f"--partition_columns {name}: no folder is named {name}=VALUE; {some}")
+            raise UserError(
+                f"no column {name!r}: no file has it, and no folder is named {name}=VALUE "
+                f"({some}); correct --partition_columns, or what else names it"
+            )
 
 
 def _check_names(shards: Sequence[Shard]) -> None:

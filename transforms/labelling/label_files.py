@@ -143,6 +143,8 @@ def _read(path: str, *choices: Sequence[str]) -> pa.Table:
 
 
 def _as_text(array: pa.Array) -> pa.Array:
+    if pa.types.is_boolean(array.type):
+        array = array.cast(pa.int8())  # true and false are the labels 1 and 0
     return plain(array).cast(pa.large_string())
 
 

@@ -105,12 +105,15 @@ def _put(source: str, target: str, name: str) -> None:
 
 
 def _check_complete(source: str, target: str, names: Sequence[str], last: Sequence[str]) -> None:
-    """Checks that all is there as it was copied: another run may have deleted or replaced it."""
+    """Checks that all is there as it was copied: another run may have deleted or replaced it.
+
+    It may have deleted what was copied as well; then nobody can say whose files these are.
+    """
     present = gcs.sums(target)
     if odd := sorted((set(present) - set(last)) ^ set(names)):
         raise FileExistsError(0, gcs.TAKEN, files.join(target, *odd[0].split("/")))
     if not files.is_local(source):
         wanted = gcs.sums(source)
         for name in names:
-            if present[name] != wanted[name]:
+            if present[name] != wanted.get(name):
                 raise FileExistsError(0, gcs.TAKEN, files.join(target, *name.split("/")))
