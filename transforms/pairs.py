@@ -58,6 +58,11 @@ class PairColumns:
         return self.sides if self.negative is None else (*self.sides, self.negative)
 
     @property
+    def maybe_in_folders(self) -> tuple[str, ...]:
+        """Columns that a file need not have where they stand in its folders' names."""
+        return (*self.texts, *filter(None, [self.label]))
+
+    @property
     def flagged(self) -> list[tuple[str, str]]:
         """All columns of sentences, each with the flag that names it."""
         return list(zip(("sentence1", "sentence2", "negative"), self.texts, strict=False))
@@ -84,6 +89,10 @@ class TextColumns(Protocol):
     @property
     def texts(self) -> tuple[str, ...]:
         """All columns of sentences."""
+
+    @property
+    def maybe_in_folders(self) -> tuple[str, ...]:
+        """Columns that a file need not have where they stand in its folders' names."""
 
     @property
     def flagged(self) -> list[tuple[str, str]]:

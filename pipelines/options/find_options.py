@@ -13,7 +13,6 @@ from pipelines.options import command_line
 from pipelines.options.parser import CommandParser
 from transforms.errors import UserError
 from transforms.input.parquet_columns import Int96Unit
-from transforms.input.partitions import TEXT
 from transforms.input.sentence_rows import DEFAULT_ID, SentenceColumns
 
 DESCRIPTION = (
@@ -149,8 +148,7 @@ def parse(argv: Sequence[str]) -> FindOptions:
         shard_rows=args.shard_rows,
         on_bad_file=args.on_bad_file,
         int96=args.int96,
-        # A kept column may stand in folders' names.
-        partition_columns=dict.fromkeys(args.keep_columns, TEXT) | dict(args.partition_columns),
+        partition_columns=dict(args.partition_columns),
         max_reject_fraction=args.max_reject_fraction,
         overwrite=args.overwrite,
         accelerator=args.accelerator,

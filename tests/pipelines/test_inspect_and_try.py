@@ -14,8 +14,9 @@ import pytest
 from pipelines import inspect, try_pairs
 from tests.scored_pairs import scored_table, write_scores
 from transforms.errors import UserError
-from transforms.scoring.embedding_store import EmbeddingStore, sentence_keys
+from transforms.scoring.embedding_store import EmbeddingStore
 from transforms.text.token_ids import UNKNOWN_ID
+from transforms.text_keys import sentence_keys
 
 
 @pytest.fixture

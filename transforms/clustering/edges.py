@@ -59,6 +59,11 @@ class PairTable:
         return ()
 
     @property
+    def maybe_in_folders(self) -> tuple[str, ...]:
+        """None: a pair's columns differ from row to row."""
+        return ()
+
+    @property
     def flagged(self) -> list[tuple[str, str]]:
         """None, as above."""
         return []

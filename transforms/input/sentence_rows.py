@@ -39,6 +39,11 @@ class SentenceColumns:
         return (self.sentence,)
 
     @property
+    def maybe_in_folders(self) -> tuple[str, ...]:
+        """Columns that a file need not have where they stand in its folders' names."""
+        return (*self.texts, *self.keep)
+
+    @property
     def flagged(self) -> list[tuple[str, str]]:
         """The column of sentences with its flag."""
         return [("sentence", self.sentence)]

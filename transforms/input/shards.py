@@ -164,8 +164,8 @@ def plan(
 def _look(path: str, columns: TextColumns, int96: Int96Unit, written: Mapping[str, str]) -> Looked:
     """A file's footer, with the columns that stand in its path, once they are seen to be usable."""
     footer = read_footer(path, int96)
-    wanted = [*columns.texts, *filter(None, [columns.label])]
-    partitions = tuple(partitions_of(path, footer.schema.names, written, wanted))
+    names = footer.schema.names
+    partitions = tuple(partitions_of(path, names, written, columns.maybe_in_folders))
     schema = extended_schema(footer.schema, [partition.field for partition in partitions])
     check_schema(schema, columns, path)
     return replace(footer, schema=schema), partitions
@@ -209,10 +209,7 @@ def _check_partitions(written: Mapping[str, str], looked: Sequence[Looked]) -> N
     for name in written:
         if name not in there | columns:
             some = f"there are {', '.join(sorted(there))}" if there else "no folder has any"
-            raise UserError(
-                f"no column {name!r}: no file has it, and no folder is named {name}=VALUE "
-                f"({some}); correct --partition_columns, or what else names it"
-            )
+            raise UserError(f"--partition_columns {name}: no folder is named {name}=VALUE; {some}")
 
 
 def _check_names(shards: Sequence[Shard]) -> None:

@@ -7,7 +7,8 @@ from hypothesis import strategies as st
 
 from pipelines import store as store_command
 from transforms.errors import UserError
-from transforms.scoring.embedding_store import EmbeddingStore, sentence_keys
+from transforms.scoring.embedding_store import EmbeddingStore
+from transforms.text_keys import sentence_keys
 
 D = 3
 
