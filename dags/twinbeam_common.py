@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 import os
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 from urllib.parse import quote
 from urllib.request import Request, urlopen
 
@@ -77,6 +77,12 @@ def last_complete_day(moment: datetime, now: datetime) -> str:
     return min(moment.date(), now.date() - timedelta(days=1)).isoformat()
 
 
+def chosen_day(date: str | None, dag_run) -> str:
+    """The day that was asked for or, without one, the last complete one by the run's date."""
+    moment = dag_run.logical_date or dag_run.run_after - timedelta(days=1)
+    return date or last_complete_day(moment, datetime.now(UTC))
+
+
 def choose_bundle(folder: str | None, data: str) -> dict:
     """The bundle in a folder or, without one, that which the pointer names.
 
@@ -135,6 +141,26 @@ def replace_json(path: str, content: dict) -> None:
     os.replace(beside, path)
 
 
+def complete_manifest(folder: str) -> dict:
+    """The manifest of a folder that a command of ours has completed.
+
+    Raises:
+        RuntimeError: it is not complete.
+    """
+    manifest = read_json(f"{folder}/_manifest.json")
+    if manifest is None or not place(f"{folder}/_SUCCESS").exists():
+        raise RuntimeError(f"{folder} is not complete: it has no _SUCCESS")
+    return manifest
+
+
+def publish_pointer(pointer: dict, day: str, latest: str) -> None:
+    """Writes a day's pointer, and that to the last day, which never goes back."""
+    replace_json(day, pointer)
+    last = read_json(latest)
+    if last is None or last["date"] <= pointer["date"]:
+        replace_json(latest, pointer)
+
+
 def tell_failure(context) -> None:
     """Logs what failed in one line, and posts it to `alert_url` where the settings have one."""
     instance = context["task_instance"]
@@ -176,3 +202,54 @@ RUN_WHERE = Param(
     description="On this Airflow's workers, or on Dataflow and Vertex AI.",
     section="Where",
 )
+
+
+def day_param(purpose: str) -> Param:
+    """The form's field for the day; a purpose such as `Which to score`."""
+    return Param(
+        None,
+        type=["null", "string"],
+        format="date",
+        title="Day",
+        description=f"{purpose}. Empty: that of the run's logical date if it is over, else "
+        "yesterday.",
+    )
+
+
+def bundle_param(purpose: str) -> Param:
+    """The form's field for the bundle; a purpose such as `to score with`."""
+    return Param(
+        None,
+        type=["null", "string"],
+        title="Bundle",
+        description=f"Folder of the bundle {purpose}. Empty: the one promoted last.",
+    )
+
+
+def ready_param(rows: str) -> Param:
+    """The form's field for the file that says that the rows, such as `pairs`, are complete."""
+    return Param(
+        "_SUCCESS",
+        type=["null", "string"],
+        title="Ready file",
+        description=f"The file beside the {rows} that says they are complete. Empty: the first "
+        "file that fits is enough.",
+    )
+
+
+def rejects_param(done: str) -> Param:
+    """The form's field for the share of rows that cannot be `done`, such as `scored`."""
+    return Param(
+        0.05,
+        type="number",
+        minimum=0,
+        maximum=1,
+        title="Rejected rows",
+        description=f"With a greater share of rows that cannot be {done} the run fails.",
+        section="How",
+    )
+
+
+def flags_param(title: str, description: str) -> Param:
+    """The form's field for further flags of a command, as JSON."""
+    return Param({}, type="object", title=title, description=description, section="How")

@@ -38,13 +38,18 @@ from twinbeam_common import (
     LABEL_COLUMN,
     QUIET,
     RUN_WHERE,
+    bundle_param,
     choose_bundle,
+    chosen_day,
+    complete_manifest,
+    day_param,
+    flags_param,
     judging,
-    last_complete_day,
     link,
-    place,
+    publish_pointer,
     read_json,
-    replace_json,
+    ready_param,
+    rejects_param,
     settings,
     step,
 )
@@ -70,20 +75,8 @@ SCORES = Asset("twinbeam_scores")  # for DAGs that read the scores
     default_args=DEFAULTS,
     tags=["twinbeam"],
     params={
-        "date": Param(
-            None,
-            type=["null", "string"],
-            format="date",
-            title="Day",
-            description="Which to score. Empty: that of the run's logical date if it is over, else "
-            "yesterday.",
-        ),
-        "model": Param(
-            None,
-            type=["null", "string"],
-            title="Bundle",
-            description="Folder of the bundle to score with. Empty: the one promoted last.",
-        ),
+        "date": day_param("Which to score"),
+        "model": bundle_param("to score with"),
         "overwrite": Param(
             False,
             type="boolean",
@@ -98,23 +91,9 @@ SCORES = Asset("twinbeam_scores")  # for DAGs that read the scores
             description="Parquet files of sentence pairs, local or gs://. {data} is the folder in "
             "the settings, {date} the day.",
         ),
-        "ready": Param(
-            "_SUCCESS",
-            type=["null", "string"],
-            title="Ready file",
-            description="The file beside the pairs that says they are complete. Empty: the first "
-            "file that fits is enough.",
-        ),
+        "ready": ready_param("pairs"),
         "label_column": LABEL_COLUMN,
-        "max_reject_fraction": Param(
-            0.05,
-            type="number",
-            minimum=0,
-            maximum=1,
-            title="Rejected rows",
-            description="With a greater share of rows that cannot be scored the run fails.",
-            section="How",
-        ),
+        "max_reject_fraction": rejects_param("scored"),
         "max_drift": Param(
             None,
             type=["null", "number"],
@@ -123,12 +102,9 @@ SCORES = Asset("twinbeam_scores")  # for DAGs that read the scores
             description="With a greater drift from the training data the run fails. Empty: any.",
             section="How",
         ),
-        "score_options": Param(
-            {},
-            type="object",
-            title="More flags",
-            description='Flags of pipelines.score and of Beam, such as {"encode_once": "global"}.',
-            section="How",
+        "score_options": flags_param(
+            "More flags",
+            'Flags of pipelines.score and of Beam, such as {"encode_once": "global"}.',
         ),
         "where": RUN_WHERE,
     },
@@ -140,8 +116,7 @@ def twinbeam_daily():
     def plan(params: dict | None = None, dag_run=None) -> dict:
         """Settles the day, the bundle and every path; all other tasks go by what it returns."""
         found = settings(params["where"])
-        moment = dag_run.logical_date or dag_run.run_after - timedelta(days=1)
-        day = params["date"] or last_complete_day(moment, datetime.now(UTC))
+        day = chosen_day(params["date"], dag_run)
         pattern = params["input"].format(data=found["data"], date=day)
         bundle = choose_bundle(params["model"], found["data"])
         folder = f"{found['data']}/scores/{day}/{bundle['fingerprint'][:12]}"
@@ -207,9 +182,7 @@ def twinbeam_daily():
     @task(trigger_rule="none_failed", outlets=[SCORES], max_active_tis_per_dag=1)
     def publish(night: dict, dag_run=None):
         """Points the day, and the last day, at these scores."""
-        manifest = read_json(f"{night['scores']}/_manifest.json")
-        if manifest is None or not place(f"{night['scores']}/_SUCCESS").exists():
-            raise RuntimeError(f"{night['scores']} is not complete: it has no _SUCCESS")
+        manifest = complete_manifest(night["scores"])
         judged = read_json(f"{night['report']}/metrics.json")
         pointer = {
             **{key: night[key] for key in ("date", "scores", "bundle", "fingerprint")},
@@ -219,10 +192,7 @@ def twinbeam_daily():
             "run_id": dag_run.run_id,
             "published": datetime.now(UTC).isoformat(timespec="seconds"),
         }
-        replace_json(night["pointer"], pointer)
-        latest = read_json(night["latest"])
-        if latest is None or latest["date"] <= night["date"]:
-            replace_json(night["latest"], pointer)
+        publish_pointer(pointer, night["pointer"], night["latest"])
         print(f"{night['pointer']} → {night['scores']}: {manifest['rows_scored']:,} rows")
         yield Metadata(SCORES, {"date": night["date"], "rows": manifest["rows_scored"]})
 

@@ -30,13 +30,17 @@ from twinbeam_common import (
     DEFAULTS,
     QUIET,
     RUN_WHERE,
+    bundle_param,
     choose_bundle,
+    chosen_day,
+    complete_manifest,
+    day_param,
     earlier_pointer,
-    last_complete_day,
+    flags_param,
     link,
-    place,
-    read_json,
-    replace_json,
+    publish_pointer,
+    ready_param,
+    rejects_param,
     settings,
     step,
 )
@@ -59,20 +63,8 @@ CLUSTERS = Asset("twinbeam_clusters")  # for DAGs that read the clusters
     default_args=DEFAULTS,
     tags=["twinbeam"],
     params={
-        "date": Param(
-            None,
-            type=["null", "string"],
-            format="date",
-            title="Day",
-            description="Whose rows are new. Empty: that of the run's logical date if it is over, "
-            "else yesterday.",
-        ),
-        "model": Param(
-            None,
-            type=["null", "string"],
-            title="Bundle",
-            description="Folder of the bundle that compares. Empty: the one promoted last.",
-        ),
+        "date": day_param("Whose rows are new"),
+        "model": bundle_param("that compares"),
         "overwrite": Param(
             False,
             type="boolean",
@@ -87,13 +79,7 @@ CLUSTERS = Asset("twinbeam_clusters")  # for DAGs that read the clusters
             description="Parquet files of the day's rows, local or gs://. {data} is the folder in "
             "the settings, {date} the day.",
         ),
-        "ready": Param(
-            "_SUCCESS",
-            type=["null", "string"],
-            title="Ready file",
-            description="The file beside the rows that says they are complete. Empty: the first "
-            "file that fits is enough.",
-        ),
+        "ready": ready_param("rows"),
         "sentence_column": Param(
             "sentence",
             type="string",
@@ -115,28 +101,14 @@ CLUSTERS = Asset("twinbeam_clusters")  # for DAGs that read the clusters
             description="Of a pair. Empty: the bundle's threshold.",
             section="How",
         ),
-        "max_reject_fraction": Param(
-            0.05,
-            type="number",
-            minimum=0,
-            maximum=1,
-            title="Rejected rows",
-            description="With a greater share of rows that cannot be compared the run fails.",
-            section="How",
+        "max_reject_fraction": rejects_param("compared"),
+        "find_options": flags_param(
+            "More flags of find",
+            'Flags of pipelines.find and of Beam, such as {"recall": 0.99}.',
         ),
-        "find_options": Param(
-            {},
-            type="object",
-            title="More flags of find",
-            description='Flags of pipelines.find and of Beam, such as {"recall": 0.99}.',
-            section="How",
-        ),
-        "cluster_options": Param(
-            {},
-            type="object",
-            title="More flags of cluster",
-            description='Flags of pipelines.cluster and of Beam, such as {"max_cluster": 50}.',
-            section="How",
+        "cluster_options": flags_param(
+            "More flags of cluster",
+            'Flags of pipelines.cluster and of Beam, such as {"max_cluster": 50}.',
         ),
         "where": RUN_WHERE,
     },
@@ -149,8 +121,7 @@ def twinbeam_match():
         """Settles the day, the bundle, what was there before and every path."""
         found = settings(params["where"])
         data = found["data"]
-        moment = dag_run.logical_date or dag_run.run_after - timedelta(days=1)
-        day = params["date"] or last_complete_day(moment, datetime.now(UTC))
+        day = chosen_day(params["date"], dag_run)
         pattern = params["input"].format(data=data, date=day)
         bundle = choose_bundle(params["model"], data)
         before = earlier_pointer(f"{data}/matches", day) or {"rows": [], "pairs": []}
@@ -218,11 +189,13 @@ def twinbeam_match():
         }
 
     @task(outlets=[CLUSTERS], max_active_tis_per_dag=1)
-    def publish(told: dict, dag_run=None):
+    def publish(night: dict, dag_run=None):
         """Points the day, and the last day, at these pairs and clusters."""
-        pairs, clusters = (complete(folder) for folder in (told["pairs"][-1], told["clusters"]))
+        pairs, clusters = (
+            complete_manifest(folder) for folder in (night["pairs"][-1], night["clusters"])
+        )
         pointer = {
-            **{key: value for key, value in told.items() if key not in ("pointer", "latest")},
+            **{key: value for key, value in night.items() if key not in ("pointer", "latest")},
             "new_pairs": pairs["pairs"],
             "rows_rejected": pairs["rows_rejected"],
             "cluster_count": clusters["clusters"],
@@ -230,22 +203,12 @@ def twinbeam_match():
             "run_id": dag_run.run_id,
             "published": datetime.now(UTC).isoformat(timespec="seconds"),
         }
-        replace_json(told["pointer"], pointer)
-        latest = read_json(told["latest"])
-        if latest is None or latest["date"] <= told["date"]:
-            replace_json(told["latest"], pointer)
+        publish_pointer(pointer, night["pointer"], night["latest"])
         print(
-            f"{told['pointer']} → {told['clusters']}: {pairs['pairs']:,} new pairs, "
+            f"{night['pointer']} → {night['clusters']}: {pairs['pairs']:,} new pairs, "
             f"{clusters['clusters']:,} clusters of {clusters['rows_clustered']:,} rows"
         )
-        yield Metadata(CLUSTERS, {"date": told["date"], "clusters": clusters["clusters"]})
-
-    def complete(folder: str) -> dict:
-        """The manifest of a folder that is complete."""
-        manifest = read_json(f"{folder}/_manifest.json")
-        if manifest is None or not place(f"{folder}/_SUCCESS").exists():
-            raise RuntimeError(f"{folder} is not complete: it has no _SUCCESS")
-        return manifest
+        yield Metadata(CLUSTERS, {"date": night["date"], "clusters": clusters["clusters"]})
 
     planned = plan()
     wait = WaitForInput(

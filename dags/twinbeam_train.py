@@ -40,6 +40,7 @@ from twinbeam_common import (
     LABEL_COLUMN,
     QUIET,
     RUN_WHERE,
+    flags_param,
     judging,
     link,
     place,
@@ -284,12 +285,8 @@ def decide(new: dict, current: dict | None, metric: str, min_gain: float) -> tup
             description="By how much the new bundle has to be better. An equal one is refused.",
             section="Gate",
         ),
-        "preprocess_options": Param(
-            {},
-            type="object",
-            title="More flags",
-            description="Flags of pipelines.preprocess and of Beam.",
-            section="How",
+        "preprocess_options": flags_param(
+            "More flags", "Flags of pipelines.preprocess and of Beam."
         ),
         "where": RUN_WHERE,
     },
