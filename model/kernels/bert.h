@@ -1,6 +1,24 @@
 // BERT (Devlin et al. 2019) over packed tokens: sentences lie one behind the other, without padding.
 // Included after product.h.
 
+// Of numbers x [size], size a multiple of 16: their mean, and 1 over their deviation.
+struct Moments {
+  Floats mean, by;
+};
+
+INLINE Moments moments(const float* x, int size, float epsilon) {
+  Total sum, squares;
+  for (int i = 0; i < size; i += 16)
+    for (int p = 0; p < 16 / LANES; ++p) sum.sums[p] = add(sum.sums[p], load(x + i + p * LANES));
+  Floats mean = all(sum.value() / float(size));
+  for (int i = 0; i < size; i += 16)
+    for (int p = 0; p < 16 / LANES; ++p) {
+      Floats apart = sub(load(x + i + p * LANES), mean);
+      squares.sums[p] = fma(apart, apart, squares.sums[p]);
+    }
+  return {mean, all(1.0f / std::sqrt(squares.value() / float(size) + epsilon))};
+}
+
 struct Norm {
   std::vector<float> scale, offset;
 
@@ -10,16 +28,7 @@ struct Norm {
   // x [size] in place; size is a multiple of 16.
   void apply(float* x, float epsilon) const {
     int size = int(scale.size());
-    Total sum, squares;
-    for (int i = 0; i < size; i += 16)
-      for (int p = 0; p < 16 / LANES; ++p) sum.sums[p] = add(sum.sums[p], load(x + i + p * LANES));
-    Floats mean = all(sum.value() / float(size));
-    for (int i = 0; i < size; i += 16)
-      for (int p = 0; p < 16 / LANES; ++p) {
-        Floats apart = sub(load(x + i + p * LANES), mean);
-        squares.sums[p] = fma(apart, apart, squares.sums[p]);
-      }
-    Floats by = all(1.0f / std::sqrt(squares.value() / float(size) + epsilon));
+    auto [mean, by] = moments(x, size, epsilon);
     for (int i = 0; i < size; i += LANES) {
       Floats value = mul(sub(load(x + i), mean), by);
       store(x + i, fma(value, load(scale.data() + i), load(offset.data() + i)));

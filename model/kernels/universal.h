@@ -1,5 +1,5 @@
 // The Universal Sentence Encoder, multilingual v3 (Yang et al. 2020), over packed tokens.
-// Included after bert.h, whose Norm it takes.
+// Included after bert.h, whose Norm and moments it takes.
 
 // numbers: size of a token, width of a branch, branches, rows of the table, its chunks, rows that
 // training changed, inner size of the last network, whether it computes in fixed point, and the order
@@ -143,17 +143,7 @@ struct Universal : Encoder {
   void sum(const float* tokens, int length, float* out) const {
     std::fill_n(out, features, 0.0f);
     for (int t = 0; t < length; ++t, tokens += features) {
-      Total total, squares;
-      for (int i = 0; i < features; i += 16)
-        for (int p = 0; p < 16 / LANES; ++p)
-          total.sums[p] = add(total.sums[p], load(tokens + i + p * LANES));
-      Floats mean = all(total.value() / float(features));
-      for (int i = 0; i < features; i += 16)
-        for (int p = 0; p < 16 / LANES; ++p) {
-          Floats apart = sub(load(tokens + i + p * LANES), mean);
-          squares.sums[p] = fma(apart, apart, squares.sums[p]);
-        }
-      Floats by = all(1.0f / std::sqrt(squares.value() / float(features) + EPSILON));
+      auto [mean, by] = moments(tokens, features, EPSILON);
       for (int i = 0; i < features; i += LANES)
         store(out + i, fma(sub(load(tokens + i), mean), by, load(out + i)));
     }
