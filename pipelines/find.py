@@ -36,7 +36,6 @@ from pipelines.running.find_progress import SearchFolder, show_search
 from transforms.accounts import output_folder, shard_account
 from transforms.accounts.commit import judge_again
 from transforms.accounts.gates import Gates
-from transforms.errors import UserError
 from transforms.finding.measure import MeasureSettings
 from transforms.finding.pair_rows import pair_schema
 from transforms.finding.recall import Recall
@@ -57,21 +56,6 @@ def run(argv: Sequence[str] | None = None) -> dict[str, Any]:
     return find(parse(sys.argv[1:] if argv is None else argv))
 
 
-def verified(scorer: BundleScorer, options: FindOptions) -> dict[str, Any]:
-    """The bundle's manifest.
-
-    Raises:
-        UserError: the bundle is damaged, or is not the one that was pinned.
-    """
-    bundle: dict[str, Any] = scorer.verify()
-    if options.model_sha256 not in (None, bundle["fingerprint"]):
-        raise UserError(
-            f"{options.model} has the fingerprint {bundle['fingerprint']}, expected --model_sha256 "
-            f"{options.model_sha256}; it is another bundle than the one that was pinned"
-        )
-    return bundle
-
-
 def find(options: FindOptions) -> dict[str, Any]:
     """Plans, finds what is left to find, and commits.
 
@@ -86,7 +70,8 @@ def find(options: FindOptions) -> dict[str, Any]:
         beam_options, step="find", paths=options.paths(), accelerator=options.accelerator
     )
     scorer = BundleScorer(options.model)
-    bundle = verified(scorer, options)
+    bundle = scorer.verify()
+    command_line.check_pin(options.model, options.model_sha256, bundle["fingerprint"])
     options, distance = with_comparison(options, scorer)
     options, labels = with_labels(options)
     options, tables = plan_tables(options)

@@ -38,6 +38,7 @@ from transforms.labelling.choose_pairs import ChooseCandidates
 from transforms.labelling.estimates import estimate_choice
 from transforms.labelling.label_files import labelled_pairs, read_labels
 from transforms.storage import files
+from transforms.storage.parquet import read_table
 
 CHOICE = "choice.json"
 PAIRS = "pairs.parquet"
@@ -224,8 +225,7 @@ def judge(options: LabelOptions) -> dict[str, Any]:
         UserError: the choice or the answers cannot be read, or do not belong together.
     """
     found = files.read_json(files.join(options.output, CHOICE))
-    with files.open_input(files.join(options.output, PAIRS)) as file:
-        chosen = pq.read_table(file).to_pylist()
+    chosen = read_table(files.join(options.output, PAIRS)).to_pylist()
     labels = read_labels(options.estimate, (PAIR, "label"))
     answers = dict(zip(*(labels.column(name).to_pylist() for name in (PAIR, "label")), strict=True))
     result = estimate_choice(found["rows_by_predicted"], chosen, answers)

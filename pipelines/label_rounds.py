@@ -26,6 +26,7 @@ from transforms.labelling.label_files import SAME_OR_NOT, gather_labels
 from transforms.labelling.rounds import LABEL, Round, Rounds, format_rounds, labels_key
 from transforms.storage import files
 from transforms.storage.lock import lock
+from transforms.storage.parquet import read_table
 
 ROUNDS = "rounds.json"
 LABELS, BEGUN, CHOICE, PAIRS = "labels.parquet", "round.json", "choice.json", "pairs.parquet"
@@ -157,12 +158,6 @@ def read_answers(options: LabelOptions, rounds: Rounds) -> tuple[pa.Table, dict[
         folder = round_folder(options.output, len(rounds.done))
         before = read_table(files.join(folder, LABELS))
     return gather_labels(options.labelled, options.columns, before)
-
-
-def read_table(path: str) -> pa.Table:
-    """A small Parquet file, local or `gs://`."""
-    with files.open_input(path) as file:
-        return pq.read_table(file)
 
 
 def print_labels(counts: dict[str, int]) -> None:

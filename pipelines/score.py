@@ -140,7 +140,7 @@ def plan_scores(options: ScoreOptions) -> ScorePlan:
     scorer = BundleScorer(options.model, options.scoring)
     with phase("checking the bundle"):
         bundle = scorer.verify()
-    check_pin(options, bundle["fingerprint"])
+    command_line.check_pin(options.model, options.model_sha256, bundle["fingerprint"])
     check_threshold(options.scoring.threshold, bundle)
     planned = plan(
         options.inputs,
@@ -242,19 +242,6 @@ def plan_encoding(
         store = EmbeddingStore(options.embedding_store, bundle["fingerprint"], bundle["dimensions"])
         store.open()
     return EncodePlan(bucket_count(sum(shard.rows for shard in shards)), store)
-
-
-def check_pin(options: ScoreOptions, fingerprint: str) -> None:
-    """Checks that the bundle is the one that was asked for.
-
-    Raises:
-        UserError: it is another one.
-    """
-    if options.model_sha256 not in (None, fingerprint):
-        raise UserError(
-            f"{options.model} has the fingerprint {fingerprint}, expected --model_sha256 "
-            f"{options.model_sha256}; it is another bundle than the one that was pinned"
-        )
 
 
 def check_threshold(threshold: float | None, bundle: dict[str, Any]) -> None:

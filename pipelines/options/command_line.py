@@ -93,6 +93,19 @@ def add_reject_limit(group: argparse._ArgumentGroup) -> None:
     )
 
 
+def check_pin(model: str, pinned: str | None, fingerprint: str) -> None:
+    """Checks that a bundle is the one that --model_sha256 names, where it names one.
+
+    Raises:
+        UserError: it is another one.
+    """
+    if pinned not in (None, fingerprint):
+        raise UserError(
+            f"{model} has the fingerprint {fingerprint}, expected --model_sha256 {pinned}; it is "
+            "another bundle than the one that was pinned"
+        )
+
+
 def add_bundle_flags(group: argparse._ArgumentGroup) -> None:
     """Adds the flags that say which bundle is used, and where what it makes goes."""
     group.add_argument("--model", required=True, metavar="BUNDLE", help="folder of the bundle")

@@ -8,11 +8,11 @@ from typing import Any
 
 import pyarrow as pa
 import pyarrow.compute as pc
-import pyarrow.parquet as pq
 
 from pipelines.report.html_page import static_page
 from transforms.errors import UserError
 from transforms.storage import files
+from transforms.storage.parquet import read_table
 
 DOUBTS, TRIANGLES, SUMMARY = "doubts.parquet", "triangles.parquet", "doubts.json"
 SAME, ALSO_SAME, NOT_SAME = "same", "also_same", "but_not_same"
@@ -34,13 +34,8 @@ def read_doubts(folder: str, most: int) -> dict[str, Any]:
         raise UserError(
             f"--doubts {folder} holds no {SUMMARY}; expected the --output of twinbeam doubts"
         )
-    ranked, triangles = (_table(files.join(folder, name)) for name in (DOUBTS, TRIANGLES))
+    ranked, triangles = (read_table(files.join(folder, name)) for name in (DOUBTS, TRIANGLES))
     return shown_doubts(files.read_json(path), ranked, triangles, most)
-
-
-def _table(path: str) -> pa.Table:
-    with files.open_input(path) as file:
-        return pq.read_table(file)
 
 
 def shown_doubts(

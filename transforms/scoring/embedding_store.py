@@ -20,6 +20,7 @@ import pyarrow.parquet as pq
 
 from transforms.errors import UserError
 from transforms.storage import files
+from transforms.storage.parquet import read_table
 from transforms.text_keys import KEY
 
 ABOUT = "store.json"
@@ -153,8 +154,7 @@ class EmbeddingStore:
             return pq.ParquetFile(file).metadata.num_rows
 
     def _read(self, name: str) -> pa.Table:
-        with files.open_input(files.join(self.folder, name)) as file:
-            return pq.read_table(file)
+        return read_table(files.join(self.folder, name))
 
 
 def open_store(folder: str) -> EmbeddingStore:

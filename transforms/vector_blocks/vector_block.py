@@ -11,11 +11,11 @@ from dataclasses import asdict, dataclass, field
 
 import numpy as np
 import pyarrow as pa
-import pyarrow.parquet as pq
 
 from transforms.accounts.claims import SHARDS_FOLDER
 from transforms.input.search_names import Side
 from transforms.storage import files
+from transforms.storage.parquet import read_table
 
 BLOCKS_FOLDER = f"{SHARDS_FOLDER}/blocks"
 BLOCK, RAW = "block", "raw"
@@ -93,8 +93,7 @@ def single(column: pa.ChunkedArray) -> pa.Array:
 
 def read_block_table(output: str, name: str) -> pa.Table:
     """A block that was written, as its table."""
-    with files.open_input(files.join(output, *name.split("/"))) as file:
-        return pq.read_table(file)
+    return read_table(files.join(output, *name.split("/")))
 
 
 def vectors_of(table: pa.Table) -> np.ndarray:
