@@ -16,6 +16,7 @@ from concurrent.futures import ThreadPoolExecutor
 import numpy as np
 import pyarrow.parquet as pq
 
+from model.kernels.encoders import PackedEncoder
 from transforms.quiet_tensorflow import import_tensorflow
 
 
@@ -41,7 +42,7 @@ def ways(recipe_name: str, values: np.ndarray, lengths: np.ndarray, size: int, t
     from model.kernels.encoders import INT16, open_encoder, with_precision
     from model.network.siamese import build_siamese
     from model.recipe.reading import load_recipe
-    from model.scoring.length_batches import batches_by_length, packed_batches, padded
+    from model.scoring.length_batches import batches_by_length, padded
 
     tf.config.threading.set_intra_op_parallelism_threads(1)
     tf.config.threading.set_inter_op_parallelism_threads(threads)
@@ -76,18 +77,28 @@ def ways(recipe_name: str, values: np.ndarray, lengths: np.ndarray, size: int, t
         return found
 
     def by_library(encoder) -> Callable[[], np.ndarray]:
-        def encode() -> np.ndarray:
-            found = np.empty((len(lengths), siamese.dimensions), np.float32)
-
-            def one(part: np.ndarray) -> None:
-                found[part] = encoder.encode(values, starts[part], lengths[part])
-
-            list(pool.map(one, packed_batches(lengths, encoder.tokens)))
-            return found
-
-        return encode
+        return lambda: encode_packed(encoder, values, starts, lengths, pool)
 
     return {"TensorFlow": by_graph, "C++": by_library(exact), "C++ int16": by_library(fixed)}
+
+
+def encode_packed(
+    encoder: PackedEncoder,
+    values: np.ndarray,
+    starts: np.ndarray,
+    lengths: np.ndarray,
+    pool: ThreadPoolExecutor,
+) -> np.ndarray:
+    """Sentences in C++, as many calls at once as the pool has threads: [n, d]."""
+    from model.scoring.length_batches import packed_batches
+
+    found = np.empty((len(lengths), encoder.dimensions), np.float32)
+
+    def one(part: np.ndarray) -> None:
+        found[part] = encoder.encode(values, starts[part], lengths[part])
+
+    list(pool.map(one, packed_batches(lengths, encoder.tokens)))
+    return found
 
 
 def main() -> None:

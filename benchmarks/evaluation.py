@@ -6,16 +6,15 @@ python -m benchmarks.evaluation --rows 200000 5000000
 from __future__ import annotations
 
 import argparse
-import os
-import subprocess
 import sys
 import tempfile
-import time
 from pathlib import Path
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
+
+from benchmarks.processes import Measured, run_measured
 
 ROW_GROUP = 65_536
 SENTENCES = 20_000
@@ -40,19 +39,10 @@ def make_scores(rows: int, path: str) -> None:
         writer.close()
 
 
-def evaluate(path: str, output: str) -> tuple[float, float]:
-    """Seconds and peak memory (MB) of an evaluation in a process of its own."""
+def evaluate(path: str, output: str) -> Measured:
+    """An evaluation."""
     command = [sys.executable, "-m", "pipelines.evaluate", "--input", path, "--output", output]
-    started = time.perf_counter()
-    process = subprocess.Popen(
-        [*command, "--task=binary", "--classes", "0", "1"],
-        stdout=subprocess.DEVNULL,
-        stderr=subprocess.DEVNULL,
-    )
-    _, status, usage = os.wait4(process.pid, 0)
-    if status:
-        raise SystemExit("the evaluation failed")
-    return time.perf_counter() - started, usage.ru_maxrss / 1024
+    return run_measured([*command, "--task=binary", "--classes", "0", "1"])
 
 
 def main() -> None:
@@ -64,8 +54,8 @@ def main() -> None:
         with tempfile.TemporaryDirectory(prefix="twinbeam-bench-") as folder:
             path = str(Path(folder) / "scores.parquet")
             make_scores(rows, path)
-            seconds, peak = evaluate(path, f"{folder}/report")
-        print(f"| {rows:,} | {seconds:.1f} | {peak:,.0f} |", flush=True)
+            took = evaluate(path, f"{folder}/report")
+        print(f"| {rows:,} | {took.wall:.1f} | {took.peak_mb:,.0f} |", flush=True)
 
 
 if __name__ == "__main__":

@@ -6,26 +6,18 @@ python -m benchmarks.label --rows 1000000 10000000
 from __future__ import annotations
 
 import argparse
-import os
-import subprocess
 import sys
 import tempfile
-import time
 from pathlib import Path
 
 from benchmarks.evaluation import make_scores
+from benchmarks.processes import Measured, run_measured
 
 
-def choose(path: str, output: str) -> tuple[float, float, float]:
-    """Seconds by the clock, of CPU, and peak memory (MB), in a process of its own."""
+def choose(path: str, output: str) -> Measured:
+    """A choice of 500 pairs."""
     command = [sys.executable, "-m", "pipelines.label", "--input", path, "--output", output]
-    started = time.perf_counter()
-    process = subprocess.Popen([*command, "--pairs", "500"], stdout=subprocess.DEVNULL)
-    _, status, usage = os.wait4(process.pid, 0)
-    if status:
-        raise SystemExit("the choice failed")
-    wall = time.perf_counter() - started
-    return wall, usage.ru_utime + usage.ru_stime, usage.ru_maxrss / 1024
+    return run_measured([*command, "--pairs", "500"])
 
 
 def main() -> None:
@@ -37,8 +29,8 @@ def main() -> None:
         with tempfile.TemporaryDirectory(prefix="twinbeam-bench-") as folder:
             path = str(Path(folder) / "scores.parquet")
             make_scores(rows, path)
-            wall, cpu, peak = choose(path, f"{folder}/to-label")
-        print(f"| {rows:,} | {wall:.0f} | {cpu:.0f} | {peak:,.0f} |", flush=True)
+            took = choose(path, f"{folder}/to-label")
+        print(f"| {rows:,} | {took.wall:.0f} | {took.cpu:.0f} | {took.peak_mb:,.0f} |", flush=True)
 
 
 if __name__ == "__main__":

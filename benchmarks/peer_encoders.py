@@ -191,8 +191,8 @@ def twinbeam_library(precision: str) -> Callable[[Path, Sentences, int], Encode]
     """Our C++ on packed sentences."""
 
     def way(folder: Path, sentences: Sentences, threads: int) -> Encode:
+        from benchmarks.encoders import encode_packed
         from model.kernels.encoders import FLOAT32, about, open_encoder, with_precision
-        from model.scoring.length_batches import packed_batches
 
         with np.load(folder / "weights.npz") as file:
             arrays = dict(file)
@@ -207,16 +207,7 @@ def twinbeam_library(precision: str) -> Callable[[Path, Sentences, int], Encode]
         encoder.check(values, lengths)
         pool = ThreadPoolExecutor(threads)
 
-        def encode() -> np.ndarray:
-            found = np.empty((len(lengths), encoder.dimensions), np.float32)
-
-            def one(part: np.ndarray) -> None:
-                found[part] = encoder.encode(values, starts[part], lengths[part])
-
-            list(pool.map(one, packed_batches(lengths, encoder.tokens)))
-            return found
-
-        return encode
+        return lambda: encode_packed(encoder, values, starts, lengths, pool)
 
     return way
 

@@ -6,31 +6,21 @@ python -m benchmarks.preprocess --input ../shared/data/lcqmc_train.parquet [--wo
 from __future__ import annotations
 
 import argparse
-import os
 import statistics
-import subprocess
 import sys
 import tempfile
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from benchmarks.processes import Measured, run_measured
+
 FEW = 1000  # pairs whose run is as good as all start-up
 PROCESSES = "--direct_running_mode=multi_processing"
-
-
-@dataclass(frozen=True)
-class Measured:
-    """One run of the command: seconds by the clock, of all its processes' CPU, peak memory."""
-
-    wall: float
-    cpu: float
-    peak_mb: float
 
 
 def measure(path: str, recipe: str, workers: int) -> Measured:
@@ -41,13 +31,7 @@ def measure(path: str, recipe: str, workers: int) -> Measured:
             sys.executable, "-m", "pipelines.preprocess", "--input", path,
             "--recipe", recipe, "--output", f"{folder}/examples", *flags,
         ]  # fmt: skip
-        started = time.perf_counter()
-        process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
-        _, status, usage = os.wait4(process.pid, 0)
-        wall = time.perf_counter() - started
-    if status:
-        raise SystemExit(f"preprocessing {path} failed; run it by hand: {' '.join(command)}")
-    return Measured(wall, usage.ru_utime + usage.ru_stime, usage.ru_maxrss / 1024)
+        return run_measured(command)
 
 
 def whole_runs(path: str, recipe: str, workers: int, repeats: int) -> str:
