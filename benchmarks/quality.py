@@ -100,7 +100,12 @@ def score(
     found, correlated = {}, {}
     for name in job.measured:
         for size in (None, job.dimensions) if job.dimensions else (None,):
-            rows = score_file(data / f"{name}.parquet", bundle, output, size)
+            source = data / f"{name}.parquet"
+            rows = (
+                cosines(source, bundle)
+                if job.by_vectors
+                else score_file(source, bundle, output, size)
+            )
             place = name if size is None else by_floats(name, size)
             found[place], correlated[place] = measure(job, rows), spearman(job, rows)
     return found, correlated
@@ -112,6 +117,16 @@ def score_file(source: Path, bundle: Path, output: Path, dimensions: int | None)
     fewer = ["--dimensions", dimensions] if dimensions else []
     run_step("score", "--input", source, "--model", bundle, "--output", target, *fewer)
     return pd.concat(map(pd.read_parquet, sorted(target.glob("*.parquet"))))
+
+
+def cosines(source: Path, bundle: Path) -> pd.DataFrame:
+    """The rows of a file, the cosine of the bundle's two vectors as their similarity."""
+    import twinbeam
+
+    rows, encode = pd.read_parquet(source), twinbeam.load(str(bundle)).encode
+    left, right = (encode(rows[side]) for side in SIDES)
+    lengths = np.linalg.norm(left, axis=1) * np.linalg.norm(right, axis=1)
+    return rows.assign(similarity=np.sum(left * right, axis=1) / lengths)
 
 
 def by_floats(name: str, size: int) -> str:
@@ -135,14 +150,16 @@ def run_job(job: Job, data: Path, output: Path, epochs: int | None) -> dict:
     tables = {name: pd.read_parquet(data / f"{name}.parquet") for name in job.measured}
     whole = pd.read_parquet(data / f"{job.train}.parquet")
     train = held_out(whole, list(tables.values()))
-    recipe, text = output / "recipe.yaml", recipe_of(job)
+    teacher = output.parent / job.teacher / "bundle" if job.teacher else None
+    recipe, text = output / "recipe.yaml", recipe_of(job, teacher)
     if recipe.is_file() and recipe.read_text(encoding="utf-8") != text:
         shutil.rmtree(output)
     output.mkdir(parents=True, exist_ok=True)
     examples, bundle = output / "examples", output / "bundle"
     if not (examples / "_SUCCESS").is_file():
         recipe.write_text(text, encoding="utf-8")
-        train.to_parquet(output / "train.parquet")
+        whole_labels = {job.label: train[job.label].round().astype(int)} if job.rounded else {}
+        train.assign(**whole_labels).to_parquet(output / "train.parquet")
         run_step(
             "preprocess", "--input", output / "train.parquet", "--recipe", recipe,
             "--label_column", job.label, "--output", examples, "--overwrite",

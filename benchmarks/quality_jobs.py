@@ -25,6 +25,9 @@ class Job:
         teacher: name of a job before this one, whose bundle it also learns from.
         variant: sets jobs of one recipe and file apart.
         dimensions: so many first floats are measured too.
+        rounded: whether the recipe learns classes, the labels rounded to whole numbers.
+        by_vectors: whether the cosine of the two vectors is measured in place of the recipe's own
+            similarity.
     """
 
     recipe: str
@@ -37,6 +40,8 @@ class Job:
     teacher: str | None = None
     variant: str = ""
     dimensions: int | None = None
+    rounded: bool = False
+    by_vectors: bool = False
 
     @property
     def name(self) -> str:
@@ -79,6 +84,11 @@ UNIVERSAL_LCQMC: dict[str, Any] = {
 # Shares of a teacher's score and of the label; twin-best reads characters, its teacher pieces.
 TAUGHT: dict[str, Any] = {"distill": {"weight": 0.7}}
 RANKED: dict[str, Any] = {"loss": {"kind": "cosent"}}
+# The vectors that a softmax over the whole points of relatedness makes, everything else the same.
+SOFTMAX: dict[str, Any] = {
+    "labels": {"classes": [str(point) for point in range(6)], "similar": "5"},
+    "training": {"epochs": 4, "learning_rate": 0.00002},
+}
 NESTED: dict[str, Any] = {"loss": {"kind": "cosent", "matryoshka": [192, 96, 48]}}
 
 JOBS = (
@@ -121,6 +131,16 @@ JOBS = (
         parts=NESTED,
         variant="matryoshka",
         dimensions=96,
+    ),
+    Job(
+        "concat-absdiff-softmax",
+        "stsb_en_train",
+        {"stsb_en_dev": None},
+        metric="spearman",
+        label="relatedness",
+        parts=SOFTMAX,
+        rounded=True,
+        by_vectors=True,
     ),
     Job("concat-absdiff-softmax", "sick_train", {"sick_trial": 0.80}, **SICK_CLASSES),
     Job("glove-concat-absdiff-softmax", "sick_train", {"sick_trial": 0.72}, **SICK_CLASSES),

@@ -3,11 +3,24 @@
 from __future__ import annotations
 
 from pathlib import Path
+from types import SimpleNamespace
 
+import numpy as np
 import pandas as pd
 import pytest
 
-from benchmarks.quality import baseline, held_out, measure, pairs, recipe_of, rows_of, spearman
+import twinbeam
+from benchmarks import quality
+from benchmarks.quality import (
+    baseline,
+    cosines,
+    held_out,
+    measure,
+    pairs,
+    recipe_of,
+    rows_of,
+    spearman,
+)
 from benchmarks.quality_jobs import GAIN, JOBS, Job
 from model.recipe.reading import load_recipe, read_recipe
 
@@ -69,6 +82,40 @@ def test_a_variant_has_another_loss_and_a_teacher():
     assert made.distill.teacher == ("out/teacher/bundle",) and made.distill.weight == 0.7
     teachers = {job.teacher for job in JOBS} - {None}
     assert teachers <= {job.name for job in JOBS}
+
+
+def test_vectors_are_compared_by_their_cosine_whatever_the_recipe_compares(tmp_path, monkeypatch):
+    vectors = {"a": (3.0, 4.0), "b": (4.0, 3.0), "c": (-8.0, 6.0)}
+    bundle = SimpleNamespace(encode=lambda texts: np.array([vectors[text] for text in texts]))
+    monkeypatch.setattr(twinbeam, "load", lambda folder: bundle)
+    source = tmp_path / "dev.parquet"
+    table(("a", "b", 1), ("a", "c", 0), ("b", "b", 1)).to_parquet(source)
+
+    rows = cosines(source, tmp_path / "bundle")
+
+    # (3 · 4 + 4 · 3) / (5 · 5); (−24 + 24) / (5 · 10).
+    assert rows["similarity"].tolist() == pytest.approx([0.96, 0.0, 1.0])
+
+
+def test_a_taught_job_names_the_bundle_of_its_teacher(tmp_path, monkeypatch):
+    """What the command writes for the trainer, up to the first step that runs."""
+    steps = []
+
+    def stop(name, *flags):
+        steps.append((name, flags))
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(quality, "run_step", stop)
+    (job,) = (job for job in JOBS if job.variant == "taught")
+    for name in (job.train, *job.measured):
+        table(("a", f"of {name}", 1)).to_parquet(tmp_path / f"{name}.parquet")
+
+    with pytest.raises(KeyboardInterrupt):
+        quality.run_job(job, tmp_path, tmp_path / "out" / job.name, None)
+
+    made = read_recipe((tmp_path / "out" / job.name / "recipe.yaml").read_text(), source="here")
+    assert made.distill.teacher == (str(tmp_path / "out" / job.teacher / "bundle"),)
+    assert [name for name, _ in steps] == ["preprocess"]
 
 
 def test_a_quarter_of_the_floats_is_held_against_all_of_them():
