@@ -89,11 +89,9 @@ ON_FLINK = $(call flag,--flink_job_server_jar,$(FLINK_JOB_SERVER)) \
 RUN_ON = $(call flag,--runner,$(RUNNER)) $(if $(filter FlinkRunner,$(RUNNER)),$(ON_FLINK))
 
 .PHONY: help flags setup demo test test-slow lint format run-preprocess run-train run-train-vertex \
-<<<<<<< HEAD
-	run-score run-find run-cluster run-evaluate run-calibrate run-export run-import run-drift run-label run-doubts run-convert run-inspect run-try bench bench-score quality lock lock-check \
-=======
-	run-score run-find run-cluster run-evaluate run-calibrate run-export run-drift run-label run-doubts run-convert run-inspect run-try bench bench-score bench-peers peers-lock quality lock lock-check \
->>>>>>> 0c2035a (make bench-peers: our encoders beside torch, onnxruntime and OpenVINO; attention works on several tokens side by side)
+	run-score run-find run-cluster run-evaluate run-calibrate run-export run-import run-drift \
+	run-label run-doubts run-convert run-inspect run-try bench bench-score bench-peers peers-lock \
+	quality lock lock-check \
 	audit docs screenshots clean flink-up flink-down flink-lock test-flink \
 	airflow-up airflow-cli airflow-down airflow-lock test-airflow \
 	mutants spark-lock test-spark test-cloud image template

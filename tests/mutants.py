@@ -1,14 +1,14 @@
 """Puts small faults into the code, one at a time, and counts those that the nearest tests notice.
 
-python -m tests.mutants                        # 12 mutants a module, drawn with the seed 1
+python -m tests.mutants                        # 14 mutants a group, drawn with the seed 1
 python -m tests.mutants input metrics --each 30 --seed 2
 
 mutmut makes the mutants (a comparison turned, a constant moved, an argument or a result lost) and
 runs the tests that came by the mutated function, in processes forked from one that has imported
-everything: TensorFlow is loaded once a group. For each module `--each` of its mutants are drawn
-without replacement, by `random.Random("SEED MODULE").sample` of their names in order; mutants of
+everything: TensorFlow is loaded once a group. For each group `--each` of its mutants are drawn
+without replacement, by `random.Random("SEED GROUP").sample` of their names in order; mutants of
 lines that raise an error or print are left out before, as they are mostly words. What survives is
-shown as a diff. docs/mutants.md lists survivors that change nothing.
+shown as a diff. docs/mutants.md has the last result, and lists survivors that change nothing.
 """
 
 from __future__ import annotations
@@ -19,8 +19,8 @@ import re
 import shutil
 import subprocess
 import sys
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -90,13 +90,11 @@ GROUPS = {
 
 @dataclass
 class Found:
-    """What became of a module's mutants."""
+    """What became of a group's mutants."""
 
-    module: str
     made: int
-    drawn: int = 0
-    noticed: int = 0
-    survivors: list[str] = field(default_factory=list)
+    drawn: int
+    survivors: list[str]
 
 
 class Copy:
@@ -138,26 +136,20 @@ def _run(*words: str, folder: Path, check: bool = True) -> str:
     return done.stdout
 
 
-def draw(names: Sequence[str], module: str, each: int, seed: int) -> list[str]:
-    """The mutants of a module that are tried: the same ones for the same seed."""
+def draw(names: Sequence[str], group: str, each: int, seed: int) -> list[str]:
+    """The mutants of a group that are tried: the same ones for the same seed."""
     ordered = sorted(names)
-    return random.Random(f"{seed} {module}").sample(ordered, min(each, len(ordered)))
+    return random.Random(f"{seed} {group}").sample(ordered, min(each, len(ordered)))
 
 
-def try_group(copy: Copy, each: int, seed: int) -> Iterator[Found]:
-    """Makes the mutants of a group, draws some of each module and tries them."""
+def try_group(copy: Copy, group: str, each: int, seed: int) -> Found:
+    """Makes the mutants of a group, draws some and tries them."""
     copy.mutmut("run", "none.such", check=False)  # makes them and finds their tests; tries none
+    names = list(copy.statuses())
+    drawn = draw(names, group, each, seed)
+    copy.mutmut("run", "--max-children", "1", *drawn)
     known = copy.statuses()
-    drawn = {}
-    for module in copy.group.modules:
-        prefix = module.removesuffix(".py").replace("/", ".") + "."
-        names = [name for name in known if name.startswith(prefix)]
-        drawn[module] = (len(names), draw(names, module, each, seed))
-    copy.mutmut("run", "--max-children", "1", *(n for _, names in drawn.values() for n in names))
-    known = copy.statuses()
-    for module, (made, names) in drawn.items():
-        survivors = [name for name in names if known[name] not in NOTICED]
-        yield Found(module, made, len(names), len(names) - len(survivors), survivors)
+    return Found(len(names), len(drawn), [name for name in drawn if known[name] not in NOTICED])
 
 
 def main(argv: Sequence[str] | None = None) -> None:
@@ -167,19 +159,20 @@ def main(argv: Sequence[str] | None = None) -> None:
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )  # fmt: skip
     parser.add_argument("groups", nargs="*", choices=[*GROUPS, []], default=[*GROUPS])
-    parser.add_argument("--each", type=int, default=12, help="mutants of a module")
+    parser.add_argument("--each", type=int, default=14, help="mutants of a group")
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--folder", type=Path, default=ROOT / "build/mutants")
     args = parser.parse_args(argv)
     total = noticed = 0
+    print("| group | mutants | drawn | noticed |\n| --- | --- | --- | --- |", flush=True)
     for name in args.groups:
         copy = Copy(args.folder / name, GROUPS[name])
-        for found in try_group(copy, args.each, args.seed):
-            print(f"{found.module}: {found.noticed} of {found.drawn} noticed, {found.made} in all",
-                  flush=True)  # fmt: skip
-            for survivor in found.survivors:
-                print(copy.mutmut("show", survivor), flush=True)
-            total, noticed = total + found.drawn, noticed + found.noticed
+        found = try_group(copy, name, args.each, args.seed)
+        alive = len(found.survivors)
+        print(f"| {name} | {found.made:,} | {found.drawn} | {found.drawn - alive} |", flush=True)
+        for survivor in found.survivors:
+            print(copy.mutmut("show", survivor), flush=True)
+        total, noticed = total + found.drawn, noticed + found.drawn - alive
     print(f"{noticed} of {total} noticed ({noticed / max(total, 1):.1%})")
 
 

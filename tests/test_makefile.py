@@ -76,3 +76,14 @@ def test_values_reach_the_program_as_they_are(make, tmp_path: Path):
         "-m", "twinbeam", "score", "--input", "*.parquet", "gs://b/it's?", "--model=my bundle",
         "--output=out", "--runner=DataflowRunner", "--threshold", "0.7",
     ]  # fmt: skip
+
+
+def test_no_file_has_the_marks_of_a_merge_left_in_it():
+    listed = subprocess.run(["git", "ls-files", "-z"], cwd=ROOT, capture_output=True, check=False)
+    if listed.returncode:
+        pytest.skip("not a checkout")
+    marked = re.compile(rb"^(<{7}|>{7}) ", re.M)
+    names = [name for name in listed.stdout.decode().split("\0") if (ROOT / name).is_file()]
+    found = [name for name in names if marked.search((ROOT / name).read_bytes())]
+
+    assert names and found == []

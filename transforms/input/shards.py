@@ -21,9 +21,11 @@ from transforms.input.parquet_columns import Int96Unit
 from transforms.input.partitions import Partition, output_name, partitions_of
 from transforms.output_schema import extended_schema
 from transforms.pairs import TextColumns, check_schema
+from transforms.storage import files
 from transforms.threads import in_threads
 
 FOOTER_THREADS = 64  # object storage answers slowly, not busily
+LOCAL_THREADS = 8  # a disk answers at once: more threads wait for each other, for twice the CPU
 MAX_NAME_BYTES = 200  # file systems allow 255, and hidden names are longer
 
 
@@ -135,7 +137,9 @@ def plan(
         same = schemas.setdefault(footer.schema.serialize().to_pybytes(), footer.schema)
         return replace(footer, schema=same), partitions  # one schema for all files that have it
 
-    footers = list(in_threads(look, (file.path for file in found), FOOTER_THREADS))
+    far = any(not files.is_local(file.path) for file in found)
+    threads = FOOTER_THREADS if far else LOCAL_THREADS
+    footers = list(in_threads(look, (file.path for file in found), threads))
     rejected = tuple(
         RejectedFile(file.path, str(footer))
         for file, footer in zip(found, footers, strict=True)

@@ -17,6 +17,7 @@ from tests.scoring_kit import pairs, write
 from transforms.errors import RunError, UserError
 from transforms.input import read_shards, shards
 from transforms.input.footers import Footer
+from transforms.input.input_files import FoundFile
 from transforms.pairs import PairColumns
 from transforms.storage import files
 
@@ -111,16 +112,18 @@ def test_a_file_that_is_gone_or_another_is_noticed(tmp_path):
 def test_footers_are_read_side_by_side_and_schemas_kept_once(tmp_path, monkeypatch):
     """Object storage takes its time for each answer, and a plan may hold very many files."""
     together = threading.Barrier(32, timeout=60)
-    for number in range(32):
-        write(tmp_path / f"{number:02d}.parquet", pairs(1))
+    names = [f"{number:02d}.parquet" for number in range(32)]
+    for name in names:
+        write(tmp_path / name, pairs(1))
     read = shards.read_footer
 
     def slow(path, int96):
         together.wait()  # breaks, and the plan fails, unless 32 are asked for at a time
-        return read(path, int96)
+        return read(path.replace("gs://bucket", str(tmp_path)), int96)
 
     monkeypatch.setattr(shards, "read_footer", slow)
-    plan = shards.plan([str(tmp_path / "*.parquet")], COLUMNS, shard_rows=10)
+    found = [FoundFile(f"gs://bucket/{name}", None, name) for name in names]
+    plan = shards.plan(found, COLUMNS, shard_rows=10)
     assert len(plan.shards) == 32
     assert len({id(schema) for schema in plan.schemas.values()}) == 1
 
