@@ -22,18 +22,19 @@ SPARK_READY := $(SPARK_VENV)/.ready
 SOURCES := twinbeam pipelines transforms model demo tests setup.py $(wildcard benchmarks dags deploy)
 
 # One compiler for everybody: the lock must not depend on the machine that makes it.
-COMPILE := $(UV) pip compile --generate-hashes --quiet --python-version 3.11 \
-	--python-platform x86_64-manylinux_2_28 --no-emit-index-url --no-emit-find-links \
-	--custom-compile-command "make lock"
-# $(call compile,folder): all lock files, starting from what they pin already. The worker image's are
-# a part of the first, but for the CUDA libraries.
+PIN := $(UV) pip compile --generate-hashes --quiet --python-version 3.11 \
+	--no-emit-index-url --no-emit-find-links --custom-compile-command "make lock"
+COMPILE := $(PIN) --python-platform x86_64-manylinux_2_28
+# $(call compile,folder): all lock files, starting from what they pin already. The first is for every
+# Python that setup.py allows; the worker image's are a part of it, but for the CUDA libraries.
 WORKER := $(COMPILE) setup.py --constraints
-compile = $(COMPILE) setup.py --all-extras -o $(1)/requirements.lock $(ARGS) \
+compile = $(PIN) --universal setup.py --all-extras -o $(1)/requirements.lock $(ARGS) \
 	&& $(COMPILE) requirements-data.in --no-deps -o $(1)/requirements-data.lock $(ARGS) \
 	&& $(WORKER) $(1)/requirements.lock -o $(1)/docker/requirements-cpu.lock $(ARGS) \
 	&& $(WORKER) $(1)/requirements.lock docker/gpu.in -o $(1)/docker/requirements-gpu.lock $(ARGS)
 # A process holds TensorFlow, near a gigabyte: no more of them than a laptop bears.
 PARALLEL := -n auto --maxprocesses=4 --dist=worksteal
+PYTHONS := 3.11 3.12 3.13
 LOCKS := requirements.lock requirements-data.lock
 ALL_LOCKS := $(LOCKS) docker/requirements-cpu.lock docker/requirements-gpu.lock
 
@@ -191,9 +192,10 @@ lock-check: $(UV) ## Check that the lock files are what setup.py asks for
 	@folder=$$(mktemp -d) && trap 'rm -rf "$$folder"' EXIT && cp --parents $(ALL_LOCKS) "$$folder" \
 		&& $(call compile,"$$folder") \
 		$(foreach lock,$(ALL_LOCKS),&& diff -u -I '^ *#' $(lock) "$$folder/$(lock)") \
-		&& $(UV) pip install --dry-run --quiet --python-version 3.12 --require-hashes \
-			--python-platform x86_64-manylinux_2_28 --target "$$folder/3.12" -r requirements.lock \
-		&& echo "The lock files are current, and install on Python 3.11 and 3.12" \
+		$(foreach version,$(PYTHONS),&& $(UV) pip install --dry-run --quiet --require-hashes \
+			--python-version $(version) --python-platform x86_64-manylinux_2_28 \
+			--target "$$folder/$(version)" -r requirements.lock) \
+		&& echo "The lock files are current, and install on Python $(PYTHONS)" \
 		|| { echo "the lock files are not what setup.py asks for: run make lock" >&2; exit 1; }
 
 audit: $(READY) lock-check ## List the dependencies with their licences and check the lock file
@@ -292,8 +294,8 @@ $(SPARK_READY): tests/spark/requirements.lock $(UV)
 	@touch $(SPARK_READY)
 
 $(PY):
-	@$(PYTHON) -c 'import sys; v = sys.version_info[:2]; sys.exit(None if (3, 11) <= v < (3, 13) else \
-		f"twinbeam needs Python 3.11 or 3.12, found {v[0]}.{v[1]}: make PYTHON=/path/to/python3.11")'
+	@$(PYTHON) -c 'import sys; v = sys.version_info[:2]; sys.exit(None if (3, 11) <= v < (3, 14) else \
+		f"twinbeam needs Python 3.11 to 3.13, found {v[0]}.{v[1]}: make PYTHON=/path/to/python3.11")'
 	$(PYTHON) -m venv $(VENV)
 
 $(UV): requirements-uv.lock | $(PY)

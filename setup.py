@@ -84,7 +84,7 @@ setup(
     description="Scores sentence pairs at any scale: a Siamese network on Apache Beam",
     license="Apache-2.0",
     license_files=["LICENSE"],
-    python_requires=">=3.11,<3.13",
+    python_requires=">=3.11,<3.14",
     packages=find_packages(include=["pipelines*", "transforms*", "model*", "twinbeam*"]),
     package_data={
         "pipelines.report": ["*.html", "*.css"],  # an evaluation's page, the style of all pages

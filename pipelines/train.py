@@ -60,6 +60,8 @@ def train(options: TrainOptions) -> dict[str, Any]:
         if options.init_from is not None:
             examples = replace(examples, begun_from=bundle_fingerprint(options.init_from))
         recipe = read_recipe(files.read_bytes(examples.recipe_path), source=examples.recipe_path)
+        if options.epochs is None and options.global_batch_size is None:
+            recipe = with_enough_steps(recipe, examples.train.total)
         recipe = with_training(
             recipe,
             epochs=options.epochs,
@@ -77,6 +79,17 @@ def train(options: TrainOptions) -> dict[str, Any]:
     if is_chief:
         print_result(options, metrics)
     return metrics
+
+
+def with_enough_steps(recipe: Recipe, rows: int) -> Recipe:
+    """The recipe for so many training examples (see `Training.for_examples`); says what changed."""
+    training = recipe.training.for_examples(rows)
+    if training != recipe.training:
+        print(
+            f"{rows:,} examples are few: batches of {training.batch_size} for "
+            f"{training.epochs} epochs, so that there are {training.min_steps} steps"
+        )
+    return recipe.model_copy(update={"training": training})
 
 
 def open_more(recipe: Recipe, folder: str, copies: ExitStack) -> tuple[Recipe, Examples]:

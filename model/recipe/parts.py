@@ -276,10 +276,15 @@ class Untrained(Part):
     measured_on: Annotated[str, Field(min_length=1)]
 
 
+_SMALLEST_BATCH = 32  # of `for_examples`: smaller ones are noisy, and slow
+
+
 class Training(Part):
     """How long and by what steps to train.
 
     Attributes:
+        min_steps: where examples are too few for so many steps, batches are smaller and, below
+            32 pairs, epochs more (see `for_examples`).
         warmup: a fraction of all steps.
         average: the decay of a moving average of the weights.
         batches: what stands in a batch together: pairs of about one length (`lengths`), or pairs
@@ -304,6 +309,7 @@ class Training(Part):
 
     epochs: Count = 10
     batch_size: Count = 512
+    min_steps: Count | None = None
     optimizer: Literal["nadam", "adam", "adamw"] = "adam"
     learning_rate: Positive = 0.001
     epsilon: Positive = 1e-7
@@ -324,3 +330,18 @@ class Training(Part):
     precision: Literal["float32", "mixed_bfloat16"] = "float32"
     xla: bool = False
     seed: Annotated[int, Field(ge=0)] = 42
+
+    def for_examples(self, rows: int) -> Training:
+        """The same for so many training examples: at least `min_steps` steps, where it is given.
+
+        A recipe made for a hundred thousand pairs takes three steps on five hundred, which leaves
+        the weights as they are. A batch is halved down to 32 pairs, then there are more epochs:
+        500 pairs in batches of 512, 3 epochs, at least 160 steps: batches of 32, 10 epochs.
+        """
+        if self.min_steps is None:
+            return self
+        size, epochs = self.batch_size, self.epochs
+        while size > _SMALLEST_BATCH and epochs * -(-rows // size) < self.min_steps:
+            size = max(_SMALLEST_BATCH, size // 2)
+        epochs = max(epochs, -(-self.min_steps // -(-max(rows, 1) // size)))
+        return self.model_copy(update={"batch_size": size, "epochs": epochs})

@@ -12,7 +12,7 @@ import pyarrow as pa
 from transforms.errors import UserError
 from transforms.tables.accounts import Account
 from transforms.tables.json_array import array_elements, is_array
-from transforms.tables.json_values import DECODER, as_texts, parse_object
+from transforms.tables.json_values import DECODER, NotJsonError, as_texts, parse_object
 from transforms.tables.lines import LineBlock
 from transforms.tables.rows import (
     BATCH_CHARS,
@@ -76,7 +76,9 @@ class JsonReader:
             row = parse()
         except (ValueError, RecursionError) as error:
             detail = "nested too deeply" if isinstance(error, RecursionError) else str(error)
-            self.account.reject(line, NO_OBJECT, text, detail=detail)
+            # Reasons are counted: a message with a place in it would be one of its own each time.
+            reason = NO_OBJECT if isinstance(error, NotJsonError) else detail
+            self.account.reject(line, reason, text, detail=detail)
             return None
         self.account.rows += 1
         return row

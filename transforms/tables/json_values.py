@@ -18,6 +18,10 @@ class _Number(str):
     __slots__ = ()
 
 
+class NotJsonError(ValueError):
+    """The text is no JSON; names the place, so each line has a message of its own."""
+
+
 class _KeyTwice(dict[str, Any]):
     """An object with a key that stands in it twice: which of its values is meant?"""
 
@@ -39,7 +43,7 @@ def text_of(value: Any) -> str | None:
 
 def _dump(value: Any) -> str:
     if isinstance(value, _KeyTwice):
-        raise ValueError("a key stands there twice")
+        raise ValueError("a key stands twice in an object")
     if isinstance(value, dict):
         return "{" + ", ".join(f"{_dump(key)}: {_dump(each)}" for key, each in value.items()) + "}"
     if isinstance(value, list):
@@ -58,13 +62,13 @@ def parse_object(text: str) -> dict[str, str | None]:
     except RecursionError:
         raise ValueError("nested too deeply") from None
     except json.JSONDecodeError as error:
-        raise ValueError(f"{error.msg} at character {error.pos + 1}") from None
+        raise NotJsonError(f"{error.msg} at character {error.pos + 1}") from None
 
 
 def as_texts(value: Any) -> dict[str, str | None]:
     """The values of a decoded object as text; a ValueError where it is no object."""
     if not isinstance(value, dict):
-        raise ValueError(f"a {_KINDS.get(type(value), 'value')}")
+        raise ValueError(f"no JSON object but a {_KINDS.get(type(value), 'value')}")
     if isinstance(value, _KeyTwice):
         _dump(value)
     if not value:

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import copy
+import math
 import re
 import subprocess
 import sys
@@ -8,8 +9,11 @@ from pathlib import Path
 
 import pytest
 import yaml
+from hypothesis import given
+from hypothesis import strategies as st
 
 from model.recipe import parts
+from model.recipe.parts import Training
 from model.recipe.paths import resolve_path
 from model.recipe.reading import (
     RECIPES,
@@ -258,3 +262,34 @@ def test_a_bert_has_places_for_so_many_tokens_only(tmp_path):
     # A bundle is read where the preset is not: nothing to say then.
     assert with_tokens(str(tmp_path / "gone"), 600).text.max_tokens == 600
     assert with_tokens("package:no_such_package/model", 600).text.max_tokens == 600
+
+
+@pytest.mark.parametrize(
+    ("rows", "size", "epochs"),
+    [
+        (500, 32, 10),  # 16 steps an epoch: 10 epochs are 160
+        (3_000, 32, 3),  # 3 epochs of 47 steps in batches of 64 are 141, of 94 in batches of 32 282
+        (9_000, 128, 3),  # 3 epochs of 71 steps are 213, of 36 in batches of 256 108
+        (1, 32, 160),
+        (80_000, 512, 3),
+    ],
+)
+def test_few_examples_get_enough_steps(rows: int, size: int, epochs: int):
+    training = Training(batch_size=512, epochs=3, min_steps=160)
+    assert training.for_examples(rows) == Training(batch_size=size, epochs=epochs, min_steps=160)
+
+
+@given(
+    rows=st.integers(1, 10**6),
+    size=st.integers(1, 2_048),
+    epochs=st.integers(1, 50),
+    least=st.integers(1, 2_000),
+)
+def test_no_recipe_takes_fewer_steps_than_it_asks_for(rows, size, epochs, least):
+    before = Training(batch_size=size, epochs=epochs, min_steps=least)
+    after = before.for_examples(rows)
+    assert after.epochs * math.ceil(rows / after.batch_size) >= least
+    assert min(size, 32) <= after.batch_size <= size and after.epochs >= epochs
+    assert after.for_examples(rows) == after
+    without = Training(batch_size=size, epochs=epochs)
+    assert without.for_examples(rows) == without

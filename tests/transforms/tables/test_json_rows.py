@@ -67,8 +67,11 @@ def test_a_line_that_is_no_object_is_a_bad_line(folder: Path, line: str, detail:
     found, bad, _, _ = read(folder, "p.jsonl", f'{{"a": "x"}}\n{line}\n\n{{"a": "y"}}\n')
 
     assert found == [("x",), ("y",)]
-    assert [(each.line, each.reason) for each in bad] == [(2, "no JSON object")]
+    assert [each.line for each in bad] == [2]
     assert detail in bad[0].detail and "secret" not in bad[0].detail
+    # Lines are counted by their reason: a place within the line is not part of it.
+    placed = "at character" in detail
+    assert bad[0].reason == ("no JSON object" if placed else bad[0].detail)
 
 
 @pytest.mark.parametrize(
@@ -103,7 +106,7 @@ def test_an_array_in_pieces(folder: Path, monkeypatch, size: int):
 
     assert found == again[0] == [("a]{好",), ("12",), ("[1]",)]
     assert [line for line, _ in places] == [line for line, _ in again[3]] == [2, 3, 4]
-    assert [(each.line, each.detail) for each in bad] == [(4, "a number")]
+    assert [(each.line, each.detail) for each in bad] == [(4, "no JSON object but a number")]
     assert (account.total, account.rows, account.bad) == (4, 3, 1)
 
 
