@@ -17,6 +17,18 @@ BEAM_NOTE = (
 )
 
 
+class _Store(argparse.Action):
+    """argparse's default, but for flags that take several values: given twice, both count."""
+
+    def __call__(
+        self, parser: Any, namespace: argparse.Namespace, values: Any, option_string: Any = None
+    ) -> None:
+        before = getattr(namespace, self.dest, None)
+        if self.nargs in ("+", "*") and before is not self.default:
+            values = [*before, *values]
+        setattr(namespace, self.dest, values)
+
+
 class CommandParser(argparse.ArgumentParser):
     """Flags with underscores, none abbreviated; errors are one line that names the fix.
 
@@ -34,6 +46,8 @@ class CommandParser(argparse.ArgumentParser):
             formatter_class=_HelpFormatter,
             allow_abbrev=False,
         )
+        for name in (None, "store"):
+            self.register("action", name, _Store)
         self.takes_beam_flags = takes_beam_flags
         self._positionals.title = "words"
         self._one_of: dict[str, list[argparse.Action]] = {}

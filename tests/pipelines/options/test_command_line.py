@@ -10,6 +10,7 @@ import apache_beam as beam
 import pytest
 from apache_beam.options.pipeline_options import StandardOptions
 
+from pipelines.commands import COMMANDS
 from pipelines.options import beam_interface, command_line
 from transforms.errors import RunError, UserError
 
@@ -130,3 +131,23 @@ def test_fraction_is_from_0_to_1(text, good):
     else:
         with pytest.raises(argparse.ArgumentTypeError):
             command_line.fraction(text)
+
+
+def test_a_flag_of_several_values_that_is_given_twice_counts_both_times():
+    """The last would win otherwise, and the files of the first would be left out unnoticed."""
+    found = set()
+    for name, command in COMMANDS.items():
+        for action in command.parser()._actions:
+            if not (action.option_strings and action.nargs in ("+", "*")):
+                continue
+            parser = command.parser()
+            for each in (*parser._actions, *parser._mutually_exclusive_groups):
+                each.required = False
+            flag, words = action.option_strings[0], ["n=text", "m=text", "o=text"]
+            if action.choices:
+                words = [str(word) for word in list(action.choices)[:3]]
+            few, _ = parser.parse_known_args([flag, *words])
+            twice, _ = parser.parse_known_args([flag, *words[:2], flag, *words[2:]])
+            assert getattr(twice, action.dest) == getattr(few, action.dest), (name, flag)
+            found.add((name, flag))
+    assert len(found) > 15
