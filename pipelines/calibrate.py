@@ -153,6 +153,7 @@ def plan_scores(options: CalibrateOptions) -> Plan:
         options.columns.pairs,
         shard_rows=command_line.DEFAULT_SHARD_ROWS,
         on_bad_file=None,
+        named_after_input=False,
     )
     check_columns(planned.schemas, options.columns)
     return planned

@@ -166,7 +166,13 @@ def pair_table(options: ClusterOptions, pairs: Plan) -> PairTable:
 
 
 def _planned(patterns: Sequence[str | FoundFile], options: ClusterOptions) -> Plan:
-    return plan(patterns, PairTable(), shard_rows=options.shard_rows, on_bad_file=None)
+    return plan(
+        patterns,
+        PairTable(),
+        shard_rows=options.shard_rows,
+        on_bad_file=None,
+        named_after_input=False,
+    )
 
 
 def _same_nodes(pairs: Plan, table: PairTable) -> pa.Schema:

@@ -77,6 +77,7 @@ def evaluate(options: EvaluateOptions) -> dict[str, Any]:
         options.columns.pairs,
         shard_rows=options.shard_rows,
         on_bad_file=None,
+        named_after_input=False,
     )
     shards = planned.shards
     options = replace(options, columns=with_id(options.columns, planned.schemas))

@@ -71,6 +71,7 @@ def choose_pairs(options: LabelOptions) -> dict[str, Any]:
         options.columns,
         shard_rows=options.shard_rows,
         on_bad_file=None,
+        named_after_input=False,
     )
     check_columns(planned.schemas, options)
     settings = settings_of(options)

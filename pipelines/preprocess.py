@@ -157,6 +157,7 @@ def plan_examples(options: PreprocessOptions) -> ExamplesPlan:
         on_bad_file=options.on_bad_file,
         int96=options.int96,
         partition_columns=options.partition_columns,
+        named_after_input=False,
     )
     command_line.print_left_out(planned.rejected)
     if options.columns.label is not None:

@@ -57,17 +57,19 @@ def _in(folder: str, *names: str) -> tuple[str, ...]:
 GROUPS = {
     "storage": Group(
         _in("transforms/storage", "files", "local", "lock", "publishing", "exchange"),
-        ("tests/transforms/storage", "tests/transforms/clustering"),
+        ("tests/transforms/storage",),
     ),
     "accounts": Group(
         _in("transforms/accounts", "blocks", "claims", "commit", "list_shards", "output_folder",
             "shard_account", "shard_writer"),
-        ("tests/transforms/accounts", "tests/transforms/scoring/test_score_shards.py"),
+        (*_in("tests/transforms/accounts", "test_blocks", "test_list_shards", "test_output_folder",
+              "test_shard_account", "test_staging", "test_late_writers"),
+         "tests/transforms/scoring/test_score_shards.py"),
     ),
     "input": Group(
         _in("transforms/input", "footers", "input_files", "int96", "parquet_columns", "partitions",
             "read_shards", "shards"),
-        ("tests/transforms/input", "tests/e2e/test_foreign_files.py"),
+        ("tests/transforms/input", "tests/transforms/scoring/test_score_shards.py"),
     ),
     "engine": Group(
         _in("model/scoring", "engine", "length_batches", "short_vectors", "vector_cache"),

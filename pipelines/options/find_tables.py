@@ -80,6 +80,7 @@ def plan_tables(options: FindOptions) -> tuple[FindOptions, FindTables]:
             on_bad_file=options.on_bad_file,
             int96=options.int96,
             partition_columns=options.partition_columns,
+            named_after_input=False,
         )
 
     sides: dict[Side, Plan] = {"left": planned(options.left)}

@@ -111,6 +111,19 @@ def test_ids_stay_where_they_can(tmp_path):
     assert (manifest["clusters_merged"], manifest["clusters_split"]) == (1, 1)
 
 
+def test_nights_whose_files_have_the_same_names_are_clustered_together(tmp_path):
+    """Each run of find names its files alike, and each night's rows are called the same too."""
+    nights = [as_table([(1, 2), (5, 6)], [0.9, 0.9]), as_table([(2, 3)], [0.9])]
+    for number, pairs in enumerate(nights):
+        write(tmp_path / f"{number}" / "pairs-00000.parquet", pairs)
+        rows = pa.table({"id": [4 * number, 4 * number + 1], "sentence": ["x", "y"]})
+        write(tmp_path / f"rows-{number}" / "part-0.parquet", rows)
+    flags = ["--min_similarity=0.5", *(f"--rows={tmp_path}/rows-{n}/*.parquet" for n in (0, 1))]
+    run_cluster(tmp_path / "0", tmp_path / "out", f"--input={tmp_path}/1", *flags)
+
+    assert by_id(tmp_path / "out") == {0: 0, 1: 1, 2: 1, 3: 1, 4: 4, 5: 5, 6: 5}
+
+
 def test_a_cluster_keeps_its_id_when_the_row_of_that_name_is_gone(tmp_path):
     write(tmp_path / "one.parquet", as_table([("a", "b"), ("b", "c"), ("c", "d")], [0.9] * 3))
     write(tmp_path / "two.parquet", as_table([("b", "c"), ("c", "d"), ("d", "e")], [0.9] * 3))

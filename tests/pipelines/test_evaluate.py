@@ -123,6 +123,21 @@ def test_the_same_command_again_does_nothing(measured: dict, folder: Path, capsy
     assert (folder / "report/report.html").stat().st_mtime_ns == page
 
 
+def test_nights_whose_files_have_the_same_names_are_measured_together(tmp_path: Path):
+    parts = [scored_table(300).slice(0, 200), scored_table(300).slice(200)]
+    for number, part in enumerate(parts):
+        write_scores(tmp_path / f"{number}", part)
+    found = evaluate.run(
+        ["--input", str(tmp_path / "0"), str(tmp_path / "1"), "--output", str(tmp_path / "out"),
+         "--resamples", "0"]
+    )  # fmt: skip
+    table = pa.concat_tables(parts)
+
+    assert found["rows"] == 300
+    right = sk.accuracy_score(table["label"].to_numpy(), table["similarity_label"].to_numpy())
+    assert found["metrics"]["accuracy"] == pytest.approx(right)
+
+
 def test_redact_shows_no_sentence_and_threshold_judges_anew(folder: Path, tmp_path: Path, measured):
     found = evaluate.run(
         ["--input", str(folder / "scores/*.parquet"), "--output", str(tmp_path / "out"), "--redact",

@@ -8,6 +8,8 @@ and in the file.
 
 from __future__ import annotations
 
+import hashlib
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 from urllib.parse import unquote
@@ -118,3 +120,16 @@ def output_name(path: str, below: str, partitions: Sequence[Partition]) -> str:
     # What begins with _ or . is hidden from whatever reads the scores.
     name = "__".join([*written, *rest]).lstrip("_.") or "file"
     return "/".join([*kept, name])
+
+
+def names_apart(names: Sequence[str], paths: Sequence[str]) -> list[str]:
+    """The names as they are, but with a mark of its path where several files have the same one."""
+    count = Counter(names)
+    return [
+        name if count[name] == 1 else f"{name.removesuffix('.parquet')}-{_mark(path)}"
+        for name, path in zip(names, paths, strict=True)
+    ]
+
+
+def _mark(path: str) -> str:
+    return hashlib.sha256(path.encode(errors="surrogateescape")).hexdigest()[:12]

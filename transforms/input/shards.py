@@ -18,7 +18,7 @@ from transforms.errors import UserError
 from transforms.input.footers import Footer, read_footer
 from transforms.input.input_files import FoundFile, find
 from transforms.input.parquet_columns import Int96Unit
-from transforms.input.partitions import Partition, output_name, partitions_of
+from transforms.input.partitions import Partition, names_apart, output_name, partitions_of
 from transforms.output_schema import extended_schema
 from transforms.pairs import TextColumns, check_schema
 from transforms.storage import files
@@ -99,7 +99,10 @@ class Plan:
 
 def plan_shards(patterns: Sequence[str], columns: TextColumns, *, shard_rows: int) -> list[Shard]:
     """The shards of `plan`, where no file may be left out."""
-    return list(plan(patterns, columns, shard_rows=shard_rows, on_bad_file=None).shards)
+    planned = plan(
+        patterns, columns, shard_rows=shard_rows, on_bad_file=None, named_after_input=False
+    )
+    return list(planned.shards)
 
 
 def plan(
@@ -110,6 +113,7 @@ def plan(
     on_bad_file: Literal["fail", "reject"] | None = "fail",
     int96: Int96Unit = "us",
     partition_columns: Mapping[str, str] = MappingProxyType({}),
+    named_after_input: bool = True,
 ) -> Plan:
     """Finds the input, checks every file's footer, and cuts the files into shards.
 
@@ -122,6 +126,8 @@ def plan(
         int96: the unit in which INT96 times are read.
         partition_columns: columns in folders' names that are to be written into the files, each
             with its type (see `partitions`); those that the run reads always are.
+        named_after_input: what is written keeps the files' names, so two of one name are refused;
+            else they are told apart: the scores of each night have the same names.
 
     Raises:
         UserError: names the file and what is wrong with it; nothing was done.
@@ -152,10 +158,12 @@ def plan(
         for file, footer in zip(found, footers, strict=True)
         if not isinstance(footer, UserError)
     ]
+    names = [output_name(file.path, file.below, partitions) for file, (_, partitions) in usable]
+    if not named_after_input:
+        names = names_apart(names, [file.path for file, _ in usable])
     shards = tuple(
         replace(shard, int96=int96, partitions=partitions)
-        for file, (footer, partitions) in usable
-        for name in [output_name(file.path, file.below, partitions)]
+        for name, (file, (footer, partitions)) in zip(names, usable, strict=True)
         for shard in cut(file.path, name, footer, shard_rows)
     )
     _check_names(shards)

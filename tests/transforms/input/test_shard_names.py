@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 
 import pytest
@@ -53,6 +54,20 @@ def test_two_files_of_one_name_are_both_named(tmp_path: Path):
         f"1__a{ENDING}",
         f"2__a{ENDING}",
     ]
+
+
+def test_two_files_of_one_name_are_told_apart_where_nothing_is_named_after_them(tmp_path: Path):
+    for folder in ("1", "2"):
+        write(tmp_path / folder / "a.parquet", pairs(4), row_group_size=2)
+    write(tmp_path / "2" / "b.parquet", pairs(1))
+    given = [tmp_path / "1", tmp_path / "2"]
+    found = plan(*given, named_after_input=False, shard_rows=2).shards
+    of_a = [shard for shard in found if shard.source.endswith("/a.parquet")]
+
+    assert len({shard.name for shard in found}) == len(found) == 5
+    assert all(re.fullmatch(r"a-[0-9a-f]{12}-0000\d-of-00002\.parquet", s.name) for s in of_a)
+    assert [shard.name for shard in found if shard not in of_a] == [f"b{ENDING}"]
+    assert plan(*reversed(given), named_after_input=False, shard_rows=2).shards == found
 
 
 def test_the_same_file_in_many_shards_is_no_clash(tmp_path: Path):

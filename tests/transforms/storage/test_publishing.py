@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ctypes
 import errno
 import fcntl
 import os
@@ -97,10 +98,15 @@ def test_folders_are_swapped_also_where_the_system_has_no_call_for_it(
     tmp_path: Path, there_is: bool, monkeypatch: pytest.MonkeyPatch
 ):
     one, other = folder(tmp_path / "one", "one"), folder(tmp_path / "other", "other")
+    renamed: list[str] = []
+    rename = os.rename
+    monkeypatch.setattr(os, "rename", lambda *paths: (renamed.append(paths[0]), rename(*paths)))
     if not there_is:
         monkeypatch.setattr("ctypes.CDLL", lambda *_, **__: object())
 
     local.swap(one, other)
+    # In one step, in which nobody finds nothing there; by renaming it would be three.
+    assert there_is == (renamed == []) or not hasattr(ctypes.CDLL(None), "renameat2")
     assert content_of(tmp_path / "one")["_SUCCESS"] == "other"
     assert content_of(tmp_path / "other")["_SUCCESS"] == "one"
 
