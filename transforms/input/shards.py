@@ -133,19 +133,7 @@ def plan(
         UserError: names the file and what is wrong with it; nothing was done.
     """
     found = find(patterns)
-    schemas: dict[bytes, pa.Schema] = {}
-
-    def look(path: str) -> Looked | UserError:
-        try:
-            footer, partitions = _look(path, columns, int96, partition_columns)
-        except UserError as error:
-            return error
-        same = schemas.setdefault(footer.schema.serialize().to_pybytes(), footer.schema)
-        return replace(footer, schema=same), partitions  # one schema for all files that have it
-
-    far = any(not files.is_local(file.path) for file in found)
-    threads = FOOTER_THREADS if far else LOCAL_THREADS
-    footers = list(in_threads(look, (file.path for file in found), threads))
+    footers = _look_at_all([file.path for file in found], columns, int96, partition_columns)
     rejected = tuple(
         RejectedFile(file.path, str(footer))
         for file, footer in zip(found, footers, strict=True)
@@ -171,6 +159,24 @@ def plan(
     rewritten = dict.fromkeys(column for _, (footer, _) in usable for column in footer.rewritten)
     schema_of = {file.path: footer.schema for file, (footer, _) in usable}
     return Plan(shards, schema_of, rejected, tuple(rewritten))
+
+
+def _look_at_all(
+    paths: Sequence[str], columns: TextColumns, int96: Int96Unit, written: Mapping[str, str]
+) -> list[Looked | UserError]:
+    """What each file says of itself, or why it cannot be used."""
+    schemas: dict[bytes, pa.Schema] = {}
+
+    def look(path: str) -> Looked | UserError:
+        try:
+            footer, partitions = _look(path, columns, int96, written)
+        except UserError as error:
+            return error
+        same = schemas.setdefault(footer.schema.serialize().to_pybytes(), footer.schema)
+        return replace(footer, schema=same), partitions  # one schema for all files that have it
+
+    far = any(not files.is_local(path) for path in paths)
+    return list(in_threads(look, paths, FOOTER_THREADS if far else LOCAL_THREADS))
 
 
 def _look(path: str, columns: TextColumns, int96: Int96Unit, written: Mapping[str, str]) -> Looked:
