@@ -68,7 +68,7 @@ EXTRAS = {
 }
 
 # A shared library that Python opens by ctypes. Where it cannot be built, TensorFlow encodes.
-HEADERS = ("lanes", "product", "bert", "universal", "lstm_step", "lstm")
+HEADERS = ("lanes", "product", "bert", "universal", "cnn", "lstm_step", "lstm")
 KERNELS = Extension(
     "model.kernels.kernels",
     sources=["model/kernels/kernels.cpp"],

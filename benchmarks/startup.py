@@ -19,31 +19,36 @@ from pathlib import Path
 
 from pipelines.commands import COMMANDS
 
-# Run in a process of its own, in the order of the pipeline; prints the seconds of each step.
+# Run in a process of its own, in the order of the pipeline; prints the seconds of each step, by the
+# clock and of the processor.
 STEPS = """
 import json, sys, time
-bundle, clock, told = sys.argv[1], time.perf_counter, {}
-at = clock()
+bundle, spent = sys.argv[1], {}
+clocks = lambda: (time.perf_counter(), time.process_time())
+at = clocks()
 def step(name):
     global at
-    told[name], at = round(clock() - at, 2), clock()
-import apache_beam; step("import Beam")
-import pipelines.score; step("import the rest of the command")
+    now = clocks()
+    spent[name], at = [after - before for before, after in zip(at, now)], now
+from transforms.lean_imports import import_beam, uncollected
+import_beam(); step("import Beam")
+with uncollected():
+    import pipelines.score
+step("import the rest of the command")
 from model.scoring.bundle_scorer import BundleScorer
 BundleScorer(bundle).verify(); step("check the bundle's sums")
 from transforms.quiet_tensorflow import import_tensorflow
 import_tensorflow(); step("import TensorFlow")
-import model.bundle.loading; step("import Keras and TensorFlow Text")
 BundleScorer(bundle).load(); step("load the bundle and prepare its graphs")
-print(json.dumps(told))
+print(json.dumps(spent))
 """
 
 
-def steps(model: str) -> dict[str, float]:
-    """Seconds of each step."""
+def steps(model: str) -> dict[str, list[float]]:
+    """Seconds of each step, by the clock and of the processor."""
     command = [sys.executable, "-c", STEPS, model]
     printed = subprocess.run(command, check=True, capture_output=True, text=True).stdout
-    found: dict[str, float] = json.loads(printed.splitlines()[-1])
+    found: dict[str, list[float]] = json.loads(printed.splitlines()[-1])
     return found
 
 
@@ -52,7 +57,7 @@ def whole(model: str, path: str) -> float:
     with tempfile.TemporaryDirectory(prefix="twinbeam-bench-") as folder:
         flags = ["--input", path, "--model", model, "--output", f"{folder}/out"]
         started = time.time()
-        command = [sys.executable, "-m", "pipelines.score", *flags]
+        command = [sys.executable, "-m", "twinbeam", "score", *flags]
         subprocess.run(command, check=True, capture_output=True)
         accounts = Path(folder, "out", "_shards").glob("*.parquet.json")
         return min(json.loads(path.read_text())["started"] for path in accounts) - started
@@ -84,19 +89,21 @@ def print_light_commands(runs: int) -> None:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
-    parser.add_argument("--model", help="measure the start of scoring with this bundle too")
+    parser.add_argument("--model", help="measure the start of scoring with this bundle instead")
     parser.add_argument("--file", metavar="PARQUET", help="of pairs, for --model")
     parser.add_argument("--runs", type=int, default=3)
     args = parser.parse_args()
-    print_light_commands(args.runs)
     if not (args.model and args.file):
+        print_light_commands(args.runs)
         return
     found = [steps(args.model) for _ in range(args.runs)]
-    print("\n| step | s |\n| --- | --- |")
+    print("| step | s | s of the processor |\n| --- | --- | --- |")
     for name in found[0]:
-        print(f"| {name} | {statistics.median(run[name] for run in found):.1f} |")
+        wall, cpu = (statistics.median(run[name][at] for run in found) for at in (0, 1))
+        print(f"| {name} | {wall:.1f} | {cpu:.1f} |")
+    cpu = statistics.median(sum(spent for _, spent in run.values()) for run in found)
     seconds = statistics.median(whole(args.model, args.file) for _ in range(args.runs))
-    print(f"| all, from the command to the first shard | {seconds:.1f} |")
+    print(f"| all, from the command to the first shard | {seconds:.1f} | {cpu:.1f} |")
 
 
 if __name__ == "__main__":

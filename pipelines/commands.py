@@ -8,8 +8,10 @@ from __future__ import annotations
 
 import argparse
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from importlib import import_module
+
+from transforms.lean_imports import import_beam, uncollected
 
 
 @dataclass(frozen=True)
@@ -21,12 +23,14 @@ class Command:
         summary: what it does, in one line.
         module: has `main`.
         flags_in: has `flags`, its parser, and imports no Beam.
+        on_beam: whether its module imports Beam.
     """
 
     group: str
     summary: str
     module: str
     flags_in: str
+    on_beam: bool = False
 
     def parser(self) -> argparse.ArgumentParser:
         """The command's argument parser."""
@@ -35,6 +39,12 @@ class Command:
 
     def load(self) -> Callable[[], int]:
         """The command's `main`, which reads `sys.argv` and returns an exit code."""
+        with uncollected():
+            if self.on_beam:
+                import_beam()
+            return self._main()
+
+    def _main(self) -> Callable[[], int]:
         main: Callable[[], int] = import_module(self.module).main
         return main
 
@@ -47,16 +57,20 @@ def _with_options(group: str, name: str, summary: str) -> Command:
     return Command(group, summary, f"pipelines.{name}", f"pipelines.options.{name}_options")
 
 
+def _on_beam(group: str, name: str, summary: str) -> Command:
+    return replace(_with_options(group, name, summary), on_beam=True)
+
+
 PAIRS, MODEL, SERVICE = "Pairs", "A model of your own", "Looking and looking after"
 
 COMMANDS = {
     "convert": _command(PAIRS, "convert", "CSV, TSV or JSON Lines → Parquet of pairs"),
-    "score": _with_options(PAIRS, "score", "pairs + bundle → the same rows, a similarity, a label"),
-    "find": _with_options(PAIRS, "find", "sentences + bundle → all pairs that are similar"),
-    "cluster": _with_options(PAIRS, "cluster", "similar pairs → groups with ids that stay"),
-    "label": _with_options(MODEL, "label", "scored pairs → a page to label the best of them on"),
-    "doubts": _with_options(MODEL, "doubts", "labelled pairs → the labels most likely wrong"),
-    "preprocess": _with_options(MODEL, "preprocess", "labelled pairs + recipe → examples"),
+    "score": _on_beam(PAIRS, "score", "pairs + bundle → the same rows, a similarity, a label"),
+    "find": _on_beam(PAIRS, "find", "sentences + bundle → all pairs that are similar"),
+    "cluster": _on_beam(PAIRS, "cluster", "similar pairs → groups with ids that stay"),
+    "label": _on_beam(MODEL, "label", "scored pairs → a page to label the best of them on"),
+    "doubts": _on_beam(MODEL, "doubts", "labelled pairs → the labels most likely wrong"),
+    "preprocess": _on_beam(MODEL, "preprocess", "labelled pairs + recipe → examples"),
     "train": _with_options(MODEL, "train", "examples → bundle"),
     "vertex": _command(MODEL, "vertex", "the same on Vertex AI, with GPUs"),
     "import": Command(
@@ -65,7 +79,7 @@ COMMANDS = {
         "pipelines.import_model",
         "pipelines.options.import_options",
     ),
-    "evaluate": _with_options(MODEL, "evaluate", "labelled scores → numbers and a report"),
+    "evaluate": _on_beam(MODEL, "evaluate", "labelled scores → numbers and a report"),
     "calibrate": _command(MODEL, "calibrate", "labelled scores + bundle → similarities as chances"),
     "export": _command(MODEL, "export", "bundle + examples → a bundle of another precision"),
     "try": _command(SERVICE, "try_pairs", "score single pairs from the keyboard"),

@@ -125,8 +125,9 @@ def check_examples(
 
     if bundle.packed is None:
         raise UserError(
-            f"--model {options.model}: only bidirectional LSTMs and BERTs have another precision, "
-            "in bundles that hold encoder.npz, where the library in C++ runs (make setup, AVX2)"
+            f"--model {options.model}: only LSTMs, Transformers, BERTs and universal encoders have "
+            "another precision, in bundles that hold encoder.npz, where the library in C++ runs "
+            "(make setup, AVX2)"
         )
     if "calibration" in bundle.manifest:
         raise UserError(

@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
+import functools
+import importlib.util
 import os
 import sys
-import threading
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
-from importlib.abc import MetaPathFinder
+from pathlib import Path
 
-# Keras, which TensorFlow imports, tries these for the sake of helpers that nothing here calls, and
-# does without them where they are not installed. They are over a third of the time of the import.
-LEFT_OUT = frozenset({"matplotlib", "pandas", "scipy", "sklearn"})
+from transforms.errors import RunError
+from transforms.lean_imports import leaving_out, uncollected
+
+# TensorFlow and Keras try these for helpers that nothing here calls, and do without them where they
+# are not installed. Keras itself is imported by those who use it, which scoring is not.
+LEFT_OUT = frozenset({"googleapiclient", "keras.src", "matplotlib", "pandas", "scipy", "sklearn"})
 
 
 def import_tensorflow() -> None:
@@ -28,39 +30,29 @@ def import_tensorflow() -> None:
     with open(os.devnull, "wb") as nowhere:
         os.dup2(nowhere.fileno(), 2)
     try:
-        with leaving_out(LEFT_OUT):
-            import tensorflow
-            import tensorflow_text  # noqa: F401
+        with uncollected():
+            with leaving_out(LEFT_OUT):
+                import tensorflow
 
-        tensorflow.config.get_visible_devices()  # looks for a GPU, and tells of that too
+            register_text_operations()
+            tensorflow.config.get_visible_devices()  # looks for a GPU, and tells of that too
     finally:
         os.dup2(kept, 2)
         os.close(kept)
 
 
-@contextmanager
-def leaving_out(packages: frozenset[str]) -> Iterator[None]:
-    """Makes packages as if not installed, for imports of this thread that come within.
+@functools.cache
+def register_text_operations() -> None:
+    """Lets graphs use TensorFlow Text's operations; its Python side would load Keras as well.
 
-    What has been imported before stays, and who imports them afterwards gets them.
+    Raises:
+        RunError: TensorFlow Text is not installed.
     """
-    finder = _NotInstalled(packages)
-    sys.meta_path.insert(0, finder)
-    try:
-        yield
-    finally:
-        sys.meta_path.remove(finder)
+    import tensorflow as tf
 
-
-class _NotInstalled(MetaPathFinder):
-    def __init__(self, packages: frozenset[str]):
-        self._packages = packages
-        self._thread = threading.get_ident()
-
-    def find_spec(self, fullname: str, path: Sequence[str] | None, target: object = None) -> None:
-        package = fullname.partition(".")[0]
-        # Another thread may want them; and half of a package that is there would be worse than all.
-        if package not in self._packages or package in sys.modules:
-            return
-        if threading.get_ident() == self._thread:
-            raise ModuleNotFoundError(f"{fullname} is left out of this import", name=fullname)
+    spec = importlib.util.find_spec("tensorflow_text")
+    if spec is None or not spec.submodule_search_locations:
+        raise RunError("TensorFlow Text is not installed; pip install tensorflow-text")
+    operations = Path(spec.submodule_search_locations[0], "python", "ops")
+    for library in sorted(operations.glob("*.so")):
+        tf.load_library(str(library))

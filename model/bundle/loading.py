@@ -15,6 +15,7 @@ import numpy as np
 
 from model.kernels.encoders import FLOAT32, PackedEncoder, about, open_encoder
 from transforms.errors import UserError
+from transforms.quiet_tensorflow import import_tensorflow, register_text_operations
 from transforms.storage import files
 
 if TYPE_CHECKING:
@@ -130,8 +131,9 @@ def load(folder: str) -> LoadedBundle:
     """
     with files.local_copy(folder) as local:
         manifest = verify(local, name=folder)  # the copy that is opened, not what it came from
+        import_tensorflow()
+        register_text_operations()  # of the transform graph, where somebody else had imported it
         import tensorflow as tf
-        import tensorflow_text  # noqa: F401 (registers operations of the transform graph)
 
         from model.recipe.reading import read_recipe
 

@@ -11,7 +11,7 @@ import numpy as np
 
 from model.bundle.export import publish
 from model.bundle.loading import MANIFEST, METRICS, PACKED, SAVED_MODEL, write_json
-from model.kernels.encoders import INT16, about, open_encoder, with_precision
+from model.kernels.encoders import EXACT_ONLY, INT16, about, open_encoder, with_precision
 from transforms.errors import UserError
 from transforms.storage import files
 
@@ -35,6 +35,11 @@ def in_precision(
     description = about(arrays)
     if description["precision"] == precision:
         raise UserError(f"--model {folder} computes in {precision} already")
+    if description["kind"] in EXACT_ONLY:
+        raise UserError(
+            f"--model {folder}: its encoder looks up what others multiply, so {precision} would "
+            "save nothing"
+        )
     if precision != INT16 or description["kind"] == "lstm":
         return with_precision(arrays, precision)
     exact = open_encoder(arrays)

@@ -1,4 +1,5 @@
-// BERT (Devlin et al. 2019) over packed tokens: sentences lie one behind the other, without padding.
+// BERT (Devlin et al. 2019), and the Transformer that normalises before each part and not behind it
+// (Xiong et al. 2020), over packed tokens: sentences lie one behind the other, without padding.
 // Included after product.h.
 
 // Of numbers x [size], size a multiple of 16: their mean, and 1 over their deviation.
@@ -107,15 +108,16 @@ static void attend(Rows qkv, int length, int size, int heads, float* out, float*
   }
 }
 
-// A BERT up to its pooling. numbers: size, heads, layers, inner size, vocabulary, positions, whether
-// the vector is the mean of the tokens (else the first one), whether it computes in fixed point.
-// arrays: epsilon, words, positions, gamma, beta, the steps of the products' inputs [layers, 4] where
-// in fixed point; and for each layer: kernel and bias of q, k and v
-// together, of the output, gamma and beta, kernel and bias of the wide product, of the narrow one,
-// gamma and beta. Kernels are [inputs, outputs]. size / heads is a multiple of 16.
+// An encoder up to its pooling. numbers: size, heads, layers, inner size, vocabulary, positions, pooling,
+// whether it computes in fixed point, whether it normalises before each part.
+// arrays: epsilon, words, positions, gamma, beta (of the embeddings, or of what comes out where it
+// normalises before), the steps of the products' inputs [layers, 4] where in fixed point; and for each
+// layer: kernel and bias of q, k and v together, of the output, gamma and beta of the attention, kernel
+// and bias of the wide product, of the narrow one, gamma and beta of both. Kernels are
+// [inputs, outputs]. size / heads is a multiple of 16.
 struct Bert : Encoder {
-  int size, heads, inner, vocabulary, longest;
-  bool mean;
+  int size, heads, inner, vocabulary, longest, pooling;
+  bool before;
   float epsilon;
   std::vector<float> words, places;
   std::vector<BertLayer> layers;
@@ -123,7 +125,7 @@ struct Bert : Encoder {
 
   Bert(const int* numbers, const float* const* arrays)
       : size(numbers[0]), heads(numbers[1]), inner(numbers[3]), vocabulary(numbers[4]),
-        longest(numbers[5]), mean(numbers[6]), epsilon(*arrays[0]),
+        longest(numbers[5]), pooling(numbers[6]), before(numbers[8]), epsilon(*arrays[0]),
         words(arrays[1], arrays[1] + size_t(vocabulary) * size),
         places(arrays[2], arrays[2] + size_t(longest) * size), norm(arrays[3], arrays[4], size) {
     const float* const* a = arrays + 6;
@@ -146,8 +148,14 @@ struct Bert : Encoder {
         room(size_t(size / heads + ATTEND_ROWS) * (most_tokens + 15));
     embed(sentences, x.data());
     for (const BertLayer& layer : layers) {
-      note(seen, {x.data(), size_t(size)}, tokens, size);
-      product({x.data(), size_t(size)}, layer.qkv, tokens, qkv.data(), across);
+      float* input = x.data();
+      if (before) {  // what has attended goes there only when this has been read
+        input = attended.data();
+        std::copy(x.begin(), x.end(), input);
+        normalize(layer.first, input, tokens);
+      }
+      note(seen, {input, size_t(size)}, tokens, size);
+      product({input, size_t(size)}, layer.qkv, tokens, qkv.data(), across);
       for (int s = 0, at = 0; s < sentences.count; at += sentences.lengths[s++])
         attend({qkv.data() + at * across, across}, sentences.lengths[s], size, heads,
                attended.data() + size_t(at) * size, room.data());
@@ -156,7 +164,12 @@ struct Bert : Encoder {
              std::min(ROW_BLOCK, tokens - top), inside.data(), wide, narrow.data(), seen);
       if (seen) seen += PRODUCTS;
     }
+    if (before) normalize(norm, x.data(), tokens);
     pool(sentences, x.data(), out);
+  }
+
+  void normalize(const Norm& by, float* x, int rows) const {
+    for (int r = 0; r < rows; ++r) by.apply(x + size_t(r) * size, epsilon);
   }
 
   void embed(const Sentences& sentences, float* x) const {
@@ -165,33 +178,54 @@ struct Bert : Encoder {
         const float* word = words.data() + size_t(sentences.id(s, t)) * size;
         const float* place = places.data() + size_t(t) * size;
         for (int i = 0; i < size; i += LANES) store(x + i, add(load(word + i), load(place + i)));
-        norm.apply(x, epsilon);
+        if (!before) norm.apply(x, epsilon);
       }
   }
 
-  // What a layer does to tokens x [rows, size] one by one, after they have attended.
-  void feed(const BertLayer& layer, float* x, const float* attended, int rows, float* inside,
-            size_t wide, float* narrow, float* seen) const {
+  // What a layer does to tokens x [rows, size] one by one, after they have attended. `attended` is
+  // written over, where the next product needs room for its input.
+  void feed(const BertLayer& layer, float* x, float* attended, int rows, float* inside, size_t wide,
+            float* narrow, float* seen) const {
     size_t stride = size;
     note(seen ? seen + 1 : nullptr, {attended, stride}, rows, size);
     product({attended, stride}, layer.attended, rows, narrow, stride, ADD, {x, stride});
     std::copy(narrow, narrow + rows * stride, x);
-    for (int r = 0; r < rows; ++r) layer.first.apply(x + r * stride, epsilon);
-    note(seen ? seen + 2 : nullptr, {x, stride}, rows, size);
-    product({x, stride}, layer.wide, rows, inside, wide, GELU);
+    float* input = x;
+    if (before) {
+      input = attended;
+      std::copy(narrow, narrow + rows * stride, input);
+    }
+    normalize(before ? layer.second : layer.first, input, rows);
+    note(seen ? seen + 2 : nullptr, {input, stride}, rows, size);
+    product({input, stride}, layer.wide, rows, inside, wide, before ? EXACT_GELU : GELU);
     note(seen ? seen + 3 : nullptr, {inside, wide}, rows, inner);
     product({inside, wide}, layer.narrow, rows, narrow, stride, ADD, {x, stride});
     std::copy(narrow, narrow + rows * stride, x);
-    for (int r = 0; r < rows; ++r) layer.second.apply(x + r * stride, epsilon);
+    if (!before) normalize(layer.second, x, rows);
   }
 
   void pool(const Sentences& sentences, const float* x, float* out) const {
-    for (int s = 0; s < sentences.count; x += size_t(size) * sentences.lengths[s++], out += size)
-      for (int i = 0; i < size; i += LANES) {
-        Floats sum = load(x + i);
-        for (int t = 1; mean && t < sentences.lengths[s]; ++t)
-          sum = add(sum, load(x + size_t(t) * size + i));
-        store(out + i, mean ? div(sum, all(float(sentences.lengths[s]))) : sum);
+    for (int s = 0; s < sentences.count; x += size_t(size) * sentences.lengths[s++]) {
+      int length = pooling == ONE ? 1 : sentences.lengths[s];
+      if (pooling != MAX) {
+        pool_columns(x, length, out, add);
+        for (int i = 0; i < size; i += LANES)
+          store(out + i, div(load(out + i), all(float(length))));
+        out += size;
       }
+      if (pooling & MAX) {
+        pool_columns(x, length, out, most);
+        out += size;
+      }
+    }
+  }
+
+  template <typename Join>
+  void pool_columns(const float* x, int length, float* out, Join join) const {
+    for (int i = 0; i < size; i += LANES) {
+      Floats value = load(x + i);
+      for (int t = 1; t < length; ++t) value = join(value, load(x + size_t(t) * size + i));
+      store(out + i, value);
+    }
   }
 };

@@ -12,14 +12,15 @@ import numpy as np
 from model.kernels.library import NativeEncoder, open_library
 
 ABOUT = "about"
-STEPS = "steps"  # of the inputs of a BERT's products, float32 [products], where in fixed point
+EXACT_ONLY = ("cnn",)  # kinds whose products are all made before: fixed point would save nothing
+STEPS = "steps"  # of the inputs of an encoder's products, float32 [products], where in fixed point
 MOST_STEPS = 8191
 MARGIN = 1.25  # by which a product's input may be greater than any that was seen before it is cut
-PRODUCTS = 4  # of a BERT's layer
+PRODUCTS = 4  # of a layer of a BERT or Transformer
 FLOAT32, INT16 = "float32", "int16"
 MAX_TABLE_BYTES = 256 << 20
-POOLING = {"last": 0, "mean": 1, "max": 2, "mean_max": 3}
-TOKENS = {"bert": 2_048, "lstm": 8_192, "universal": 2_048}
+POOLING = {"last": 0, "cls": 0, "mean": 1, "max": 2, "mean_max": 3}
+TOKENS = {"bert": 2_048, "transformer": 2_048, "lstm": 8_192, "universal": 2_048, "cnn": 8_192}
 # The Dense layers of the Universal Sentence Encoder's last network, as they are worked through.
 RESIDUAL = ("dense_0", "skip_1", "dense_1", "dense_2", "skip_3", "dense_3")
 
@@ -157,8 +158,9 @@ def _bert(facts: dict[str, Any], arrays: Mapping[str, np.ndarray]) -> Layout:
     words, positions = arrays["embeddings"], arrays["positions"]
     size, layers = words.shape[1], facts["layers"]
     inner = arrays["layer_0_wide_kernel"].shape[1]
-    mean, fixed = int(facts["pooling"] == "mean"), int(facts["precision"] == INT16)
-    numbers = [size, facts["heads"], layers, inner, len(words), len(positions), mean, fixed]
+    pooling, fixed = POOLING[facts["pooling"]], int(facts["precision"] == INT16)
+    numbers = [size, facts["heads"], layers, inner, len(words), len(positions), pooling, fixed]
+    numbers.append(int(facts["kind"] == "transformer"))  # normalises before each part
     ordered = [np.array([facts["epsilon"]]), words, positions, arrays["scale"], arrays["offset"]]
     products = PRODUCTS * layers
     ordered.append(_steps(facts, arrays, products))
@@ -175,7 +177,13 @@ def _bert(facts: dict[str, Any], arrays: Mapping[str, np.ndarray]) -> Layout:
         for weight in weights
     ]
     ordered += [arrays[f"layer_{layer}_{name}"] for layer in range(layers) for name in names]
-    return Layout(0, numbers, ordered, size, len(words), len(positions), products)
+    dimensions = size * _parts(pooling)
+    return Layout(0, numbers, ordered, dimensions, len(words), len(positions), products)
+
+
+def _parts(pooling: int) -> int:
+    """How many vectors a pooling puts one behind the other."""
+    return 2 if pooling == POOLING["mean_max"] else 1
 
 
 def _lstm(facts: dict[str, Any], arrays: Mapping[str, np.ndarray]) -> Layout:
@@ -189,7 +197,7 @@ def _lstm(facts: dict[str, Any], arrays: Mapping[str, np.ndarray]) -> Layout:
         for side in ("forward", "backward")
         for weight in ("kernel", "recurrent", "bias")
     ]
-    dimensions = 2 * units[-1] * (2 if pooling == 3 else 1)
+    dimensions = 2 * units[-1] * _parts(pooling)
     ordered = [embeddings, *(arrays[name] for name in names)]
     return Layout(1, numbers, ordered, dimensions, len(embeddings))
 
@@ -214,8 +222,22 @@ def _universal(facts: dict[str, Any], arrays: Mapping[str, np.ndarray]) -> Layou
     return Layout(2, [*numbers, *orders], ordered, size, rows + 1, products=products)
 
 
+def _cnn(facts: dict[str, Any], arrays: Mapping[str, np.ndarray]) -> Layout:
+    embeddings, widths = arrays["embeddings"], facts["widths"]
+    filters, pooling = arrays[f"conv_{widths[0]}_bias"].size, POOLING[facts["pooling"]]
+    row = 4 * sum(widths) * -(-filters // 16) * 16  # bytes, with the filters that C++ adds
+    fold = row * len(embeddings) <= MAX_TABLE_BYTES
+    numbers = [len(embeddings), embeddings.shape[1], filters, len(widths), pooling, int(fold)]
+    names = [f"conv_{width}_{weight}" for width in widths for weight in ("kernel", "bias")]
+    dimensions = filters * len(widths) * _parts(pooling)
+    ordered = [embeddings, *(arrays[name] for name in names)]
+    return Layout(3, [*numbers, *widths], ordered, dimensions, len(embeddings))
+
+
 LAYOUTS: dict[str, Callable[[dict[str, Any], Mapping[str, np.ndarray]], Layout]] = {
     "bert": _bert,
+    "transformer": _bert,
     "lstm": _lstm,
+    "cnn": _cnn,
     "universal": _universal,
 }

@@ -43,6 +43,7 @@ namespace avx2 {
 #include "product.h"
 #include "bert.h"
 #include "universal.h"
+#include "cnn.h"
 #include "lstm_step.h"
 #include "lstm.h"
 }  // namespace avx2
@@ -56,6 +57,7 @@ namespace avx512 {
 #include "product.h"
 #include "bert.h"
 #include "universal.h"
+#include "cnn.h"
 #include "lstm_step.h"
 #include "lstm.h"
 }  // namespace avx512
@@ -66,16 +68,18 @@ static int best() {
   return __builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma") ? 1 : 0;
 }
 
-template <typename Bert, typename Lstm, typename Universal>
+template <typename Bert, typename Lstm, typename Universal, typename Cnn>
 static Encoder* made_of(int kind, const int* numbers, const float* const* arrays) {
   if (kind == 0) return new Bert(numbers, arrays);
   if (kind == 1) return new Lstm(numbers, arrays);
-  return new Universal(numbers, arrays);
+  if (kind == 2) return new Universal(numbers, arrays);
+  return new Cnn(numbers, arrays);
 }
 
 static Encoder* make(int level, int kind, const int* numbers, const float* const* arrays) {
-  if (level == 2) return made_of<avx512::Bert, avx512::Lstm, avx512::Universal>(kind, numbers, arrays);
-  return made_of<avx2::Bert, avx2::Lstm, avx2::Universal>(kind, numbers, arrays);
+  if (level == 2)
+    return made_of<avx512::Bert, avx512::Lstm, avx512::Universal, avx512::Cnn>(kind, numbers, arrays);
+  return made_of<avx2::Bert, avx2::Lstm, avx2::Universal, avx2::Cnn>(kind, numbers, arrays);
 }
 
 #else
@@ -88,12 +92,13 @@ static Encoder* make(int, int, const int*, const float* const*) { return nullptr
 extern "C" {
 
 // Raised with whatever changes how encoders are handed over; library.py asks for the same number.
-int twinbeam_interface() { return 2; }
+int twinbeam_interface() { return 3; }
 
 // The greatest level that this CPU can run: 2 AVX-512, 1 AVX2 with FMA, 0 none.
 int twinbeam_level() { return best(); }
 
-// An encoder of a kind (0 BERT, 1 LSTM, 2 Universal Sentence Encoder) at a level; null where there is no memory for it.
+// An encoder of a kind (0 BERT or Transformer, 1 LSTM, 2 Universal Sentence Encoder, 3 convolutions) at a
+// level; null where there is no memory for it.
 void* twinbeam_new(int level, int kind, const int* numbers, const float* const* arrays) {
   try {
     return make(level, kind, numbers, arrays);

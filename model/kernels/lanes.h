@@ -146,6 +146,20 @@ INLINE Floats gelu(Floats x) {
   return div(x, add(all(1.0f), exponential(sub(all(0.0f), inner))));
 }
 
+// x · Φ(x) exactly, as Keras has "gelu"; erfc(z) = t · p(t) · e^(-z²) within 2e-7, where t = 1 / (1 + z / 3)
+// or so (Abramowitz and Stegun 1964, 7.1.26).
+INLINE Floats exact_gelu(Floats x) {
+  Floats size = most(x, sub(all(0.0f), x)), z = mul(size, all(0.70710678118654752f));
+  Floats t = div(all(1.0f), fma(z, all(0.3275911f), all(1.0f)));
+  Floats p = all(1.061405429f);
+  p = fma(p, t, all(-1.453152027f));
+  p = fma(p, t, all(1.421413741f));
+  p = fma(p, t, all(-0.284496736f));
+  p = fma(p, t, all(0.254829592f));
+  Floats beyond = mul(mul(p, t), exponential(sub(all(0.0f), mul(z, z))));  // erfc(|x| / √2)
+  return sub(most(x, all(0.0f)), mul(mul(size, all(0.5f)), beyond));
+}
+
 // Sums of 16 columns at a time, whatever the number of lanes; their total in one fixed order.
 struct Total {
   Floats sums[16 / LANES];

@@ -12,7 +12,7 @@ from pathlib import Path
 import numpy as np
 
 NAME = "kernels"
-INTERFACE = 2  # what kernels.cpp says it has
+INTERFACE = 3  # what kernels.cpp says it has
 # Arrays of these types are handed over as they are, all others as float32.
 RAW = {np.dtype(np.uint8): np.uint8, np.dtype(np.int32): np.int32}
 WITHOUT = (

@@ -3,8 +3,6 @@
 
 constexpr int GROUP = 96;  // sentences at a time: their states stay in the second cache
 
-enum Pooling { LAST = 0, MEAN = 1, MAX = 2 };  // MEAN | MAX gives both
-
 // numbers: vocabulary, embedding size, layers, pooling, whether to fold, whether it computes in fixed
 // point, and the units of each layer.
 // arrays: embeddings, and for each layer kernel, recurrent kernel and bias, forward and backward.
@@ -85,7 +83,7 @@ struct Lstm : Encoder {
     for (const Layer& layer : layers) {
       bool top = &layer == &layers.back();
       size_t width = layer.width();
-      states.assign(top && pooling == LAST ? 0 : starts[count] * width, 0.0f);
+      states.assign(top && pooling == ONE ? 0 : starts[count] * width, 0.0f);
       last.assign(count * width, 0.0f);
       if (!layer.ahead.whole.empty() && !inputs.empty())
         whole = in_steps(inputs, below, layer.ahead.inputs_even, &layer == &layers[0] ? range : 1.0f);
@@ -100,9 +98,9 @@ struct Lstm : Encoder {
       below = int(width);
     }
     for (int r = 0; r < count; ++r)
-      pool(pooling == LAST ? last.data() + size_t(r) * below
+      pool(pooling == ONE ? last.data() + size_t(r) * below
                            : inputs.data() + size_t(starts[r]) * below,
-           pooling == LAST ? 1 : lengths[r], below, out + size_t(order[r]) * dimensions());
+           pooling == ONE ? 1 : lengths[r], below, out + size_t(order[r]) * dimensions());
   }
 
   // Rows of inputs, at most `range` in size, in fixed point; each filled up to an even number.
@@ -170,7 +168,7 @@ struct Lstm : Encoder {
   void pool(const float* states, int length, int width, float* out) const {
     int units = layers.back().ahead.units, back = layers.back().ahead.padded();
     for (int part : {MEAN, MAX}) {
-      if (!(pooling & part) && (pooling != LAST || part == MAX)) continue;
+      if (!(pooling & part) && (pooling != ONE || part == MAX)) continue;
       for (int unit = 0; unit < 2 * units; ++unit) {
         const float* column = states + (unit < units ? unit : back + unit - units);
         float value = *column;
@@ -178,7 +176,7 @@ struct Lstm : Encoder {
           float other = column[size_t(t) * width];
           value = part == MEAN ? value + other : std::max(value, other);
         }
-        *out++ = part == MEAN && pooling != LAST ? value / float(length) : value;
+        *out++ = part == MEAN && pooling != ONE ? value / float(length) : value;
       }
     }
   }

@@ -5,6 +5,9 @@ constexpr int TILE_COLUMNS = TILE_VECTORS * LANES;
 constexpr int ROW_BLOCK = 120;    // with DEPTH_BLOCK: rows that stay in the second cache
 constexpr int DEPTH_BLOCK = 384;  // a panel's part that stays in the first cache
 
+// What becomes of a sentence's tokens: one of them (an LSTM's last, a BERT's first), or MEAN | MAX.
+enum Pooling { ONE = 0, MEAN = 1, MAX = 2 };
+
 // Rows of a matrix: where they start and how far one is from the next.
 struct Rows {
   const float* first;
@@ -14,10 +17,11 @@ struct Rows {
 };
 
 // What becomes of a product v, and of the number `more` in its place where there is one.
-enum Finish { PLAIN, GELU, ADD, RELU, RELU_ADD, ADD_RELU };
+enum Finish { PLAIN, GELU, EXACT_GELU, ADD, RELU, RELU_ADD, ADD_RELU };
 
 INLINE Floats finished(Floats v, Finish finish, Rows more, size_t row, size_t column) {
   if (finish == GELU) return gelu(v);
+  if (finish == EXACT_GELU) return exact_gelu(v);
   if (finish == RELU) return most(v, all(0.0f));
   if (finish == ADD) return add(v, load(more.at(row, column)));
   if (finish == RELU_ADD) return add(most(v, all(0.0f)), load(more.at(row, column)));

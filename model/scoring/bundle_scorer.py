@@ -20,6 +20,7 @@ from model.scoring.drift_profile import ProfileScores
 from model.scoring.engine import Engine, KnownVectors
 from model.scoring.scorer_options import ScorerOptions
 from model.scoring.short_vectors import ShortVectors, check_dimensions, short_threshold
+from transforms.lean_imports import uncollected
 from transforms.quiet_tensorflow import import_tensorflow
 from transforms.scoring.encode_once import Vectors
 from transforms.storage import files
@@ -64,6 +65,10 @@ class BundleScorer:
 
     def load(self) -> LoadedScorer:
         """Opens the bundle."""
+        with uncollected():
+            return self._load()
+
+    def _load(self) -> LoadedScorer:
         import_tensorflow()
         from model.bundle.loading import load
 

@@ -13,6 +13,7 @@ import pytest
 
 from pipelines.commands import COMMANDS
 from tests.scored_pairs import scored_table, write_scores
+from tests.test_architecture import OURS, at_module_level
 from twinbeam import cli
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -181,3 +182,33 @@ def test_ctrl_c_before_the_command_has_begun(
     monkeypatch.setattr(type(COMMANDS["score"]), "parser", stop)
     assert cli.main(["score", "--help"]) == 130
     assert capsys.readouterr().err == "twinbeam: stopped\n"
+
+
+def loads_beam(module: str, seen: set[str]) -> bool:
+    """Whether a module of ours imports Beam at module level, itself or by another of ours."""
+    if module in seen:
+        return False
+    seen.add(module)
+    tree = ast.parse(path_of(module).read_text(encoding="utf-8"))
+    for node in at_module_level(tree.body):
+        names = [one.name for one in node.names]
+        if isinstance(node, ast.ImportFrom):
+            names = [str(node.module), *(f"{node.module}.{name}" for name in names)]
+        for name in names:
+            package = name.partition(".")[0]
+            if package == "apache_beam":
+                return True
+            if package in OURS and path_of(name).is_file() and loads_beam(name, seen):
+                return True
+    return False
+
+
+def path_of(module: str) -> Path:
+    path = ROOT.joinpath(*module.split("."))
+    return path / "__init__.py" if path.is_dir() else path.with_suffix(".py")
+
+
+def test_each_command_that_imports_beam_says_so():
+    found = {name: loads_beam(command.module, set()) for name, command in COMMANDS.items()}
+    assert found == {name: command.on_beam for name, command in COMMANDS.items()}
+    assert found["score"] and not found["convert"]

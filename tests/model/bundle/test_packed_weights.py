@@ -43,7 +43,25 @@ def test_a_bilstm_is_that_of_keras(pooling):
 
 
 @needs_library
-@pytest.mark.parametrize(("pooling", "normalize"), [("cls", False), ("mean", True)])
+@pytest.mark.parametrize("pooling", ["mean", "max", "mean_max"])
+@pytest.mark.parametrize("kind", ["cnn", "transformer"])
+def test_an_encoder_from_scratch_is_that_of_keras(kind, pooling):
+    sizes = {
+        "cnn": {"filters": 10, "widths": [1, 2, 3, 4]},
+        "transformer": {"layers": 2, "heads": 2, "feed_forward": 40},
+    }
+    spec = {"kind": kind, "dropout": 0.5, "pooling": pooling, **sizes[kind]}
+    rules = recipe(encoder=spec, embedding={"dimensions": 32})
+    encoder = build(rules).encoder
+    rng = np.random.default_rng(0)
+    encoder.set_weights([rng.normal(0, 0.5, each.shape) for each in encoder.get_weights()])
+    ids = random_ids(rng, 40, 11)
+    expected = encoder(ids, training=False)
+    np.testing.assert_allclose(packed_vectors(encoder, rules, ids), expected, atol=1e-5)
+
+
+@needs_library
+@pytest.mark.parametrize(("pooling", "normalize"), [("cls", False), ("mean", True), ("max", False)])
 def test_a_bert_is_that_of_keras(tmp_path, pooling, normalize):
     keras_hub = pytest.importorskip("keras_hub")
     keras_hub.models.BertBackbone(
@@ -80,7 +98,9 @@ def test_a_universal_encoder_is_that_of_keras(tmp_path, trained, normalize):
 @pytest.mark.parametrize(
     "spec",
     [
-        {"kind": "cnn"},
+        {"kind": "cnn", "pooling": "attention"},
+        {"kind": "transformer", "heads": 1, "pooling": "attention"},
+        {"kind": "transformer", "heads": 3},
         {"kind": "bilstm", "units": [4], "pooling": "attention"},
     ],
 )

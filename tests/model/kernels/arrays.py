@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 
 import numpy as np
 
@@ -52,6 +53,27 @@ def bert_arrays(
         for part in ("first", "second"):
             arrays[f"layer_{layer}_{part}_scale"] = 1 + random(size)
             arrays[f"layer_{layer}_{part}_offset"] = random(size)
+    return arrays
+
+
+def transformer_arrays(seed: int, *, pooling: str, **sizes: int) -> dict[str, np.ndarray]:
+    arrays = bert_arrays(seed, **sizes)
+    description = {"heads": sizes["heads"], "layers": sizes["layers"], "epsilon": 1e-3}
+    return arrays | {"about": about(kind="transformer", pooling=pooling, **description)}
+
+
+def cnn_arrays(
+    seed: int, *, size: int, filters: int, widths: list[int], pooling: str
+) -> dict[str, np.ndarray]:
+    rng = np.random.default_rng(seed)
+    arrays = {
+        "about": about(kind="cnn", widths=widths, pooling=pooling),
+        "embeddings": rng.normal(0, 1, (VOCABULARY, size)).astype(np.float32),
+    }
+    for width in widths:
+        kernel = rng.normal(0, 0.3, (width * size, filters)).astype(np.float32)
+        arrays[f"conv_{width}_kernel"] = kernel
+        arrays[f"conv_{width}_bias"] = rng.normal(0, 0.3, filters).astype(np.float32)
     return arrays
 
 
@@ -119,9 +141,55 @@ def plain_lstm(arrays: dict[str, np.ndarray], ids: np.ndarray) -> np.ndarray:
     return np.concatenate(pooled[description["pooling"]])
 
 
-def _norm(x, scale, offset):
+def _norm(x, scale, offset, epsilon=1e-12):
     apart = x - x.mean(-1, keepdims=True)
-    return apart / np.sqrt((apart**2).mean(-1, keepdims=True) + 1e-12) * scale + offset
+    return apart / np.sqrt((apart**2).mean(-1, keepdims=True) + epsilon) * scale + offset
+
+
+def _attended(x, w, heads):
+    q, k, v = np.split(x @ w["qkv_kernel"] + w["qkv_bias"], 3, axis=1)
+    q, k, v = (np.stack(np.split(part, heads, axis=1)) for part in (q, k, v))
+    weights = np.exp(q @ k.transpose(0, 2, 1) / np.sqrt(q.shape[-1]))
+    attended = np.concatenate(list(weights / weights.sum(-1, keepdims=True) @ v), axis=1)
+    return attended @ w["attended_kernel"] + w["attended_bias"]
+
+
+def _pooled(x, how):
+    found = {"cls": [x[0]], "mean": [x.mean(0)], "max": [x.max(0)]}
+    found["mean_max"] = found["mean"] + found["max"]
+    return np.concatenate(found[how])
+
+
+def plain_transformer(arrays: dict[str, np.ndarray], ids: np.ndarray) -> np.ndarray:
+    """One sentence's vector; normalised before each part, with the GELU of the error function."""
+    description = json.loads(bytes(arrays["about"]))
+    epsilon = description["epsilon"]
+    a = {name: value.astype(np.float64) for name, value in arrays.items() if name != "about"}
+    x = a["embeddings"][ids] + a["positions"][: len(ids)]
+    error = np.vectorize(math.erf)
+    for layer in range(description["layers"]):
+        w = {name.removeprefix(f"layer_{layer}_"): value for name, value in a.items()}
+        normed = _norm(x, w["first_scale"], w["first_offset"], epsilon)
+        x = x + _attended(normed, w, description["heads"])
+        normed = _norm(x, w["second_scale"], w["second_offset"], epsilon)
+        wide = normed @ w["wide_kernel"] + w["wide_bias"]
+        wide = wide / 2 * (1 + error(wide / np.sqrt(2)))
+        x = x + wide @ w["narrow_kernel"] + w["narrow_bias"]
+    return _pooled(_norm(x, a["scale"], a["offset"], epsilon), description["pooling"])
+
+
+def plain_cnn(arrays: dict[str, np.ndarray], ids: np.ndarray) -> np.ndarray:
+    """One sentence's vector; Keras pads an even width by one more on the right."""
+    description = json.loads(bytes(arrays["about"]))
+    x = arrays["embeddings"][ids].astype(np.float64)
+    found = []
+    for width in description["widths"]:
+        kernel = arrays[f"conv_{width}_kernel"].reshape(width, x.shape[1], -1)
+        padded = np.pad(x, [((width - 1) // 2, width // 2), (0, 0)])
+        windows = np.stack([padded[at : at + width] for at in range(len(ids))])
+        heard = np.einsum("twd,wdf->tf", windows, kernel) + arrays[f"conv_{width}_bias"]
+        found.append(np.maximum(heard, 0))
+    return _pooled(np.concatenate(found, axis=1), description["pooling"])
 
 
 def plain_bert(arrays: dict[str, np.ndarray], ids: np.ndarray) -> np.ndarray:
@@ -132,17 +200,13 @@ def plain_bert(arrays: dict[str, np.ndarray], ids: np.ndarray) -> np.ndarray:
     x = _norm(a["embeddings"][ids] + a["positions"][: len(ids)], a["scale"], a["offset"])
     for layer in range(description["layers"]):
         w = {name.removeprefix(f"layer_{layer}_"): value for name, value in a.items()}
-        q, k, v = np.split(x @ w["qkv_kernel"] + w["qkv_bias"], 3, axis=1)
-        q, k, v = (np.stack(np.split(part, heads, axis=1)) for part in (q, k, v))
-        weights = np.exp(q @ k.transpose(0, 2, 1) / np.sqrt(q.shape[-1]))
-        attended = np.concatenate(list(weights / weights.sum(-1, keepdims=True) @ v), axis=1)
-        x = x + attended @ w["attended_kernel"] + w["attended_bias"]
+        x = x + _attended(x, w, heads)
         x = _norm(x, w["first_scale"], w["first_offset"])
         wide = x @ w["wide_kernel"] + w["wide_bias"]
         wide = wide / 2 * (1 + np.tanh(np.sqrt(2 / np.pi) * (wide + 0.044715 * wide**3)))
         x = _norm(x + wide @ w["narrow_kernel"] + w["narrow_bias"],
                   w["second_scale"], w["second_offset"])  # fmt: skip
-    return x.mean(0) if description["pooling"] == "mean" else x[0]
+    return _pooled(x, description["pooling"])
 
 
 def plain_universal(arrays: dict[str, np.ndarray], ids: np.ndarray) -> np.ndarray:

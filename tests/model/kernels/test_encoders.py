@@ -15,10 +15,14 @@ from tests.model.kernels.arrays import (
     LONGEST,
     VOCABULARY,
     bert_arrays,
+    cnn_arrays,
     lstm_arrays,
     plain_bert,
+    plain_cnn,
     plain_lstm,
+    plain_transformer,
     plain_universal,
+    transformer_arrays,
     universal_arrays,
 )
 
@@ -34,7 +38,18 @@ BERTS = {
     "mean": {"size": 64, "heads": 2, "layers": 2, "inner": 100},
     "cls": {"size": 32, "heads": 1, "layers": 1, "inner": 72, "pooling": "cls"},
     "deep": {"size": 96, "heads": 6, "layers": 3, "inner": 448},
+    "mean_max": {"size": 32, "heads": 2, "layers": 1, "inner": 48, "pooling": "mean_max"},
     "wide": {"size": 416, "heads": 13, "layers": 2, "inner": 900},  # more than a block of depth
+}
+TRANSFORMERS = {
+    "mean": {"size": 64, "heads": 4, "layers": 2, "inner": 100, "pooling": "mean"},
+    "max": {"size": 32, "heads": 1, "layers": 3, "inner": 40, "pooling": "max"},
+    "mean_max": {"size": 416, "heads": 13, "layers": 1, "inner": 70, "pooling": "mean_max"},
+}
+CNNS = {
+    "max": {"size": 7, "filters": 16, "widths": [2, 3, 4], "pooling": "max"},
+    "mean": {"size": 20, "filters": 33, "widths": [1, 30], "pooling": "mean"},  # wider than any
+    "mean_max": {"size": 400, "filters": 5, "widths": [5], "pooling": "mean_max"},
 }
 UNIVERSALS = {
     "small": {"size": 32, "width": 32, "inner": 64, "orders": [2, 3, 5], "changed": 9},
@@ -44,9 +59,15 @@ CASES = {f"lstm {name}": (lstm_arrays, LSTMS[name], plain_lstm) for name in LSTM
     f"bert {name}": (bert_arrays, BERTS[name], plain_bert) for name in BERTS
 }
 CASES |= {
+    f"transformer {name}": (transformer_arrays, TRANSFORMERS[name], plain_transformer)
+    for name in TRANSFORMERS
+}
+CASES |= {
     f"universal {name}": (universal_arrays, UNIVERSALS[name], plain_universal)
     for name in UNIVERSALS
 }
+FIXED = [*CASES]  # kinds that have fixed point
+CASES |= {f"cnn {name}": (cnn_arrays, CNNS[name], plain_cnn) for name in CNNS}
 SENTENCES = st.lists(
     st.lists(st.integers(1, VOCABULARY - 1), min_size=1, max_size=LONGEST), min_size=1, max_size=150
 )
@@ -77,7 +98,7 @@ def in_int16(name: str, seed: int):
     return encoders.with_precision(arrays, encoders.INT16, seen)
 
 
-INT16S = {f"{name}, int16": name for name in CASES}
+INT16S = {f"{name}, int16": name for name in FIXED}
 
 
 @pytest.fixture(scope="module")
@@ -86,7 +107,7 @@ def opened():
     return plain | {both: open_encoder(in_int16(name, 7)) for both, name in INT16S.items()}
 
 
-@pytest.mark.parametrize("name", CASES)
+@pytest.mark.parametrize("name", FIXED)
 def test_int16_is_near_and_not_the_same(name, opened):
     sentences = some_sentences(np.random.default_rng(8), 130)
     exact, near = (encode(opened[one], sentences) for one in (name, f"{name}, int16"))
@@ -124,6 +145,15 @@ def test_an_input_that_is_not_folded_gives_the_same(monkeypatch):
     near = encode(open_encoder(encoders.with_precision(arrays, encoders.INT16)), sentences)
     np.testing.assert_allclose(near, folded, atol=2e-2)
     # The sum of the input's part is the same chain of additions, before the loop or in it.
+    np.testing.assert_array_equal(encode(open_encoder(arrays), sentences), folded)
+
+
+@pytest.mark.parametrize("name", CNNS)
+def test_convolutions_that_are_not_folded_give_the_same_bits(name, monkeypatch):
+    arrays = cnn_arrays(3, **CNNS[name])
+    sentences = some_sentences(np.random.default_rng(2), 40)
+    folded = encode(open_encoder(arrays), sentences)
+    monkeypatch.setattr(encoders, "MAX_TABLE_BYTES", 0)
     np.testing.assert_array_equal(encode(open_encoder(arrays), sentences), folded)
 
 
