@@ -88,7 +88,7 @@ def main() -> None:
     parser.add_argument("flags", nargs="*", help="flags of find, after --")
     args = parser.parse_args()
     if args.search:
-        return search(args.flags)
+        return search_files(args.flags)
     for rows in args.rows:
         with tempfile.TemporaryDirectory(prefix="twinbeam-bench-", dir=args.folder) as name:
             folder = Path(name)
@@ -102,7 +102,7 @@ def main() -> None:
                   flush=True)  # fmt: skip
 
 
-def search(flags: list[str]) -> None:
+def search_files(flags: list[str]) -> None:
     """The command, with vectors from a file in place of a bundle."""
     from pipelines import find
 

@@ -76,7 +76,7 @@ def where_time_goes(path: str, recipe_name: str) -> dict[str, float]:
     import tensorflow as tf
 
     from model.recipe.reading import load_recipe
-    from pipelines.preprocess import text_features
+    from pipelines.examples.transform_graph import text_features
     from transforms.examples.counts import count_features
     from transforms.examples.ordering import in_order
     from transforms.examples.records import deal, raw_rows, serialize, unpack, write_records

@@ -62,16 +62,16 @@ def _caught(module: ModuleType) -> Iterator[list[int]]:
 
 def score_graph(shards: Sequence[Shard], output: str) -> int:
     """Bytes of the graph of `score`."""
-    from pipelines import score
+    from pipelines.options.score_options import parse
+    from pipelines.scoring import score_pairs
+    from pipelines.scoring.plan_scores import ScorePlan
 
-    options = score.parse(["--input", "in", "--model", "bundle", "--output", output])
+    options = parse(["--input", "in", "--model", "bundle", "--output", output])
     bundle = {"fingerprint": "bundle", "dimensions": 2}
-    made = score.ScorePlan(
-        options, NoBundle(), bundle, Plan(tuple(shards), {}, ()), [], None, "key"
-    )
+    made = ScorePlan(options, NoBundle(), bundle, Plan(tuple(shards), {}, ()), [], None, "key")
     work = Work(tuple(shards), (), committed=False, claim=take(output))
-    with _caught(score) as sizes:
-        score.run_pipeline(made, work, PipelineOptions(), started=0.0)
+    with _caught(score_pairs) as sizes:
+        score_pairs.run_scoring(made, work, PipelineOptions(), started=0.0)
     return sizes[0]
 
 
@@ -87,20 +87,23 @@ def evaluate_graph(shards: Sequence[Shard], output: str) -> int:
     ):
         scored, training = (listing(scratch, label, shards) for label in ("scored", "training"))
         write = evaluate.WriteEvaluation(options, Staging(output, "run"), 0.0, {})
-        evaluate.run_pipeline(options, scored, training, settings, write, PipelineOptions())
+        evaluate.run_evaluation(options, scored, training, settings, write, PipelineOptions())
     return sizes[0]
 
 
 def preprocess_graph(shards: Sequence[Shard], output: str) -> int:
     """Bytes of the graph of `preprocess`."""
-    from pipelines import preprocess
+    from pipelines.examples import make_examples
+    from pipelines.examples.plan_examples import ExamplesPlan
+    from pipelines.examples.transform_graph import given_vocabulary
+    from pipelines.options.preprocess_options import parse
 
     wanted = ["--input", "in", "--recipe", "char-bilstm-manhattan", "--output", output]
-    options = preprocess.parse(wanted)
-    vocabulary = preprocess.given_vocabulary(options.recipe)
-    made = preprocess.ExamplesPlan(vocabulary, tuple(shards), (), {})
+    options = parse(wanted)
+    vocabulary = given_vocabulary(options.recipe)
+    made = ExamplesPlan(vocabulary, tuple(shards), (), {})
     staging = Staging(output, "run")
-    with _caught(preprocess) as sizes:
+    with _caught(make_examples) as sizes:
         commit = made.commit(options, staging, staging.folder, started=0.0)
-        preprocess.run_pipeline(options, made, commit, PipelineOptions())
+        make_examples.run_preprocessing(options, made, commit, PipelineOptions())
     return sizes[0]

@@ -86,8 +86,8 @@ def account(shard: Shard) -> ShardAccount:
 
 def bench_score(shards: Sequence[Shard], folder: str) -> None:
     """The steps of `score` after the plan; its accounts lie on this disk."""
-    from pipelines.running.commit_scores import Commit
     from pipelines.running.progress import Done
+    from pipelines.scoring.commit_scores import Commit
 
     output = f"{folder}/scores"
     measured("score", "graph", lambda: shard_graphs.score_graph(shards, f"{folder}/graph"))

@@ -17,7 +17,7 @@ import time
 from collections.abc import Sequence
 from pathlib import Path
 
-from pipelines.commands import COMMANDS
+from twinbeam.commands import COMMANDS
 
 # Run in a process of its own, in the order of the pipeline; prints the seconds of each step, by the
 # clock and of the processor.

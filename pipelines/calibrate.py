@@ -17,7 +17,8 @@ from typing import Any, Literal
 
 import numpy as np
 
-from pipelines.options import command_line
+from pipelines.options import command_line, shared_flags
+from pipelines.options.parser import CommandParser
 from pipelines.options.scored_inputs import bundle_recipe, check_columns, is_folder, score_inputs
 from pipelines.running import same_run
 from transforms.accounts.output_folder import read_manifest
@@ -68,7 +69,7 @@ def calibrate(options: CalibrateOptions) -> dict[str, Any]:
 
     manifest = verify(options.model)
     check(options, manifest)
-    planned = plan_scores(options)
+    planned = plan_labelled(options)
     made_from = same_run.made_from(
         {
             "model": manifest["fingerprint"],
@@ -142,7 +143,7 @@ def check_free(options: CalibrateOptions) -> None:
         )
 
 
-def plan_scores(options: CalibrateOptions) -> Plan:
+def plan_labelled(options: CalibrateOptions) -> Plan:
     """The labelled scores in shards.
 
     Raises:
@@ -151,7 +152,7 @@ def plan_scores(options: CalibrateOptions) -> Plan:
     planned = plan(
         score_inputs(options.inputs),
         options.columns.pairs,
-        shard_rows=command_line.DEFAULT_SHARD_ROWS,
+        shard_rows=shared_flags.DEFAULT_SHARD_ROWS,
         on_bad_file=None,
         named_after_input=False,
     )
@@ -209,7 +210,7 @@ def write_bundle(
 
 def flags() -> argparse.ArgumentParser:
     """All flags of calibration."""
-    parser = command_line.parser("calibrate", (__doc__ or "").splitlines()[0], EXAMPLE)
+    parser = CommandParser("calibrate", (__doc__ or "").splitlines()[0], EXAMPLE)
     add_flags(parser)
     return parser
 
@@ -221,7 +222,7 @@ def parse(argv: Sequence[str]) -> CalibrateOptions:
     if not files.exists(files.join(model, "recipe.yaml")):
         raise UserError(f"--model {model} is no bundle: it has no recipe.yaml")
     columns = ScoredColumns(
-        pairs=command_line.columns(args),
+        pairs=shared_flags.columns(args),
         labels=bundle_recipe(model).label_rule,
         similarity=args.similarity_column,
         predicted=None,

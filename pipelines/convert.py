@@ -15,7 +15,8 @@ from typing import Any
 
 import pyarrow as pa
 
-from pipelines.options import command_line
+from pipelines.options import command_line, shared_flags
+from pipelines.options.parser import CommandParser
 from pipelines.running import same_run
 from transforms.errors import RunError, UserError
 from transforms.input.footers import TEXT_ENDINGS
@@ -53,8 +54,8 @@ class ConvertOptions:
     output: str
     names: PairNames = field(default_factory=PairNames)
     table: TextTable = field(default_factory=TextTable)
-    max_reject_fraction: float = command_line.DEFAULT_REJECT_FRACTION
-    max_suspect_fraction: float = command_line.DEFAULT_REJECT_FRACTION
+    max_reject_fraction: float = shared_flags.DEFAULT_REJECT_FRACTION
+    max_suspect_fraction: float = shared_flags.DEFAULT_REJECT_FRACTION
     overwrite: bool = False
 
     def decisive(self) -> dict[str, Any]:
@@ -155,7 +156,7 @@ def read_pairs(
 
 def flags() -> argparse.ArgumentParser:
     """All flags of conversion."""
-    parser = command_line.parser("convert", (__doc__ or "").splitlines()[0], EXAMPLE)
+    parser = CommandParser("convert", (__doc__ or "").splitlines()[0], EXAMPLE)
     add_flags(parser)
     return parser
 
@@ -242,13 +243,13 @@ def add_flags(parser: argparse.ArgumentParser) -> None:
     limits = parser.add_argument_group("limits")
     limits.add_argument(
         "--max_reject_fraction",
-        type=command_line.fraction,
-        default=command_line.DEFAULT_REJECT_FRACTION,
+        type=shared_flags.fraction,
+        default=shared_flags.DEFAULT_REJECT_FRACTION,
         help="with more bad lines than this nothing is written",
     )
     limits.add_argument(
-        "--max_suspect_fraction", type=command_line.fraction,
-        default=command_line.DEFAULT_REJECT_FRACTION,
+        "--max_suspect_fraction", type=shared_flags.fraction,
+        default=shared_flags.DEFAULT_REJECT_FRACTION,
         help="or with more lines in values that look as if a quote were astray",
     )  # fmt: skip
     parser.add_argument("--overwrite", action="store_true", help="replace --output")

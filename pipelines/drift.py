@@ -13,6 +13,7 @@ from datetime import UTC, datetime
 from typing import Any
 
 from pipelines.options import command_line
+from pipelines.options.parser import CommandParser
 from pipelines.report.trend_page import Night, changes, headline, trend_page
 from transforms.accounts.output_folder import find_manifest, read_manifest
 from transforms.errors import UserError
@@ -23,7 +24,7 @@ EXAMPLE = "twinbeam drift --input 'out/scores-*' --output out/drift.html"
 
 def flags() -> argparse.ArgumentParser:
     """All flags of `drift`."""
-    parser = command_line.parser("drift", (__doc__ or "").splitlines()[0], EXAMPLE)
+    parser = CommandParser("drift", (__doc__ or "").splitlines()[0], EXAMPLE)
     parser.add_argument(
         "--input",
         nargs="+",

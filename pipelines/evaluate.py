@@ -95,14 +95,14 @@ def evaluate(options: EvaluateOptions) -> dict[str, Any]:
     before = files.read_json(files.join(options.output, METRICS)) if SUCCESS in names else {}
     done = before.get(same_run.MADE_FROM)
     if same_run.is_done(options.output, done, made_from, overwrite=options.overwrite):
-        return print_result(options.output)
-    check_output(options.output, overwrite=options.overwrite)
+        return print_report(options.output)
+    check_replaceable(options.output, overwrite=options.overwrite)
     print(f"{sum(shard.rows for shard in shards):,} scored pairs to judge", flush=True)
     identity = [options.identity(), *(shard.fingerprint for shard in [*shards, *train_shards])]
     if jobs.adopt(beam_options, step="evaluate", output=options.output, identity=identity):
         metrics = files.join(options.output, METRICS)
         same_run.check_made(metrics, same_run.MADE_FROM, made_from)
-        return print_result(options.output)
+        return print_report(options.output)
     settings = EvaluationSettings(
         options.columns, score_range(planned.schemas, options.columns), options.worst
     )
@@ -114,11 +114,11 @@ def evaluate(options: EvaluateOptions) -> dict[str, Any]:
         write = WriteEvaluation(options, staging, started, origin, made_from, doubted)
         scored = listing(staging.scratch, "scored", shards)
         training = listing(staging.scratch, "training", train_shards) if train_shards else None
-        run_pipeline(options, scored, training, settings, write, beam_options)
-    return {} if dataflow.only_staged(beam_options) else print_result(options.output)
+        run_evaluation(options, scored, training, settings, write, beam_options)
+    return {} if dataflow.only_staged(beam_options) else print_report(options.output)
 
 
-def run_pipeline(
+def run_evaluation(
     options: EvaluateOptions,
     scored: Listing,
     training: Listing | None,
@@ -211,7 +211,7 @@ def check_ours(output: str) -> list[str]:
     return names
 
 
-def check_output(output: str, *, overwrite: bool) -> None:
+def check_replaceable(output: str, *, overwrite: bool) -> None:
     """Checks that the folder may be written: nothing there, or a report that may be replaced.
 
     Raises:
@@ -223,7 +223,7 @@ def check_output(output: str, *, overwrite: bool) -> None:
         )
 
 
-def print_result(output: str) -> dict[str, Any]:
+def print_report(output: str) -> dict[str, Any]:
     """Says what was found and where it lies; returns the content of metrics.json."""
     found: dict[str, Any] = files.read_json(files.join(output, METRICS))
     for name, value in found["metrics"].items():

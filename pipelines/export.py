@@ -14,7 +14,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from pipelines.options import command_line
+from pipelines.options import command_line, shared_flags
+from pipelines.options.parser import CommandParser
 from transforms.errors import RunError, UserError
 from transforms.storage import files
 
@@ -205,7 +206,7 @@ def print_measures(found: dict[str, Any], before: float, after: float) -> None:
 
 def flags() -> argparse.ArgumentParser:
     """All flags of an export."""
-    parser = command_line.parser("export", (__doc__ or "").splitlines()[0], EXAMPLE)
+    parser = CommandParser("export", (__doc__ or "").splitlines()[0], EXAMPLE)
     add_flags(parser)
     return parser
 
@@ -240,7 +241,7 @@ def add_flags(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument(
         "--max_flipped",
-        type=command_line.fraction,
+        type=shared_flags.fraction,
         default=0.001,
         metavar="SHARE",
         help="refuse where more of the eval part's labels change",

@@ -6,7 +6,6 @@ Dataflow: the same with --runner=DataflowRunner --project=… --region=… --tem
 
 from __future__ import annotations
 
-import math
 import sys
 import time
 from collections.abc import Sequence
@@ -18,45 +17,37 @@ from apache_beam.options.pipeline_options import PipelineOptions
 from model.scoring.bundle_scorer import BundleScorer
 from pipelines.dataflow import estimate, jobs
 from pipelines.dataflow import settings as dataflow
-from pipelines.options import beam_interface, command_line
-from pipelines.options.find_options import FindOptions, parse
-from pipelines.options.find_tables import (
+from pipelines.finding.commit_pairs import CommitPairs
+from pipelines.finding.find_graph import run_search
+from pipelines.finding.find_progress import SearchFolder, show_search
+from pipelines.finding.find_tables import (
     FindTables,
-    check_output,
+    check_inputs_apart,
     check_packages,
     least_similarity,
-    plan_tables,
+    plan_sentence_tables,
     with_comparison,
     with_labels,
 )
-from pipelines.running import same_run
-from pipelines.running.commit_pairs import CommitPairs
-from pipelines.running.find_graph import FindSearch, run_pipeline
-from pipelines.running.find_progress import SearchFolder, show_search
+from pipelines.finding.plan_search import PACKAGES, plan_search, search_key
+from pipelines.options import beam_interface, command_line
+from pipelines.options.find_options import FindOptions, parse
+from pipelines.running import run_inputs, same_run
 from transforms.accounts import output_folder, shard_account
 from transforms.accounts.commit import judge_again
 from transforms.accounts.gates import Gates
-from transforms.finding.measure import MeasureSettings
-from transforms.finding.pair_rows import pair_schema
 from transforms.finding.recall import Recall
-from transforms.finding.write_pairs import TRAINING_FIELDS, JoinSettings
-from transforms.input.search_names import Side
-from transforms.scoring.embedding_store import EmbeddingStore
 from transforms.storage import files
 from transforms.vector_blocks import units
-from transforms.vector_blocks.make_blocks import TableSettings
-from transforms.vectors.near import Distance
 from transforms.versions import versions
-
-PACKAGES = ("apache-beam", "pyarrow", "numpy", "tensorflow", "keras")
 
 
 def run(argv: Sequence[str] | None = None) -> dict[str, Any]:
     """Finds, and returns the manifest."""
-    return find(parse(sys.argv[1:] if argv is None else argv))
+    return search_pairs(parse(sys.argv[1:] if argv is None else argv))
 
 
-def find(options: FindOptions) -> dict[str, Any]:
+def search_pairs(options: FindOptions) -> dict[str, Any]:
     """Plans, finds what is left to find, and commits.
 
     Raises:
@@ -71,19 +62,19 @@ def find(options: FindOptions) -> dict[str, Any]:
     )
     scorer = BundleScorer(options.model)
     bundle = scorer.verify()
-    command_line.check_pin(options.model, options.model_sha256, bundle["fingerprint"])
+    run_inputs.check_pin(options.model, options.model_sha256, bundle["fingerprint"])
     options, distance = with_comparison(options, scorer)
     options, labels = with_labels(options)
-    options, tables = plan_tables(options)
+    options, tables = plan_sentence_tables(options)
     options = replace(options, min_similarity=least_similarity(options, bundle))
     if options.estimating.wanted:
         return asdict(estimate_pairs(options, tables, beam_options))
-    check_output(options, tables)
+    check_inputs_apart(options, tables)
     key = search_key(options, bundle)
     identity = [key, tables.inputs()]
     if jobs.adopt(beam_options, step="find", output=options.output, identity=identity):
         same_run.check_made(files.join(options.output, shard_account.MANIFEST), "run_key", key)
-        return print_result(options.output)
+        return print_pairs(options.output)
     found = [units.as_shard(unit, tables.inputs()) for unit in tables.units()]
     shards = [*(table.shard for table in tables.shards), *found]
     with output_folder.claim_output(
@@ -93,7 +84,7 @@ def find(options: FindOptions) -> dict[str, Any]:
             manifest = judge_again(options.output, Gates(options.max_reject_fraction))
             print(f"{options.output} is complete already: same inputs and options")
             return manifest
-        print_plan(tables, work)
+        print_search_plan(tables, work)
         header = {
             "bundle": {"path": options.model, "fingerprint": bundle["fingerprint"]},
             "options": options.identity(),
@@ -110,97 +101,8 @@ def find(options: FindOptions) -> dict[str, Any]:
             search = replace(search, joining=replace(search.joining, labels=path))
         folder = SearchFolder.of(work, options.output, tables.blocks, tables.cells)
         with show_search(folder):
-            run_pipeline(search, work, commit, beam_options)
-    return {} if dataflow.only_staged(beam_options) else print_result(options.output)
-
-
-def search_key(options: FindOptions, bundle: dict[str, Any]) -> str:
-    """A fingerprint of all that decides what is found, but the input."""
-    made_by = {"bundle": bundle["fingerprint"], "versions": versions(PACKAGES)}
-    return shard_account.run_key(**made_by, **options.identity())
-
-
-def plan_search(
-    options: FindOptions,
-    tables: FindTables,
-    scorer: BundleScorer,
-    bundle: dict[str, Any],
-    distance: Distance,
-    key: str,
-    work: output_folder.Work,
-) -> FindSearch:
-    """All that the graph is made from."""
-    counts: dict[Side, int] = {"left": tables.blocks.left}
-    counts |= {"right": tables.blocks.right} if tables.blocks.right else {}
-    reading = TableSettings(
-        options.output,
-        key,
-        tables.inputs(),
-        options.columns,
-        tables.schemas,
-        counts,
-        frozenset(tables.blocks.all()),
-        frozenset(shard.name for shard in work.todo),
-        one_space=options.within,
-        max_chars=options.max_chars,
-        compression=options.compression,
-        run=work.claim.run,
-    )
-    left, right = tables.schemas["left"], tables.schemas.get("right", tables.schemas["left"])
-    fields = (*scorer.fields(bundle), *(TRAINING_FIELDS if options.labelled else ()))
-    least = float(options.min_similarity or 0.0)
-    joining = JoinSettings(
-        options.output,
-        key,
-        tables.inputs(),
-        least,
-        pair_schema(left, right, options.columns.keep, fields),
-        options.within,
-        options.columns.keep,
-        options.equal,
-        options.top_k,
-        options.compression,
-        work.claim.run,
-        most=math.inf if options.max_similarity is None else options.max_similarity,
-    )
-    return FindSearch(
-        scorer.load,
-        distance,
-        reading,
-        joining,
-        tables.shards,
-        tables.blocks,
-        tables.cells,
-        open_store(options, bundle),
-        measure_settings(options, tables, least),
-        tables.visited,
-    )
-
-
-def open_store(options: FindOptions, bundle: dict[str, Any]) -> EmbeddingStore | None:
-    """The vectors that are kept from run to run, where they are."""
-    if not options.embedding_store:
-        return None
-    found = bundle["fingerprint"], bundle["dimensions"]
-    return EmbeddingStore(options.embedding_store, *found).open()
-
-
-def measure_settings(
-    options: FindOptions, tables: FindTables, least: float
-) -> MeasureSettings | None:
-    """How recall is measured, where not all pairs are to be found."""
-    if options.recall is None:
-        return None
-    searched = [b for b in tables.blocks.all() if options.within or b[0] == "right"]
-    return MeasureSettings(
-        options.output,
-        least,
-        options.recall,
-        options.anchors or 0,
-        tuple(searched),
-        options.top_k,
-        options.learned,
-    )
+            run_search(search, work, commit, beam_options)
+    return {} if dataflow.only_staged(beam_options) else print_pairs(options.output)
 
 
 def estimate_pairs(
@@ -217,16 +119,16 @@ def estimate_pairs(
     return estimate.print_estimate(options.estimating, "find", shards, beam_options)
 
 
-def print_plan(tables: FindTables, work: output_folder.Work) -> None:
+def print_search_plan(tables: FindTables, work: output_folder.Work) -> None:
     """Prints what there is to do, and what is left out."""
-    command_line.print_left_out(tables.rejected)
+    run_inputs.print_left_out(tables.rejected)
     rows = sum(table.shard.rows for table in tables.shards)
     todo = sum(shard.source == units.SOURCE for shard in work.todo)
     kept = f", {len(work.done)} shards done before" if work.done else ""
     print(f"{rows:,} rows; {todo:,} units of pairs to compare{kept}", flush=True)
 
 
-def print_result(output: str) -> dict[str, Any]:
+def print_pairs(output: str) -> dict[str, Any]:
     """Prints what was found and where it lies; returns the manifest."""
     manifest = output_folder.read_manifest(output)
     reasons = ", ".join(f"{n:,} {reason}" for reason, n in manifest["rejected_by_reason"].items())

@@ -169,7 +169,7 @@ def import_saved_model(options: ImportOptions, path: str, identity: str) -> None
     from model.network.saved_model_vectors import SavedModelVectors
     from model.recipe.reading import parse_recipe
     from model.training.untrained import export_untrained
-    from pipelines.running.transform_graph import given_vocabulary, write_graph
+    from pipelines.examples.transform_graph import given_vocabulary, write_graph
 
     layer = SavedModelVectors(path, None, options.signature, options.vectors)
     encoder = {"kind": "saved_model", "path": path, "dimensions": layer.dimensions}

@@ -12,6 +12,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from pipelines.options import command_line
+from pipelines.options.parser import CommandParser
 from transforms.accounts.output_folder import find_manifest, manifest_files
 from transforms.accounts.shard_account import SUCCESS, is_scores
 from transforms.errors import UserError
@@ -43,7 +44,7 @@ _SHOWN = {
 
 def flags() -> argparse.ArgumentParser:
     """All flags of `inspect`."""
-    parser = command_line.parser("inspect", (__doc__ or "").splitlines()[0], EXAMPLE)
+    parser = CommandParser("inspect", (__doc__ or "").splitlines()[0], EXAMPLE)
     parser.add_argument(
         "folder", help="a bundle, examples, scores, a report or a Parquet file; local or gs://"
     )

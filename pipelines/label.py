@@ -7,246 +7,44 @@ Then open to-label/label.html in a browser, label, save, and preprocess what was
 from __future__ import annotations
 
 import sys
-import tempfile
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
-from pathlib import Path
+from collections.abc import Sequence
 from typing import Any
 
-import apache_beam as beam
-import pyarrow as pa
-import pyarrow.parquet as pq
-from apache_beam.options.pipeline_options import PipelineOptions
+from pipelines.examples.make_examples import make_examples
+from pipelines.examples.teachers import ask_teachers
+from pipelines.labelling.judge import judge_model
+from pipelines.labelling.label_rounds import RoundSteps, next_round
+from pipelines.labelling.make_choice import choose_pairs
+from pipelines.options import command_line, preprocess_options, score_options, train_options
+from pipelines.options.label_options import parse
+from pipelines.scoring.score_pairs import score_pairs
+from pipelines.training.train_bundle import train_bundle
 
-from pipelines.dataflow import jobs
-from pipelines.dataflow import settings as dataflow
-from pipelines.options import beam_interface, command_line
-from pipelines.options.label_options import LabelOptions, parse
-from pipelines.options.scored_inputs import MANIFEST, find_bundle, score_inputs
-from pipelines.report.label_page import PAGE, render_label_page
-from pipelines.running import same_run
-from pipelines.running.run_graph import running
-from transforms.accounts.list_shards import Listing, ListShards, listing
-from transforms.accounts.shard_account import SUCCESS, run_key
-from transforms.accounts.staging import Staging, claim_folder
-from transforms.columns import is_number
-from transforms.errors import UserError
-from transforms.input.shards import plan
-from transforms.labelling.candidates import Candidates, ChoiceSettings
-from transforms.labelling.choice import CHOSEN_FOR, PAIR, RANDOM, choose
-from transforms.labelling.choose_pairs import ChooseCandidates
-from transforms.labelling.estimates import estimate_choice
-from transforms.labelling.label_files import labelled_pairs, read_labels
-from transforms.storage import files
-from transforms.storage.parquet import read_table
 
-CHOICE = "choice.json"
-PAIRS = "pairs.parquet"
-_OURS = {CHOICE, PAIRS, PAGE, SUCCESS}
+def preprocess_labels(argv: Sequence[str]) -> None:
+    """Labels → examples, as the command `preprocess`."""
+    make_examples(ask_teachers(preprocess_options.parse(argv), score_pairs))
+
+
+def train_model(argv: Sequence[str]) -> None:
+    """Examples → bundle, as the command `train`."""
+    train_bundle(train_options.parse(argv))
+
+
+def score_round(argv: Sequence[str]) -> None:
+    """Pairs → scores, as the command `score`."""
+    score_pairs(score_options.parse(argv))
+
+
+STEPS = RoundSteps(preprocess_labels, train_model, score_round, choose_pairs)
 
 
 def run(argv: Sequence[str] | None = None) -> dict[str, Any]:
     """Chooses or estimates, and returns what was found."""
     options = parse(sys.argv[1:] if argv is None else argv)
     if options.next:
-        from pipelines.label_rounds import next_round  # brings what trains and scores
-
-        return next_round(options, choose_pairs)
-    return judge(options) if options.estimate else choose_pairs(options)
-
-
-def choose_pairs(options: LabelOptions) -> dict[str, Any]:
-    """Plans, chooses, and writes the pairs and the page.
-
-    Returns:
-        The content of choice.json.
-
-    Raises:
-        UserError: the input, the output folder or a flag cannot be used.
-    """
-    beam_options = beam_interface.beam_options(options.beam_flags)
-    dataflow.configure(beam_options, step="label", paths=options.paths())
-    planned = plan(
-        score_inputs(options.inputs),
-        options.columns,
-        shard_rows=options.shard_rows,
-        on_bad_file=None,
-        named_after_input=False,
-    )
-    check_columns(planned.schemas, options)
-    settings = settings_of(options)
-    fingerprints = [shard.fingerprint for shard in planned.shards]
-    known = settings.labelled.tolist()
-    key = run_key(fingerprints=fingerprints, known=known, **options.identity())
-    if is_there(options, key):
-        print(f"{options.output} is complete already: same inputs and options")
-        return print_choice(options.output)
-    if jobs.adopt(beam_options, step="label", output=options.output, identity=[key]):
-        same_run.check_made(files.join(options.output, CHOICE), "key", key)
-        return print_choice(options.output)
-    with claim_folder(options.output, overwrite=options.overwrite) as staging:
-        scored = listing(staging.scratch, "scored", planned.shards)
-        write = WriteChoice(options, staging, settings, key)
-        run_pipeline(scored, settings, write, beam_options)
-    return {} if dataflow.only_staged(beam_options) else print_choice(options.output)
-
-
-def settings_of(options: LabelOptions) -> ChoiceSettings:
-    """What is chosen, once the labels before and the threshold are known."""
-    return ChoiceSettings(
-        pairs=options.pairs,
-        random_pairs=round(options.pairs * options.random_share),
-        columns=options.columns,
-        similarities=options.similarities,
-        threshold=bundle_threshold(options) if options.threshold is None else options.threshold,
-        cluster=options.cluster,
-        seed=options.seed,
-        labelled=labelled_pairs(options.labelled, options.columns),
-    )
-
-
-def bundle_threshold(options: LabelOptions) -> float:
-    """The threshold of the bundle that scored, or a half where that is not known."""
-    bundle = find_bundle(None, options.inputs)
-    found = files.read_json(files.join(bundle, MANIFEST)).get("threshold") if bundle else None
-    return 0.5 if found is None else float(found)
-
-
-def check_columns(schemas: Mapping[str, pa.Schema], options: LabelOptions) -> None:
-    """Checks that every file has the columns that a choice reads.
-
-    Raises:
-        UserError: names the file, the column and the flag.
-    """
-    wanted = [("--similarity_column", name, True) for name in options.similarities]
-    wanted += [("--cluster_column", options.cluster, False)] if options.cluster else []
-    for source, schema in schemas.items():
-        for flag, name, numbers in wanted:
-            if name not in schema.names:
-                listed = ", ".join(schema.names[:12])
-                raise UserError(
-                    f"{source}: no column {name!r}; it has {listed}; name yours: {flag}"
-                )
-            kind = schema.field(name).type
-            if numbers and not is_number(kind):
-                raise UserError(f"{source}: column {name!r} is {kind}, expected numbers ({flag})")
-
-
-def is_there(options: LabelOptions, key: str) -> bool:
-    """Whether the very same choice lies in the output folder.
-
-    Raises:
-        UserError: the folder holds something else.
-    """
-    names = files.list_folder(options.output)
-    foreign = sorted(name for name in names if name not in _OURS)
-    if foreign:
-        raise UserError(
-            f"{options.output} holds {foreign[0]!r}, which no choice wrote; give another"
-        )
-    done = SUCCESS in names and files.read_json(files.join(options.output, CHOICE))["key"] == key
-    if names and not done and not options.overwrite:
-        raise UserError(
-            f"{options.output} holds another choice, whose answers may not be saved yet; "
-            "give another folder, or --overwrite"
-        )
-    return done
-
-
-def run_pipeline(
-    scored: Listing,
-    settings: ChoiceSettings,
-    write: WriteChoice,
-    beam_options: PipelineOptions,
-) -> None:
-    """The graph: shards → candidates → the choice and its page."""
-    with running(beam_options) as pipeline:
-        (
-            pipeline
-            | "List scored shards" >> ListShards(scored)
-            | "Choose candidates" >> ChooseCandidates(settings)
-            | "Write choice" >> beam.Map(write)
-        )
-
-
-@dataclass(frozen=True)
-class WriteChoice:
-    """The last step: chooses among the candidates, and makes the folder appear."""
-
-    options: LabelOptions
-    staging: Staging
-    settings: ChoiceSettings
-    key: str
-
-    def __call__(self, candidates: Candidates) -> None:
-        """Takes the candidates of all rows."""
-        pairs = choose(candidates, self.settings)
-        if not pairs.num_rows:
-            reasons = ", ".join(f"{n:,} {why}" for why, n in candidates.skipped.items())
-            raise UserError(f"no pair is left to label ({reasons or 'no rows'})")
-        found = {
-            "key": self.key,
-            "pairs": pairs.num_rows,
-            "random_pairs": pairs.column(CHOSEN_FOR).to_pylist().count(RANDOM),
-            "rows_by_predicted": {str(name): n for name, n in sorted(candidates.rows.items())},
-            "rows_skipped": dict(candidates.skipped),
-            "threshold": self.settings.threshold,
-            "options": self.options.identity(),
-        }
-        with tempfile.TemporaryDirectory(prefix="twinbeam-label-") as temporary:
-            local = Path(temporary) / "choice"
-            local.mkdir()
-            pq.write_table(pairs, local / PAIRS, compression="zstd")
-            (local / PAGE).write_text(render_label_page(pairs, self.key[:12]), encoding="utf-8")
-            files.write_json(str(local / CHOICE), found)
-            (local / SUCCESS).touch()
-            self.staging.publish_copy(str(local), last=[SUCCESS], is_done=self._is_published)
-
-    def _is_published(self) -> bool:
-        done, path = (files.join(self.staging.output, name) for name in (SUCCESS, CHOICE))
-        return files.exists(done) and files.read_json(path).get("key") == self.key
-
-
-def print_choice(output: str) -> dict[str, Any]:
-    """Says what was chosen and where the page lies; returns the content of choice.json."""
-    found: dict[str, Any] = files.read_json(files.join(output, CHOICE))
-    rows = sum(found["rows_by_predicted"].values())
-    skipped = ", ".join(f"{n:,} {why}" for why, n in found["rows_skipped"].items())
-    print(f"{rows:,} pairs could be chosen{f' (left out: {skipped})' if skipped else ''}")
-    uncertain = found["pairs"] - found["random_pairs"]
-    print(f"{found['pairs']:,} chosen: {found['random_pairs']:,} at random, {uncertain:,} in doubt")
-    print(f"page to label on: {output}/{PAGE}   pairs: {output}/{PAIRS}")
-    return found
-
-
-def judge(options: LabelOptions) -> dict[str, Any]:
-    """Estimates precision, recall and accuracy over all scores that the pairs were chosen from.
-
-    Raises:
-        UserError: the choice or the answers cannot be read, or do not belong together.
-    """
-    found = files.read_json(files.join(options.output, CHOICE))
-    chosen = read_table(files.join(options.output, PAIRS)).to_pylist()
-    labels = read_labels(options.estimate, (PAIR, "label"))
-    answers = dict(zip(*(labels.column(name).to_pylist() for name in (PAIR, "label")), strict=True))
-    result = estimate_choice(found["rows_by_predicted"], chosen, answers)
-    if not result["labelled"]:
-        raise UserError(
-            f"no answer in {', '.join(options.estimate)} is of a random pair of {options.output}"
-        )
-    for name in ("precision", "recall", "accuracy"):
-        print(format_estimate(name, result[name]))
-    print(f"from {result['labelled']:,} random pairs with an answer")
-    return result
-
-
-def format_estimate(name: str, found: Mapping[str, float | None]) -> str:
-    """A measure with its interval, as a line."""
-    value, low, high = (found[key] for key in ("value", "low", "high"))
-    if low is None or high is None:
-        return f"{name:12}unknown: no random pair of a class has an answer"
-    shown = "   —  " if value is None else f"{value:.4f}"
-    return f"{name:12}{shown}   95% interval {low:.4f} to {high:.4f}"
+        return next_round(options, STEPS)
+    return judge_model(options) if options.estimate else choose_pairs(options)
 
 
 def main() -> int:

@@ -10,6 +10,7 @@ import sys
 from collections.abc import Sequence
 
 from pipelines.options import command_line
+from pipelines.options.parser import CommandParser
 from transforms.scoring.embedding_store import open_store
 
 EXAMPLE = "twinbeam store compact embeddings"
@@ -17,7 +18,7 @@ EXAMPLE = "twinbeam store compact embeddings"
 
 def flags() -> argparse.ArgumentParser:
     """All flags of `store`."""
-    parser = command_line.parser("store", (__doc__ or "").splitlines()[0], EXAMPLE)
+    parser = CommandParser("store", (__doc__ or "").splitlines()[0], EXAMPLE)
     parser.add_argument("action", choices=("compact",), help="what to do")
     parser.add_argument("folder", metavar="DIR", help="the store, local or gs://")
     return parser

@@ -14,8 +14,8 @@ from collections.abc import Sequence
 from typing import Any
 
 from pipelines.dataflow import estimate
-from pipelines.options import command_line
-from pipelines.options.parser import Switch
+from pipelines.options import command_line, shared_flags
+from pipelines.options.parser import CommandParser, Switch
 from transforms.errors import UserError
 from transforms.storage import files
 
@@ -47,12 +47,12 @@ _IMAGE = {
     "paramType": "TEXT",
 }
 _BY_TYPE = {
-    command_line.positive: _WHOLE,
-    command_line.fraction: _FRACTION,
+    shared_flags.positive: _WHOLE,
+    shared_flags.fraction: _FRACTION,
     int: _NUMBER,
     float: _NUMBER,
-    command_line.finite: _NUMBER,
-    command_line.not_negative: _NUMBER,
+    shared_flags.finite: _NUMBER,
+    shared_flags.not_negative: _NUMBER,
     estimate.above_zero: _NUMBER,
 }
 
@@ -163,7 +163,7 @@ def launch(argv: Sequence[str] | None = None) -> int:
 
 def flags() -> argparse.ArgumentParser:
     """All flags of `template`."""
-    parser = command_line.parser("template", (__doc__ or "").splitlines()[0], EXAMPLE)
+    parser = CommandParser("template", (__doc__ or "").splitlines()[0], EXAMPLE)
     parser.add_argument("step", choices=STEPS, help="the command")
     parser.add_argument("--image", help="the image to start; without it metadata alone is written")
     parser.add_argument("--output", required=True, metavar="FILE", help="local or gs://")

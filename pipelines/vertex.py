@@ -16,7 +16,8 @@ from dataclasses import dataclass
 from importlib.util import find_spec
 from typing import Any
 
-from pipelines.options import command_line, train_options
+from pipelines.options import command_line, shared_flags, train_options
+from pipelines.options.parser import CommandParser
 from transforms.errors import RunError, UserError
 from transforms.storage import gcs
 
@@ -186,7 +187,7 @@ def submit(job: VertexJob, *, endpoint: str | None = None) -> str:
 
 def flags() -> argparse.ArgumentParser:
     """All flags of `vertex`; what is not listed is a flag of training."""
-    parser = command_line.parser("vertex", (__doc__ or "").splitlines()[0], EXAMPLE)
+    parser = CommandParser("vertex", (__doc__ or "").splitlines()[0], EXAMPLE)
     parser.epilog = f"Flags that are not listed go to twinbeam train.\n\nExample:\n  {EXAMPLE}"
     parser.add_argument(
         "--examples", required=True, metavar="DIR", help="gs:// --output of preprocess"
@@ -202,7 +203,7 @@ def flags() -> argparse.ArgumentParser:
     job.add_argument("--name", default=VertexJob.name, help="what the job is called")
     job.add_argument(
         "--workers",
-        type=command_line.positive,
+        type=shared_flags.positive,
         default=1,
         help="machines: the chief and the others",
     )
@@ -212,16 +213,16 @@ def flags() -> argparse.ArgumentParser:
     )
     job.add_argument(
         "--accelerators",
-        type=command_line.positive,
+        type=shared_flags.positive,
         default=1,
         help="how many of them in each machine",
     )
     job.add_argument(
-        "--boot_disk_gb", type=command_line.positive, default=100, help="holds image and examples"
+        "--boot_disk_gb", type=shared_flags.positive, default=100, help="holds image and examples"
     )
     job.add_argument(
         "--max_hours",
-        type=command_line.positive,
+        type=shared_flags.positive,
         default=24,
         help="the job is cancelled after them",
     )

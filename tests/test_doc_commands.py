@@ -16,8 +16,8 @@ from pathlib import Path
 
 import pytest
 
-from pipelines.commands import COMMANDS
 from pipelines.options.beam_interface import beam_parser
+from twinbeam.commands import COMMANDS
 
 ROOT = Path(__file__).resolve().parent.parent
 PAGES = [ROOT / name for name in ("README.md", "CONTRIBUTING.md", "SECURITY.md")]

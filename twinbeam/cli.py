@@ -10,8 +10,8 @@ from collections.abc import Sequence
 from importlib.metadata import PackageNotFoundError, version
 from itertools import groupby
 
-from pipelines.commands import COMMANDS
 from pipelines.running.phases import phase
+from twinbeam.commands import COMMANDS
 
 SHELLS = ("bash", "zsh", "tcsh")
 INTERRUPTED = 130

@@ -8,7 +8,7 @@ from __future__ import annotations
 import argparse
 from collections.abc import Iterator
 
-from pipelines.commands import COMMANDS
+from twinbeam.commands import COMMANDS
 
 HEAD = """# Flags
 

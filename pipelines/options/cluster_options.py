@@ -8,7 +8,8 @@ from dataclasses import dataclass
 from typing import Any
 
 from pipelines.dataflow import flags as dataflow
-from pipelines.options import command_line
+from pipelines.options import shared_flags
+from pipelines.options.parser import CommandParser
 from transforms.errors import UserError
 
 DESCRIPTION = (
@@ -51,8 +52,8 @@ class ClusterOptions:
     max_cluster: int | None = None
     cut: bool = False
     edges_at_once: int = 2_000_000
-    shard_rows: int = command_line.DEFAULT_SHARD_ROWS
-    max_reject_fraction: float = command_line.DEFAULT_REJECT_FRACTION
+    shard_rows: int = shared_flags.DEFAULT_SHARD_ROWS
+    max_reject_fraction: float = shared_flags.DEFAULT_REJECT_FRACTION
     overwrite: bool = False
     beam_flags: tuple[str, ...] = ()
 
@@ -78,7 +79,7 @@ class ClusterOptions:
 
 def flags() -> argparse.ArgumentParser:
     """All flags that are ours."""
-    parser = command_line.parser("cluster", DESCRIPTION, EXAMPLE, takes_beam_flags=True)
+    parser = CommandParser("cluster", DESCRIPTION, EXAMPLE, takes_beam_flags=True)
     _add_input_flags(parser)
     _add_cluster_flags(parser)
     dataflow.add_flags(parser)
@@ -138,7 +139,7 @@ def _add_input_flags(parser: argparse.ArgumentParser) -> None:
     group.add_argument("--similarity_column", default="similarity", help="the similarity")
     group.add_argument(
         "--min_similarity",
-        type=command_line.finite,
+        type=shared_flags.finite,
         help="pairs below are left out (default: none of what find wrote)",
     )
     group.add_argument(
@@ -153,8 +154,8 @@ def _add_input_flags(parser: argparse.ArgumentParser) -> None:
     group.add_argument("--sentence_column", default="sentence", help="the sentence in --rows")
     group.add_argument(
         "--shard_rows",
-        type=command_line.positive,
-        default=command_line.DEFAULT_SHARD_ROWS,
+        type=shared_flags.positive,
+        default=shared_flags.DEFAULT_SHARD_ROWS,
         help="rows of a shard of input; whole row groups are taken",
     )
 
@@ -167,7 +168,7 @@ def _add_cluster_flags(parser: argparse.ArgumentParser) -> None:
     )
     group.add_argument(
         "--max_cluster",
-        type=command_line.positive,
+        type=shared_flags.positive,
         metavar="ROWS",
         help="report larger clusters, with the weakest edges that hold them together",
     )
@@ -176,11 +177,11 @@ def _add_cluster_flags(parser: argparse.ArgumentParser) -> None:
     )
     group.add_argument(
         "--edges_at_once",
-        type=command_line.positive,
+        type=shared_flags.positive,
         default=2_000_000,
         help="edges that a task holds, about: less needs less memory and more tasks",
     )
-    command_line.add_reject_limit(group)
+    shared_flags.add_reject_limit(group)
     group.add_argument(
         "--overwrite", action="store_true", help="replace clusters of another run in --output"
     )

@@ -7,7 +7,8 @@ from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
-from pipelines.options import command_line
+from pipelines.options import shared_flags
+from pipelines.options.parser import CommandParser
 from transforms.pairs import PairColumns
 
 DESCRIPTION = "Ranks labelled pairs by how likely their label is wrong."
@@ -47,7 +48,7 @@ class DoubtsOptions:
 
 def flags() -> argparse.ArgumentParser:
     """The command's argument parser."""
-    parser = command_line.parser("doubts", DESCRIPTION, EXAMPLE)
+    parser = CommandParser("doubts", DESCRIPTION, EXAMPLE)
     parser.add_argument(
         "--input", nargs="+", action="extend", required=True, metavar="GLOB",
         help="Parquet files of pairs labelled 0 and 1; patterns in quotes",
@@ -70,7 +71,7 @@ def flags() -> argparse.ArgumentParser:
         "universal-cosine: its vectors say which sentences are nearly the same",
     )  # fmt: skip
     parser.add_argument("--output", required=True, metavar="DIR", help="folder to write to")
-    parser.add_argument("--show", type=command_line.positive, default=100, help="on the page")
+    parser.add_argument("--show", type=shared_flags.positive, default=100, help="on the page")
     parser.add_argument("--seed", type=int, default=0, help="of the folds")
     parser.add_argument("--overwrite", action="store_true", help="replace what is in --output")
     return parser
@@ -82,7 +83,7 @@ def parse(argv: Sequence[str]) -> DoubtsOptions:
     return DoubtsOptions(
         inputs=tuple(args.input),
         output=args.output.rstrip("/"),
-        columns=command_line.columns(args),
+        columns=shared_flags.columns(args),
         id_column=args.id_column,
         similarity=args.similarity_column,
         model=args.model.rstrip("/") if args.model else None,

@@ -7,7 +7,8 @@ from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
-from pipelines.options import command_line
+from pipelines.options import shared_flags
+from pipelines.options.parser import CommandParser
 from pipelines.options.scored_inputs import find_bundle, find_columns
 from transforms.evaluation.bootstrap import RESAMPLES
 from transforms.evaluation.scored_rows import ScoredColumns
@@ -31,7 +32,7 @@ class EvaluateOptions:
     doubts: str | None = None
     worst: int = 20
     resamples: int = RESAMPLES
-    shard_rows: int = command_line.DEFAULT_SHARD_ROWS
+    shard_rows: int = shared_flags.DEFAULT_SHARD_ROWS
     overwrite: bool = False
     beam_flags: tuple[str, ...] = ()
 
@@ -68,7 +69,7 @@ class EvaluateOptions:
 
 def flags() -> argparse.ArgumentParser:
     """All flags that are ours."""
-    parser = command_line.parser("evaluate", DESCRIPTION, EXAMPLE, takes_beam_flags=True)
+    parser = CommandParser("evaluate", DESCRIPTION, EXAMPLE, takes_beam_flags=True)
     add_flags(parser)
     return parser
 
@@ -80,7 +81,7 @@ def parse(argv: Sequence[str]) -> EvaluateOptions:
         UserError: the flags contradict one another.
     """
     args, beam_flags = flags().parse_known_args(argv)
-    pairs = command_line.columns(args)
+    pairs = shared_flags.columns(args)
     bundle = find_bundle(args.model, args.input)
     return EvaluateOptions(
         inputs=tuple(args.input),
@@ -121,13 +122,13 @@ def add_flags(parser: argparse.ArgumentParser) -> None:
         reading.add_argument(f"--{name}", default=default, help=what)
     reading.add_argument(
         "--threshold",
-        type=command_line.fraction,
+        type=shared_flags.fraction,
         help="label 1 from this similarity on, not as scoring said",
     )
     reading.add_argument(
         "--shard_rows",
-        type=command_line.positive,
-        default=command_line.DEFAULT_SHARD_ROWS,
+        type=shared_flags.positive,
+        default=shared_flags.DEFAULT_SHARD_ROWS,
         help="rows of a shard, the unit of work",
     )
     _add_meaning_flags(parser)
@@ -146,7 +147,7 @@ def _add_meaning_flags(parser: argparse.ArgumentParser) -> None:
     meaning.add_argument(
         "--label_range",
         nargs=2,
-        type=command_line.finite,
+        type=shared_flags.finite,
         metavar=("MIN", "MAX"),
         help="of labels that are numbers",
     )
@@ -169,10 +170,10 @@ def _add_report_flags(parser: argparse.ArgumentParser) -> None:
         "--doubts", metavar="DIR", help="--output of doubts: shows labels that are likely wrong"
     )
     more.add_argument(
-        "--worst", type=command_line.count, default=20, help="mistakes of each kind to show"
+        "--worst", type=shared_flags.count, default=20, help="mistakes of each kind to show"
     )
     more.add_argument("--redact", action="store_true", help="show no sentence")
     more.add_argument(
-        "--resamples", type=command_line.count, default=RESAMPLES, help="for the intervals"
+        "--resamples", type=shared_flags.count, default=RESAMPLES, help="for the intervals"
     )
     more.add_argument("--overwrite", action="store_true", help="replace a report in --output")

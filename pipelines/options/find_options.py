@@ -3,16 +3,16 @@
 from __future__ import annotations
 
 import argparse
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
 from pipelines.dataflow import estimate
 from pipelines.dataflow import flags as dataflow
-from pipelines.options import command_line
+from pipelines.options import shared_flags
 from pipelines.options.parser import CommandParser
+from pipelines.options.run_options import RunOptions, common_fields
 from transforms.errors import UserError
-from transforms.input.parquet_columns import Int96Unit
 from transforms.input.sentence_rows import DEFAULT_ID, SentenceColumns
 
 DESCRIPTION = (
@@ -23,7 +23,7 @@ EXAMPLE = "twinbeam find --input 'questions/*.parquet' --model bundle --output p
 
 
 @dataclass(frozen=True, kw_only=True)
-class FindOptions:
+class FindOptions(RunOptions):
     """The options of a search for pairs.
 
     Attributes:
@@ -47,7 +47,6 @@ class FindOptions:
     left: tuple[str, ...]
     right: tuple[str, ...] = ()
     within: bool = True
-    output: str
     model: str
     columns: SentenceColumns = field(default_factory=SentenceColumns)
     id_named: bool = False
@@ -64,21 +63,11 @@ class FindOptions:
     model_sha256: str | None = None
     embedding_store: str | None = None
     compression: str = "zstd"
-    max_chars: int = command_line.DEFAULT_MAX_CHARS
-    shard_rows: int = command_line.DEFAULT_SHARD_ROWS
-    on_bad_file: Literal["fail", "reject"] = "fail"
-    int96: Int96Unit = "us"
-    partition_columns: Mapping[str, str] = field(default_factory=dict)
-    max_reject_fraction: float = command_line.DEFAULT_REJECT_FRACTION
-    overwrite: bool = False
-    accelerator: str | None = None
-    estimating: estimate.EstimateOptions = field(default_factory=estimate.EstimateOptions)
-    beam_flags: tuple[str, ...] = ()
 
     def paths(self) -> list[str]:
         """Every path that workers use."""
-        stores = filter(None, [self.embedding_store])
-        return [*self.left, *self.right, *self.labelled, self.model, self.output, *stores]
+        given = (*self.left, *self.right, *self.labelled, self.embedding_store)
+        return [self.model, self.output, *filter(None, given)]
 
     def identity(self) -> dict[str, Any]:
         """The options that decide the bytes of the output."""
@@ -95,17 +84,14 @@ class FindOptions:
             "anchors": self.anchors,
             "labels": self.labels,
             "max_similarity": self.max_similarity,
-            "max_sentence_chars": self.max_chars,
-            "shard_rows": self.shard_rows,
             "compression": self.compression,
-            "int96": self.int96,
-            "partition_columns": dict(self.partition_columns),
+            **self.read_as(),
         }
 
 
 def flags() -> argparse.ArgumentParser:
     """All flags that are ours."""
-    parser = command_line.parser("find", DESCRIPTION, EXAMPLE, takes_beam_flags=True)
+    parser = CommandParser("find", DESCRIPTION, EXAMPLE, takes_beam_flags=True)
     _add_input_flags(parser)
     _add_search_flags(parser)
     dataflow.add_flags(parser)
@@ -123,16 +109,15 @@ def parse(argv: Sequence[str]) -> FindOptions:
     left, right, within = _tables(args)
     if args.max_similarity is not None and not args.labelled:
         raise UserError("--max_similarity is for pairs that are trained on; give --labelled too")
-    named = args.id_column is not None
-    id_column = (args.id_column or None) if named else DEFAULT_ID
+    id_column = DEFAULT_ID if args.id_column is None else args.id_column or None
     return FindOptions(
+        **common_fields(args, beam_flags),
         left=left,
         right=right,
         within=within,
-        output=args.output.rstrip("/"),
         model=args.model.rstrip("/"),
         columns=SentenceColumns(args.sentence_column, id_column, tuple(args.keep_columns)),
-        id_named=named,
+        id_named=args.id_column is not None,
         min_similarity=args.min_similarity,
         equal=args.equal_sentences,
         top_k=args.top_k,
@@ -144,16 +129,6 @@ def parse(argv: Sequence[str]) -> FindOptions:
         model_sha256=args.model_sha256,
         embedding_store=args.embedding_store,
         compression=args.compression,
-        max_chars=args.max_sentence_chars,
-        shard_rows=args.shard_rows,
-        on_bad_file=args.on_bad_file,
-        int96=args.int96,
-        partition_columns=dict(args.partition_columns),
-        max_reject_fraction=args.max_reject_fraction,
-        overwrite=args.overwrite,
-        accelerator=args.accelerator,
-        estimating=estimate.EstimateOptions.from_flags(args),
-        beam_flags=tuple(beam_flags),
     )
 
 
@@ -203,7 +178,7 @@ def _add_input_flags(parser: CommandParser) -> None:
         metavar="NAME",
         help="further columns to bring along, of both sides, as left_NAME and right_NAME",
     )
-    command_line.add_shard_flags(group)
+    shared_flags.add_shard_flags(group)
 
 
 def _add_training_flags(parser: argparse.ArgumentParser) -> None:
@@ -219,7 +194,7 @@ def _add_training_flags(parser: argparse.ArgumentParser) -> None:
     )
     group.add_argument(
         "--max_similarity",
-        type=command_line.finite,
+        type=shared_flags.finite,
         help="with --labelled: of a pair that has no label; what is more similar may be a "
         "positive, and is left out",
     )
@@ -227,10 +202,10 @@ def _add_training_flags(parser: argparse.ArgumentParser) -> None:
 
 def _add_search_flags(parser: argparse.ArgumentParser) -> None:
     group = parser.add_argument_group("search")
-    command_line.add_bundle_flags(group)
+    shared_flags.add_bundle_flags(group)
     group.add_argument(
         "--min_similarity",
-        type=command_line.finite,
+        type=shared_flags.finite,
         help="of a pair (default: the bundle's threshold)",
     )
     group.add_argument(
@@ -242,34 +217,34 @@ def _add_search_flags(parser: argparse.ArgumentParser) -> None:
     )
     group.add_argument(
         "--top_k",
-        type=command_line.positive,
+        type=shared_flags.positive,
         metavar="K",
         help="of each sentence only the K most similar ones; of two tables: of each left sentence "
         "the K of the right",
     )
     group.add_argument(
         "--cells",
-        type=command_line.count,
+        type=shared_flags.count,
         help="part sentences into so many cells and compare only those that may be near; 0 "
         "compares all with all (default: 0 up to two million rows)",
     )
     group.add_argument(
         "--recall",
-        type=command_line.fraction,
+        type=shared_flags.fraction,
         help="find about this share of the pairs, 0 to 1, and measure it (default: find all; 0.99 "
         "where the bundle compares by a learned head)",
     )
     group.add_argument(
         "--anchors",
-        type=command_line.positive,
+        type=shared_flags.positive,
         help="sentences that are searched in full to measure --recall (default: 1000, or 200 "
         "where the bundle compares by a learned head)",
     )
     _add_training_flags(parser)
     group = parser.add_argument_group("output")
-    command_line.add_embedding_store(group)
-    command_line.add_reject_limit(group)
-    command_line.add_compression(group)
+    shared_flags.add_embedding_store(group)
+    shared_flags.add_reject_limit(group)
+    shared_flags.add_compression(group)
     group.add_argument(
         "--overwrite", action="store_true", help="replace pairs of another run in --output"
     )

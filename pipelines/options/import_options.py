@@ -7,8 +7,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from pipelines.options import command_line
-from pipelines.options.parser import Switch
+from pipelines.options import shared_flags
+from pipelines.options.parser import CommandParser, Switch
 from transforms.errors import UserError
 
 DESCRIPTION = "Makes a bundle of a model that was trained elsewhere: a .keras file, a SavedModel."
@@ -60,13 +60,13 @@ class ImportOptions:
 
 def flags() -> argparse.ArgumentParser:
     """All flags of an import."""
-    parser = command_line.parser("import", DESCRIPTION, EXAMPLE)
+    parser = CommandParser("import", DESCRIPTION, EXAMPLE)
     parser.add_argument("model", metavar="MODEL", help="a .keras file, or a SavedModel's folder")
     parser.add_argument("--output", required=True, metavar="DIR", help="folder of the bundle")
     parser.add_argument(
         "--threshold",
         required=True,
-        type=command_line.finite,
+        type=shared_flags.finite,
         help="label 1 from this similarity on; twinbeam calibrate finds a better one from labels",
     )
     parser.add_argument(
@@ -113,7 +113,7 @@ def _add_keras_flags(parser: argparse.ArgumentParser) -> None:
     )
     keras.add_argument(
         "--max_tokens",
-        type=command_line.positive,
+        type=shared_flags.positive,
         help="tokens of a sentence that count (default: 256, or the model's own length)",
     )
     keras.add_argument(

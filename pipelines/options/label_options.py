@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
-from pipelines.options import command_line
+from pipelines.options import shared_flags
 from pipelines.options.parser import CommandParser
 from transforms.errors import UserError
 from transforms.pairs import PairColumns
@@ -62,7 +62,7 @@ class LabelOptions:
     seed: int = 0
     labelled: tuple[str, ...] = ()
     estimate: tuple[str, ...] = ()
-    shard_rows: int = command_line.DEFAULT_SHARD_ROWS
+    shard_rows: int = shared_flags.DEFAULT_SHARD_ROWS
     overwrite: bool = False
     next: NextRound | None = None
     beam_flags: tuple[str, ...] = ()
@@ -92,7 +92,7 @@ def parse(argv: Sequence[str]) -> LabelOptions:
         output=args.output.rstrip("/"),
         pairs=args.pairs,
         random_share=args.random_share,
-        columns=command_line.columns(args),
+        columns=shared_flags.columns(args),
         similarities=tuple(args.similarity_column),
         threshold=args.threshold,
         cluster=args.cluster_column,
@@ -135,7 +135,7 @@ def check_next(args: argparse.Namespace) -> None:
 
 def flags() -> argparse.ArgumentParser:
     """The command's argument parser."""
-    parser = command_line.parser("label", DESCRIPTION, EXAMPLE, takes_beam_flags=True)
+    parser = CommandParser("label", DESCRIPTION, EXAMPLE, takes_beam_flags=True)
     add_flags(parser)
     return parser
 
@@ -161,19 +161,19 @@ def add_flags(parser: CommandParser) -> None:
     )  # fmt: skip
     reading.add_argument(
         "--shard_rows",
-        type=command_line.positive,
-        default=command_line.DEFAULT_SHARD_ROWS,
+        type=shared_flags.positive,
+        default=shared_flags.DEFAULT_SHARD_ROWS,
         help="rows of a shard, the unit of work",
     )
     choice = parser.add_argument_group("choice")
     choice.add_argument("--output", required=True, metavar="DIR", help="folder to write to")
-    choice.add_argument("--pairs", type=command_line.positive, default=500, help="to choose")
+    choice.add_argument("--pairs", type=shared_flags.positive, default=500, help="to choose")
     choice.add_argument(
-        "--random_share", type=command_line.fraction, default=0.2,
+        "--random_share", type=shared_flags.fraction, default=0.2,
         help="of the pairs at random: what precision and recall are estimated from",
     )  # fmt: skip
     choice.add_argument(
-        "--threshold", type=command_line.fraction,
+        "--threshold", type=shared_flags.fraction,
         help="same from this similarity on (default: the scores' bundle's, or 0.5)",
     )  # fmt: skip
     choice.add_argument("--seed", type=int, default=0, help="another seed is another choice")

@@ -36,7 +36,9 @@ class CommandParser(argparse.ArgumentParser):
         takes_beam_flags: whether flags that are not listed go to Beam.
     """
 
-    def __init__(self, name: str, description: str, example: str, *, takes_beam_flags: bool):
+    def __init__(
+        self, name: str, description: str, example: str, *, takes_beam_flags: bool = False
+    ):
         """A command's parser; the example is what stands in the help to copy."""
         note = f"\n\n{BEAM_NOTE}" if takes_beam_flags else ""
         super().__init__(

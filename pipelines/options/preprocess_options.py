@@ -7,8 +7,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
-from pipelines.options import command_line
-from pipelines.options.pair_options import PairOptions, common_fields, flags_around
+from pipelines.options import shared_flags
+from pipelines.options.parser import CommandParser
+from pipelines.options.run_options import PairOptions, add_pair_flags, common_fields
 from transforms.errors import UserError
 from transforms.examples.sentence_keys import SentenceKeys
 from transforms.examples.split import EvalSplit
@@ -85,9 +86,9 @@ class PreprocessOptions(PairOptions):
 
 def flags() -> argparse.ArgumentParser:
     """All flags that are ours."""
-    return flags_around(
-        add_flags, module="preprocess", description=DESCRIPTION, example=EXAMPLE, label="label"
-    )
+    parser = CommandParser("preprocess", DESCRIPTION, EXAMPLE, takes_beam_flags=True)
+    add_pair_flags(parser, add_flags, label="label")
+    return parser
 
 
 def parse(argv: Sequence[str]) -> PreprocessOptions:
@@ -99,6 +100,7 @@ def parse(argv: Sequence[str]) -> PreprocessOptions:
     fraction = recipe.text.eval_fraction if args.eval_fraction is None else args.eval_fraction
     return PreprocessOptions(
         **common_fields(args, beam_flags),
+        inputs=tuple(args.input),
         recipe=recipe,
         columns=example_columns(args, recipe),
         train_shards=args.train_shards,
@@ -116,7 +118,7 @@ def sentence_keys(recipe: Recipe) -> SentenceKeys:
 
 def example_columns(args: argparse.Namespace, recipe: Recipe) -> PairColumns:
     """The columns that the flags name; triplets have a negative where pairs have a label."""
-    pairs = command_line.columns(args)
+    pairs = shared_flags.columns(args)
     teachers = tuple(args.teacher_column)
     check_teachers(teachers, recipe)
     if recipe.labels.transitive and (recipe.distill or args.weight_column):
@@ -173,24 +175,24 @@ def add_flags(parser: argparse.ArgumentParser) -> None:
     )
     group.add_argument(
         "--train_shards",
-        type=command_line.positive,
+        type=shared_flags.positive,
         help=f"files to train on (default: one for {FILE_ROWS:,} rows, at least "
         f"{LEAST_TRAIN_FILES})",
     )
     group.add_argument(
         "--eval_shards",
-        type=command_line.positive,
+        type=shared_flags.positive,
         help=f"files to evaluate on (default: one for {FILE_ROWS:,} rows)",
     )
     group.add_argument(
         "--eval_fraction",
-        type=command_line.fraction,
+        type=shared_flags.fraction,
         help="share of the pairs to evaluate on (default: the recipe's)",
     )
     group.add_argument(
         "--max_reject_fraction",
-        type=command_line.fraction,
-        default=command_line.DEFAULT_REJECT_FRACTION,
+        type=shared_flags.fraction,
+        default=shared_flags.DEFAULT_REJECT_FRACTION,
         help="with more rejected rows than this the run fails",
     )
     group.add_argument(

@@ -8,9 +8,9 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Literal
 
 from model.scoring.scorer_options import ScorerOptions
-from pipelines.options import command_line
-from pipelines.options.pair_options import PairOptions, common_fields, flags_around
-from pipelines.options.parser import Switch
+from pipelines.options import shared_flags
+from pipelines.options.parser import CommandParser, Switch
+from pipelines.options.run_options import PairOptions, add_pair_flags, common_fields
 from transforms import drift
 from transforms.accounts.claims import Claim
 from transforms.accounts.gates import Gates
@@ -67,21 +67,18 @@ class ScoreOptions(PairOptions):
         return {
             "columns": [*self.columns.sides],
             "scoring": self.scoring.identity(),
-            "max_sentence_chars": self.max_chars,
             "on_long_sentence": self.on_long_sentence,
             "redact": self.redact,
-            "shard_rows": self.shard_rows,
             "compression": self.compression,
-            "int96": self.int96,
-            "partition_columns": dict(self.partition_columns),
+            **self.read_as(),
         }
 
 
 def flags() -> argparse.ArgumentParser:
     """All flags that are ours."""
-    return flags_around(
-        add_flags, module="score", description=DESCRIPTION, example=EXAMPLE, label=None
-    )
+    parser = CommandParser("score", DESCRIPTION, EXAMPLE, takes_beam_flags=True)
+    add_pair_flags(parser, add_flags, label=None)
+    return parser
 
 
 def parse(argv: Sequence[str]) -> ScoreOptions:
@@ -91,8 +88,9 @@ def parse(argv: Sequence[str]) -> ScoreOptions:
         raise UserError("--dimensions keeps parts of vectors, and --embedding_store all of them")
     return ScoreOptions(
         **common_fields(args, beam_flags),
+        inputs=tuple(args.input),
         model=args.model.rstrip("/"),
-        columns=command_line.columns(args),
+        columns=shared_flags.columns(args),
         scoring=ScorerOptions(
             similarity_column=args.similarity_column,
             label_column=args.similarity_label_column,
@@ -113,24 +111,24 @@ def parse(argv: Sequence[str]) -> ScoreOptions:
 def add_flags(parser: argparse.ArgumentParser) -> None:
     """Adds the flags of scoring."""
     group = parser.add_argument_group("scoring")
-    command_line.add_bundle_flags(group)
+    shared_flags.add_bundle_flags(group)
     group.add_argument("--similarity_column", default="similarity", help="name of the similarity")
     group.add_argument(
         "--similarity_label_column", default="similarity_label", help="name of the label"
     )
     group.add_argument(
         "--threshold",
-        type=command_line.finite,
+        type=shared_flags.finite,
         help="label 1 from this similarity on (default: the bundle's)",
     )
     group.add_argument(
         "--dimensions",
-        type=command_line.positive,
+        type=shared_flags.positive,
         help="compare so many first floats of the vectors, for bundles trained with matryoshka",
     )
     group.add_argument(
         "--embedding_cache_mb",
-        type=command_line.count,
+        type=shared_flags.count,
         default=256,
         help="memory of each worker process for vectors of sentences met before; 0 for none",
     )
@@ -140,11 +138,11 @@ def add_flags(parser: argparse.ArgumentParser) -> None:
         help="encode each distinct sentence once a shard and cache, or once in the whole input "
         "(for heavy encoders); shard, but with --embedding_store global",
     )
-    command_line.add_embedding_store(group)
-    command_line.add_reject_limit(group)
+    shared_flags.add_embedding_store(group)
+    shared_flags.add_reject_limit(group)
     group.add_argument(
         "--max_drift",
-        type=command_line.not_negative,
+        type=shared_flags.not_negative,
         help="with a greater drift from the training data the run fails and does not commit; "
         f"{drift.LITTLE} is little, {drift.MUCH} much",
     )
@@ -161,7 +159,7 @@ def add_flags(parser: argparse.ArgumentParser) -> None:
         help="keep what the model says of rows it fails on, which may quote them, out of "
         "reject details and errors",
     )
-    command_line.add_compression(group)
+    shared_flags.add_compression(group)
     group.add_argument(
         "--overwrite", action="store_true", help="replace scores of another run in --output"
     )

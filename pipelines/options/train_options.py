@@ -7,7 +7,8 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from model.threshold import EXPECTED, check_rule
-from pipelines.options import command_line
+from pipelines.options import shared_flags
+from pipelines.options.parser import CommandParser
 from transforms.errors import UserError
 
 if TYPE_CHECKING:
@@ -37,7 +38,7 @@ def named_input(text: str) -> tuple[str, str]:
 
 def flags() -> argparse.ArgumentParser:
     """All flags of training."""
-    parser = command_line.parser("train", DESCRIPTION, EXAMPLE)
+    parser = CommandParser("train", DESCRIPTION, EXAMPLE)
     source = parser.add_mutually_exclusive_group(required=True)
     examples = source.add_argument("--examples", metavar="DIR", help="--output of preprocess")
     recipe = source.add_argument(
@@ -59,11 +60,11 @@ def flags() -> argparse.ArgumentParser:
 def _add_training_flags(parser: argparse.ArgumentParser) -> None:
     training = parser.add_argument_group("training", "what is not given the recipe decides")
     training.add_argument(
-        "--epochs", type=command_line.positive, help="times that all examples are seen"
+        "--epochs", type=shared_flags.positive, help="times that all examples are seen"
     )
     training.add_argument("--seed", type=int, help="of weights, order and dropout")
     training.add_argument(
-        "--global_batch_size", type=command_line.positive, help="pairs of a step, over all replicas"
+        "--global_batch_size", type=shared_flags.positive, help="pairs of a step, over all replicas"
     )
     training.add_argument("--strategy", choices=STRATEGIES, default="auto", help="where to train")
     training.add_argument(
@@ -99,11 +100,11 @@ def _add_kept_flags(parser: argparse.ArgumentParser) -> None:
         "--checkpoints", metavar="DIR", help="keep checkpoints here, and go on from the last one"
     )
     kept.add_argument(
-        "--checkpoint_steps", type=command_line.positive, help="save every so many steps"
+        "--checkpoint_steps", type=shared_flags.positive, help="save every so many steps"
     )
     kept.add_argument(
         "--checkpoint_minutes",
-        type=command_line.not_negative,
+        type=shared_flags.not_negative,
         default=10,
         help="save after so many minutes; 0: never",
     )

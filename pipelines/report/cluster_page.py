@@ -16,7 +16,7 @@ def cluster_page(counts: Mapping[str, Any], shown: Mapping[str, Any]) -> str:
 
     Args:
         counts: sums of the accounts: rows and clusters.
-        shown: see `pipelines.running.commit_clusters.merge_notes`.
+        shown: see `pipelines.clustering.commit_clusters.merge_notes`.
     """
     rows, clusters = counts.get("rows_clustered", 0), counts.get("clusters", 0)
     alone = counts.get("clusters_of_one", 0)

@@ -14,7 +14,6 @@ import pyarrow as pa
 
 from pipelines.report.html_page import style
 
-PAGE = "label.html"
 _TEMPLATE = "label.html"
 
 

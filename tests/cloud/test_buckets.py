@@ -13,7 +13,8 @@ import pyarrow.parquet as pq
 import pytest
 from requests.adapters import HTTPAdapter
 
-from pipelines import convert, score
+from pipelines import convert
+from pipelines.scoring import plan_scores
 from tests.cloud.fakes import FakeCloud
 from tests.scoring_kit import EqualBundle, EqualScorer, exit_code, pairs, run_score, write
 from transforms.accounts import commit as commits
@@ -30,7 +31,7 @@ MANY_GROUPS = {"row_group_size": 250, "compression": "none"}
 
 @pytest.fixture(autouse=True)
 def equal_bundle(monkeypatch: pytest.MonkeyPatch):
-    monkeypatch.setattr(score, "BundleScorer", EqualBundle)
+    monkeypatch.setattr(plan_scores, "BundleScorer", EqualBundle)
 
 
 @pytest.fixture
@@ -207,7 +208,7 @@ def test_of_two_runs_on_one_folder_the_later_commits(
     cloud: FakeCloud, uploaded: str, monkeypatch: pytest.MonkeyPatch
 ):
     Waiting.began, Waiting.go_on = threading.Event(), threading.Event()
-    monkeypatch.setattr(score, "BundleScorer", WaitingBundle)
+    monkeypatch.setattr(plan_scores, "BundleScorer", WaitingBundle)
     failed: list[Exception] = []
 
     def first() -> None:
@@ -219,7 +220,7 @@ def test_of_two_runs_on_one_folder_the_later_commits(
     thread = threading.Thread(target=first)
     thread.start()
     assert Waiting.began.wait(60)
-    monkeypatch.setattr(score, "BundleScorer", EqualBundle)
+    monkeypatch.setattr(plan_scores, "BundleScorer", EqualBundle)
     later = score_in(uploaded)
     Waiting.go_on.set()
     thread.join()

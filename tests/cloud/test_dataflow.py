@@ -20,6 +20,8 @@ from pipelines import score
 from pipelines.dataflow import jobs
 from pipelines.dataflow import settings as dataflow
 from pipelines.options import beam_interface, command_line
+from pipelines.options.score_options import parse
+from pipelines.scoring import plan_scores
 from tests.cloud.dataflow_service import CANCELLED, DONE, FAILED, PENDING, RUNNING
 from tests.cloud.fakes import BUCKET, PROJECT, REGION, FakeCloud
 from tests.scoring_kit import EqualBundle, pairs, write
@@ -33,7 +35,7 @@ GPU = "type:nvidia-tesla-t4;count:2;install-nvidia-driver"
 @pytest.fixture(autouse=True)
 def no_pauses(monkeypatch: pytest.MonkeyPatch):
     """Beam asks every five seconds how the job is."""
-    monkeypatch.setattr(score, "BundleScorer", EqualBundle)
+    monkeypatch.setattr(plan_scores, "BundleScorer", EqualBundle)
     clock = SimpleNamespace(sleep=lambda _: None, time=time.time)
     monkeypatch.setattr(dataflow_runner, "time", clock)
 
@@ -182,8 +184,9 @@ def test_a_job_of_the_same_name_that_does_something_else_is_not_taken_for_ours(
 COMMAND = """
 import sys
 from pipelines import score
+from pipelines.scoring import plan_scores
 from tests.scoring_kit import EqualBundle
-score.BundleScorer = EqualBundle
+plan_scores.BundleScorer = EqualBundle
 score.run(sys.argv[1:])
 """
 
@@ -341,7 +344,7 @@ def test_a_name_follows_from_the_work_and_is_valid(emulated):
 @pytest.mark.parametrize("text", ["t4", "t4:0", "t4:x", ":1", "nvidia-l4:1;x", "t4:-1"])
 def test_an_accelerator_is_a_type_and_a_count(text: str, capsys):
     with pytest.raises(SystemExit):
-        score.parse(["--input=x", "--model=m", "--output=o", f"--accelerator={text}"])
+        parse(["--input=x", "--model=m", "--output=o", f"--accelerator={text}"])
     assert "expected TYPE:COUNT such as nvidia-tesla-t4:1" in capsys.readouterr().err
 
 

@@ -17,6 +17,7 @@ from pathlib import Path
 import pyarrow as pa
 
 from pipelines import score
+from pipelines.scoring import plan_scores
 from tests.scoring_kit import EqualBundle, EqualScorer
 
 
@@ -64,5 +65,5 @@ if __name__ == "__main__":
     FAULT, _, ARGUMENT = os.environ.get("FAULT", "").partition(":")
     if FAULT in ("die-at", "count"):
         watch(FAULT, ARGUMENT)
-    score.BundleScorer = FaultyBundle
+    plan_scores.BundleScorer = FaultyBundle
     raise SystemExit(score.main())

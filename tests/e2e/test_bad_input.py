@@ -24,7 +24,7 @@ import pyarrow.parquet as pq
 import pyarrow.parquet.encryption as pe
 import pytest
 
-from pipelines import score
+from pipelines.scoring import plan_scores
 from tests.scoring_kit import EqualBundle, exit_code, pairs, read_parts, run_score, write
 
 NULL, BLANK = "sentence_null", "sentence_blank"
@@ -174,7 +174,7 @@ USABLE = [*ROWS, *FILES]
 @pytest.fixture(scope="module", autouse=True)
 def equal_bundle():
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(score, "BundleScorer", EqualBundle)
+        patch.setattr(plan_scores, "BundleScorer", EqualBundle)
         yield
 
 

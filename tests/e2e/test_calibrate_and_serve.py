@@ -15,7 +15,8 @@ import pyarrow.parquet as pq
 import pytest
 
 from model.bundle import loading
-from pipelines import calibrate, evaluate, inspect, score, try_pairs
+from pipelines import calibrate, evaluate, inspect, score
+from pipelines.trying import try_pairs
 from transforms.errors import UserError
 
 

@@ -11,7 +11,7 @@ from types import SimpleNamespace
 
 import pytest
 
-from pipelines.commands import COMMANDS
+from twinbeam.commands import COMMANDS
 
 ROOT = Path(__file__).resolve().parents[2]
 LINE = "twinbeam: stopped; the same command again resumes"

@@ -16,7 +16,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from pipelines import score
+from pipelines.scoring import plan_scores
 from tests.scoring_kit import (
     EqualBundle,
     EqualScorer,
@@ -164,7 +164,7 @@ class FailingScorer(EqualScorer):
 def with_model(monkeypatch):
     def put(scorer):
         monkeypatch.setattr(EqualBundle, "load", lambda self: scorer)
-        monkeypatch.setattr(score, "BundleScorer", EqualBundle)
+        monkeypatch.setattr(plan_scores, "BundleScorer", EqualBundle)
 
     put(EqualScorer())
     return put

@@ -26,6 +26,7 @@ import pytest
 
 from pipelines import convert, evaluate, score
 from pipelines.options import command_line
+from pipelines.scoring import plan_scores
 from tests.scored_pairs import scored_table
 from tests.scoring_kit import EqualBundle, pairs, write
 
@@ -572,7 +573,7 @@ CASES: dict[str, Case] = {
 
 @pytest.mark.parametrize("name", CASES)
 def test_a_foreign_file(tmp_path, capsys, monkeypatch, name):
-    monkeypatch.setattr(score, "BundleScorer", EqualBundle)
+    monkeypatch.setattr(plan_scores, "BundleScorer", EqualBundle)
     monkeypatch.setattr(evaluate, "write_report", lambda *_, **__: None)  # plots take seconds
     case = CASES[name]
     case.make(tmp_path)
@@ -606,7 +607,7 @@ GIVEN: dict[str, tuple[str, int, str]] = {
 @pytest.mark.skipif(not FILES, reason="TWINBEAM_CASES names no folder")
 @pytest.mark.parametrize("name", GIVEN)
 def test_a_file_that_was_given(tmp_path, capsys, monkeypatch, name):
-    monkeypatch.setattr(score, "BundleScorer", EqualBundle)
+    monkeypatch.setattr(plan_scores, "BundleScorer", EqualBundle)
     monkeypatch.setattr(evaluate, "write_report", lambda *_, **__: None)
     line, code, part = GIVEN[name]
     command, *argv = shlex.split(line.format(cases=FILES, out=tmp_path / "out"))

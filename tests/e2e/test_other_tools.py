@@ -15,8 +15,9 @@ import pyarrow.dataset as ds
 import pyarrow.parquet as pq
 import pytest
 
-from pipelines import calibrate, inspect, score
+from pipelines import calibrate, inspect
 from pipelines.options.scored_inputs import lineage, score_inputs
+from pipelines.scoring import plan_scores
 from tests.scoring_kit import EqualBundle, exit_code, pairs, run_score, write
 
 ROWS, BLANK = 90, 7
@@ -34,7 +35,7 @@ def scores(tmp_path_factory: pytest.TempPathFactory) -> Path:
         tmp_path / "in.parquet", table.set_column(1, "sentence1", [left]), row_group_size=30
     )
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(score, "BundleScorer", EqualBundle)
+        patch.setattr(plan_scores, "BundleScorer", EqualBundle)
         run_score(source, tmp_path / "out", "--shard_rows=30", "--max_reject_fraction=1")
     (tmp_path / "out" / "_drift.html").write_text("<p>")
     assert len(list((tmp_path / "out").glob("*.parquet"))) == 3
@@ -75,7 +76,7 @@ def test_rejected_rows_are_read_from_their_own_folder(scores: Path):
 @pytest.fixture
 def earlier(scores: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """The same folder under the names that version 0.1 gave."""
-    monkeypatch.setattr(score, "BundleScorer", EqualBundle)
+    monkeypatch.setattr(plan_scores, "BundleScorer", EqualBundle)
     scores = shutil.copytree(scores, tmp_path / "out")
     manifest = json.loads((scores / "_manifest.json").read_text())
     for path in [scores / "_manifest.json", *scores.glob("_shards/*.parquet.json")]:

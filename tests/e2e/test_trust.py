@@ -21,11 +21,12 @@ from hypothesis import strategies as st
 
 from model.bundle import export, loading
 from model.recipe import reading
-from pipelines import score
+from pipelines.scoring import plan_scores
 from tests.scoring_kit import EqualBundle, pairs, run_score, write
 from transforms.accounts import output_folder
 from transforms.errors import UserError
 from transforms.input.footers import read_footer
+from transforms.input.shards import plan
 from transforms.pairs import PairColumns, check_schema
 
 ROOT = Path(__file__).parents[2]
@@ -117,7 +118,7 @@ def test_a_path_out_of_the_folder_is_refused(sealed, name):
 
 
 def test_a_pinned_bundle(sealed, tmp_path, monkeypatch):
-    monkeypatch.setattr(score, "BundleScorer", EqualBundle)
+    monkeypatch.setattr(plan_scores, "BundleScorer", EqualBundle)
     source = write(tmp_path / "in.parquet", pairs(3))
     run_score(source, tmp_path / "out", "--model_sha256=abc", model="abc")
     with pytest.raises(UserError, match="expected --model_sha256 abc"):
@@ -193,7 +194,7 @@ def _of_model(function: ast.expr) -> bool:
 def test_row_contents_never_reach_logs_manifests_or_details(tmp_path, monkeypatch, capfd):
     """Every sentence holds a mark; it may stand in Parquet columns of ours, and nowhere else."""
     mark = "c0ffee-secret"
-    monkeypatch.setattr(score, "BundleScorer", EqualBundle)
+    monkeypatch.setattr(plan_scores, "BundleScorer", EqualBundle)
 
     class Quoting(EqualBundle):
         def load(self):
@@ -208,7 +209,7 @@ def test_row_contents_never_reach_logs_manifests_or_details(tmp_path, monkeypatc
             scorer.score = failing
             return scorer
 
-    monkeypatch.setattr(score, "BundleScorer", Quoting)
+    monkeypatch.setattr(plan_scores, "BundleScorer", Quoting)
     table = pairs(40)
     marked = [f"{mark} {text}" for text in table["sentence1"].to_pylist()]
     marked[3], marked[4] = None, mark * 2000
@@ -289,10 +290,10 @@ def test_fuzz_manifests_of_bundles(sealed):
 
 
 def test_fuzz_accounts_and_plans(tmp_path, monkeypatch):
-    monkeypatch.setattr(score, "BundleScorer", EqualBundle)
+    monkeypatch.setattr(plan_scores, "BundleScorer", EqualBundle)
     source, output = write(tmp_path / "in.parquet", pairs(4)), tmp_path / "out"
     run_score(source, output)
-    planned = score.plan([str(source)], PairColumns(), shard_rows=131_072).shards
+    planned = plan([str(source)], PairColumns(), shard_rows=131_072).shards
     whole = {
         path: path.read_bytes() for path in (*output.glob("_shards/*"), output / "_manifest.json")
     }

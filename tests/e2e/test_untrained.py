@@ -12,7 +12,8 @@ import pyarrow.parquet as pq
 import pytest
 
 from model.recipe.reading import RECIPES, load_recipe
-from pipelines import calibrate, evaluate, inspect, score, train, try_pairs
+from pipelines import calibrate, evaluate, inspect, score, train
+from pipelines.trying import try_pairs
 from tests.model.many_languages import sentences
 from transforms.errors import UserError
 

@@ -17,6 +17,7 @@ from tests.scoring_kit import write
 from transforms.accounts.shard_account import MANIFEST
 from transforms.clustering import components
 from transforms.errors import RunError, UserError
+from transforms.storage.exchange import Exchange
 
 
 @pytest.fixture(autouse=True)
@@ -210,10 +211,10 @@ def test_a_run_that_died_leaves_the_same_bytes_in_the_end(tmp_path, monkeypatch,
             raise RuntimeError("Killed")
         return real(*args, **more)
 
-    monkeypatch.setattr(cluster.Exchange, "write", die)
+    monkeypatch.setattr(Exchange, "write", die)
     with pytest.raises(RuntimeError, match="Killed"):
         run_cluster(tmp_path / "in.parquet", tmp_path / "out", *flags)
-    monkeypatch.setattr(cluster.Exchange, "write", real)
+    monkeypatch.setattr(Exchange, "write", real)
     manifest = run_cluster(tmp_path / "in.parquet", tmp_path / "out", *flags)
     quiet = json.loads((tmp_path / "quiet" / MANIFEST).read_text())
     assert manifest["files"] == quiet["files"]

@@ -19,6 +19,7 @@ from tests.finding_kit import (
     texts,
 )
 from tests.scoring_kit import write
+from transforms.accounts import shard_account
 from transforms.errors import RunError, UserError
 from transforms.finding import find_pairs
 from transforms.vector_blocks import units
@@ -124,7 +125,7 @@ def test_rows_that_cannot_be_used_are_rejected_with_a_reason(tmp_path):
         "id_null": 1, "sentence_blank": 1, "sentence_null": 1, "sentence_too_long": 1
     }  # fmt: skip
     assert (manifest["rows_in"], manifest["rows_used"], manifest["rows_rejected"]) == (6, 2, 4)
-    rejects = pq.read_table(*(tmp_path / "out" / find.shard_account.REJECTS_FOLDER).iterdir())
+    rejects = pq.read_table(*(tmp_path / "out" / shard_account.REJECTS_FOLDER).iterdir())
     assert rejects["id"].to_pylist() == ["r2", None, "r4", "r5"]
     assert rejects.schema.names == [*rows.schema.names, "reject_reason", "reject_detail"]
 
@@ -261,7 +262,7 @@ def test_a_run_that_died_leaves_the_same_bytes_in_the_end(tmp_path, monkeypatch,
     assert not (tmp_path / "out" / "_SUCCESS").exists()
     monkeypatch.setattr(find_pairs, "join_unit", real)
     manifest = run_find(tmp_path / "out", *flags)
-    quiet = json.loads((tmp_path / "quiet" / find.shard_account.MANIFEST).read_text())
+    quiet = json.loads((tmp_path / "quiet" / shard_account.MANIFEST).read_text())
     assert manifest["files"] == quiet["files"]
     assert manifest["sentences_encoded"] == quiet["sentences_encoded"]
 

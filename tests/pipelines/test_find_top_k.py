@@ -18,6 +18,7 @@ from tests.finding_kit import (
     texts,
 )
 from tests.scoring_kit import write
+from transforms.accounts import shard_account
 from transforms.finding import find_pairs
 from transforms.vector_blocks import units
 
@@ -122,5 +123,5 @@ def test_a_run_that_died_between_lists_and_pairs_leaves_the_same_bytes(tmp_path,
         run_find(tmp_path / "out", *flags)
     monkeypatch.setattr(find_pairs, "as_owned", real)
     manifest = run_find(tmp_path / "out", *flags)
-    quiet = json.loads((tmp_path / "quiet" / find.shard_account.MANIFEST).read_text())
+    quiet = json.loads((tmp_path / "quiet" / shard_account.MANIFEST).read_text())
     assert manifest["files"] == quiet["files"]

@@ -11,7 +11,8 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from pipelines import inspect, try_pairs
+from pipelines import inspect
+from pipelines.trying import try_pairs
 from tests.scored_pairs import scored_table, write_scores
 from transforms.errors import UserError
 from transforms.scoring.embedding_store import EmbeddingStore

@@ -9,14 +9,14 @@ import duckdb
 import pyarrow as pa
 import pytest
 
-from pipelines import score
+from pipelines.scoring import plan_scores
 from tests.scoring_kit import EqualBundle, exit_code, pairs, read_parts, run_score, write
 from transforms.errors import RunError, UserError
 
 
 @pytest.fixture(autouse=True)
 def equal_bundle(monkeypatch):
-    monkeypatch.setattr(score, "BundleScorer", EqualBundle)
+    monkeypatch.setattr(plan_scores, "BundleScorer", EqualBundle)
 
 
 @pytest.fixture
@@ -99,7 +99,7 @@ def test_other_options_or_another_bundle_need_overwrite(scored, flags, model):
     assert manifest["rows_this_run"] == 280 and manifest["bundle"]["fingerprint"] == model
 
 
-@pytest.mark.parametrize("package", ["twinbeam", *score.PACKAGES])
+@pytest.mark.parametrize("package", ["twinbeam", *plan_scores.PACKAGES])
 def test_what_another_version_has_begun_is_not_resumed(scored, package, upgraded):
     """Killed before its last shard, upgraded, and given again: both versions' rows never mix."""
     folder, manifest = scored

@@ -12,6 +12,7 @@ from model.scoring.bundle_scorer import LoadedScorer
 from model.scoring.engine import Engine
 from model.scoring.scorer_options import ScorerOptions
 from pipelines import score
+from pipelines.scoring import plan_scores
 
 FIELDS = (pa.field("similarity", pa.float32()), pa.field("similarity_label", pa.int64()))
 SENTENCES = [f"question {number % 97}" for number in range(400)]
@@ -62,7 +63,7 @@ class FakeBundle:
 @pytest.fixture
 def scored(tmp_path, monkeypatch):
     """Runs the real command over two files whose sentences repeat, one of them hot."""
-    monkeypatch.setattr(score, "BundleScorer", FakeBundle)
+    monkeypatch.setattr(plan_scores, "BundleScorer", FakeBundle)
     for name, shift in (("a", 1), ("b", 2)):
         hot = ["hot" if row % 10 == 0 else text for row, text in enumerate(SENTENCES)]
         table = pa.table({"sentence1": hot, "sentence2": SENTENCES[shift:] + [None] * shift})

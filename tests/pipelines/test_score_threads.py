@@ -11,7 +11,7 @@ import pytest
 
 from model.scoring.bundle_scorer import LoadedScorer
 from model.scoring.engine import Engine
-from pipelines import score
+from pipelines.scoring import plan_scores
 from tests.model.scoring.test_engine import CodePointTwins
 from tests.scoring_kit import FIELDS, EqualBundle, run_score, write
 
@@ -30,7 +30,7 @@ class EngineBundle(EqualBundle):
 @pytest.fixture
 def pairs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """Many shards whose sentences come up again and again."""
-    monkeypatch.setattr(score, "BundleScorer", EngineBundle)
+    monkeypatch.setattr(plan_scores, "BundleScorer", EngineBundle)
     words = np.array([f"sentence {number}" for number in range(SENTENCES)])
     choice = np.random.default_rng(3)
     sides = {f"sentence{side}": pa.array(choice.choice(words, ROWS)) for side in (1, 2)}

@@ -18,7 +18,7 @@ from typing import Any
 import pyarrow.parquet as pq
 import pytest
 
-from pipelines import score
+from pipelines.scoring import plan_scores
 from tests.scoring_kit import EqualBundle, pairs, run_score, write
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -67,7 +67,7 @@ def spark(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Spark]:
 
 @pytest.fixture(autouse=True)
 def with_model(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(score, "BundleScorer", EqualBundle)
+    monkeypatch.setattr(plan_scores, "BundleScorer", EqualBundle)
 
 
 def check_same(spark: Spark, came: Path, went: Path) -> None:

@@ -11,10 +11,10 @@ from pathlib import Path
 
 import pytest
 
-from pipelines.commands import COMMANDS
 from tests.scored_pairs import scored_table, write_scores
 from tests.test_architecture import OURS, at_module_level
 from twinbeam import cli
+from twinbeam.commands import COMMANDS
 
 ROOT = Path(__file__).resolve().parents[2]
 HEAVY = (
@@ -44,7 +44,7 @@ def test_help_of_every_command_loads_neither_beam_nor_tensorflow():
         assert f"\n  {name} " in done.stdout
     code = (
         "import sys\n"
-        "from pipelines.commands import COMMANDS\n"
+        "from twinbeam.commands import COMMANDS\n"
         "for name, command in COMMANDS.items():\n"
         "    command.parser().format_help()\n"
         f"    assert not set({HEAVY!r}) & set(sys.modules), name\n"

@@ -4,7 +4,7 @@ import argparse
 from contextlib import suppress
 from pathlib import Path
 
-from pipelines.commands import COMMANDS
+from twinbeam.commands import COMMANDS
 from twinbeam.reference import reference
 
 PAGE = Path(__file__).resolve().parents[2] / "docs/flags.md"

@@ -19,7 +19,7 @@ from model.network.encoders import build_encoder
 from model.network.pretrained import fairseq_ids
 from model.recipe import parts
 from model.recipe.reading import parse_recipe
-from pipelines.running.transform_graph import given_vocabulary, text_features
+from pipelines.examples.transform_graph import given_vocabulary, text_features
 from tests.model.presets.make_reference import LONGEST, SENTENCES
 from tests.model.tiny_recipes import values
 from transforms.errors import UserError

@@ -11,6 +11,7 @@ import yaml
 from pipelines import score
 from pipelines.dataflow import estimate
 from pipelines.options import beam_interface
+from pipelines.scoring import plan_scores
 from tests.scoring_kit import EqualBundle, pairs, write
 from transforms.errors import UserError
 from transforms.input.shards import Shard
@@ -129,7 +130,7 @@ def test_our_speeds_are_those_that_were_measured():
 def test_the_command_reads_the_footers_and_ends(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture
 ):
-    monkeypatch.setattr(score, "BundleScorer", EqualBundle)
+    monkeypatch.setattr(plan_scores, "BundleScorer", EqualBundle)
     write(tmp_path / "a.parquet", pairs(1000), row_group_size=250)
     flags = ["--input", f"{tmp_path}/a.parquet", "--model", "m", "--output", f"{tmp_path}/out"]
 

@@ -10,9 +10,9 @@ import apache_beam as beam
 import pytest
 from apache_beam.options.pipeline_options import StandardOptions
 
-from pipelines.commands import COMMANDS
-from pipelines.options import beam_interface, command_line
+from pipelines.options import beam_interface, command_line, shared_flags
 from transforms.errors import RunError, UserError
+from twinbeam.commands import COMMANDS
 
 
 @pytest.fixture(autouse=True)
@@ -103,10 +103,10 @@ def test_an_unknown_flag_is_named():
 @pytest.mark.parametrize(
     ("kind", "good", "bad"),
     [
-        (command_line.count, ["0", "7"], ["-1", "1.5", "nan", ""]),
-        (command_line.finite, ["-2.5", "0", "1e3"], ["nan", "inf", "-inf", "x"]),
-        (command_line.not_negative, ["0", "0.1", "3"], ["-1", "-0.1", "nan", "inf"]),
-        (command_line.fraction, ["0", "1", "0.5"], ["nan", "inf", "-0.1", "1.1"]),
+        (shared_flags.count, ["0", "7"], ["-1", "1.5", "nan", ""]),
+        (shared_flags.finite, ["-2.5", "0", "1e3"], ["nan", "inf", "-inf", "x"]),
+        (shared_flags.not_negative, ["0", "0.1", "3"], ["-1", "-0.1", "nan", "inf"]),
+        (shared_flags.fraction, ["0", "1", "0.5"], ["nan", "inf", "-0.1", "1.1"]),
     ],
 )
 def test_kinds_of_numbers(kind, good, bad):
@@ -119,7 +119,7 @@ def test_kinds_of_numbers(kind, good, bad):
 @pytest.mark.parametrize("text", ["0", "-1", "x", "1.5"])
 def test_positive_takes_whole_numbers_above_zero(text):
     with pytest.raises((argparse.ArgumentTypeError, ValueError)):
-        command_line.positive(text)
+        shared_flags.positive(text)
 
 
 @pytest.mark.parametrize(
@@ -127,10 +127,10 @@ def test_positive_takes_whole_numbers_above_zero(text):
 )
 def test_fraction_is_from_0_to_1(text, good):
     if good:
-        assert command_line.fraction(text) == float(text)
+        assert shared_flags.fraction(text) == float(text)
     else:
         with pytest.raises(argparse.ArgumentTypeError):
-            command_line.fraction(text)
+            shared_flags.fraction(text)
 
 
 def test_a_flag_of_several_values_that_is_given_twice_counts_both_times():

@@ -7,12 +7,13 @@ from pathlib import Path
 
 import pytest
 
-from pipelines import score
+from pipelines.scoring import plan_scores
 from tests.scoring_kit import EqualBundle, EqualScorer, pairs, run_score, write
 from transforms.accounts import blocks, commit, list_shards, output_folder, shard_account
 from transforms.accounts.claims import Claim
 from transforms.drift import add_up
 from transforms.errors import RunError
+from transforms.input.shards import plan
 from transforms.pairs import PairColumns
 
 NAMES = [f"part-{number:03d}.parquet" for number in range(57)]
@@ -66,7 +67,7 @@ def test_blocks_come_to_the_whole(
 
 @pytest.fixture
 def bundle(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(score, "BundleScorer", EqualBundle)
+    monkeypatch.setattr(plan_scores, "BundleScorer", EqualBundle)
 
 
 def test_a_plan_of_many_shards(
@@ -105,7 +106,7 @@ def test_a_job_that_starts_anew_keeps_finished_shards(
     write(tmp_path / "in.parquet", pairs(40), row_group_size=10)
     first = run_score(tmp_path / "in.parquet", tmp_path / "out", "--shard_rows", "10")
     (tmp_path / "out/_SUCCESS").unlink()
-    shards = score.plan([str(tmp_path / "in.parquet")], PairColumns(), shard_rows=10).shards
+    shards = plan([str(tmp_path / "in.parquet")], PairColumns(), shard_rows=10).shards
     key = shard_account.read_account(str(tmp_path / "out"), shards[0].name).run_key
     found = [shard_account.find_account(str(tmp_path / "out"), shard, key) for shard in shards]
     assert [each.files[0].name for each in found if each] == [f["name"] for f in first["files"]]

@@ -9,30 +9,38 @@ from __future__ import annotations
 
 import hashlib
 import json
+from collections.abc import Callable
 from dataclasses import replace
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from model.bundle import loading
 from model.recipe.reading import read_recipe
 from model.recipe.recipe import Recipe, similarity_range
 from model.scoring.scorer_options import ScorerOptions
-from pipelines.options.preprocess_options import PreprocessOptions
 from pipelines.options.score_options import ScoreOptions
-from pipelines.score import score
+from pipelines.running import run_inputs
 from transforms.errors import UserError
 from transforms.examples import folder
 from transforms.examples.label_check import check_labels
-from transforms.input.shards import plan
 from transforms.storage import files
+
+if TYPE_CHECKING:
+    from pipelines.options.preprocess_options import PreprocessOptions
+
 
 FOLDER = "{output}.teachers"
 VECTORS = "vectors-{name}"
 COLUMN = "teacher_{number}_similarity"
+Score = Callable[[ScoreOptions], dict[str, Any]]
 _NAME = 12  # characters of a hash that stand in a folder's name
 
 
-def ask_teachers(options: PreprocessOptions) -> PreprocessOptions:
-    """The same run on scored pairs, where the recipe names teachers; else as it is.
+def ask_teachers(options: PreprocessOptions, score: Score) -> PreprocessOptions:
+    """The same run on scored pairs, where the recipe names teachers; else unchanged.
+
+    Args:
+        options: of the preprocessing.
+        score: runs scoring, and returns its manifest.
 
     Raises:
         UserError: a teacher is no bundle, or scores on another scale.
@@ -91,13 +99,8 @@ def check_pairs(options: PreprocessOptions) -> None:
         UserError: the pairs cannot be used, or the output folder is not free.
     """
     folder.check_ours(options.output)
-    planned = plan(
-        options.inputs,
-        options.columns,
-        shard_rows=options.shard_rows,
-        on_bad_file=options.on_bad_file,
-        int96=options.int96,
-        partition_columns=options.partition_columns,
+    planned = run_inputs.plan_input(
+        options, options.inputs, options.columns, named_after_input=True
     )
     if options.columns.label is not None:
         check_labels(planned.shards[0], options.columns.label, options.recipe.label_rule)

@@ -5,16 +5,16 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from importlib.util import find_spec
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pyarrow as pa
 
 from model.scoring.bundle_scorer import BundleScorer
-from pipelines.options.find_options import FindOptions
+from pipelines.running import run_inputs
 from transforms.errors import UserError
 from transforms.input.search_names import Side
 from transforms.input.sentence_rows import row_schema
-from transforms.input.shards import Plan, RejectedFile, plan
+from transforms.input.shards import Plan, RejectedFile
 from transforms.labelling.known_labels import KnownLabels
 from transforms.labelling.label_files import read_known
 from transforms.pairs import PairColumns
@@ -23,6 +23,10 @@ from transforms.vector_blocks import units
 from transforms.vector_blocks.make_blocks import FindShard, table_shards
 from transforms.vectors.near import Distance
 from transforms.vectors.reach import DISTANCES
+
+if TYPE_CHECKING:
+    from pipelines.options.find_options import FindOptions
+
 
 NEEDED = ("faiss", "numba", "threadpoolctl")
 ROWS_FOR_CELLS = 2_000_000
@@ -62,7 +66,7 @@ class FindTables:
         return units.fingerprint([table.shard for table in self.shards])
 
 
-def plan_tables(options: FindOptions) -> tuple[FindOptions, FindTables]:
+def plan_sentence_tables(options: FindOptions) -> tuple[FindOptions, FindTables]:
     """The shards of both tables, the schemas of their rows and their blocks.
 
     Returns:
@@ -73,15 +77,7 @@ def plan_tables(options: FindOptions) -> tuple[FindOptions, FindTables]:
     """
 
     def planned(patterns: Sequence[str]) -> Plan:
-        return plan(
-            patterns,
-            options.columns,
-            shard_rows=options.shard_rows,
-            on_bad_file=options.on_bad_file,
-            int96=options.int96,
-            partition_columns=options.partition_columns,
-            named_after_input=False,
-        )
+        return run_inputs.plan_input(options, patterns, options.columns, named_after_input=False)
 
     sides: dict[Side, Plan] = {"left": planned(options.left)}
     if options.right:
@@ -207,7 +203,7 @@ def check_packages() -> None:
             raise UserError(f"find needs {name}: pip install 'twinbeam[find]'")
 
 
-def check_output(options: FindOptions, tables: FindTables) -> None:
+def check_inputs_apart(options: FindOptions, tables: FindTables) -> None:
     """Checks that the run does not write where it reads.
 
     Raises:

@@ -10,7 +10,7 @@ from model.bundle import loading
 from model.recipe import load_recipe
 from model.recipe.reading import with_training
 from model.training.train import TrainOptions
-from pipelines.train import check_output, finished
+from pipelines.training.bundle_output import finished, is_bundle_kept
 from transforms.errors import UserError
 
 RECIPE = with_training(load_recipe("char-bilstm-manhattan"), epochs=3, seed=None, batch_size=None)
@@ -29,7 +29,7 @@ def options(tmp_path, monkeypatch):
 
 
 def test_its_own_bundle_is_left_as_it_is_and_its_metrics_are_given(options, capsys):
-    assert check_output(options)
+    assert is_bundle_kept(options)
     assert finished(options, RECIPE, "abc")["run"] == "abc"
     assert "is complete already: same examples, recipe and options" in capsys.readouterr().out
 

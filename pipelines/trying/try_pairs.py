@@ -14,8 +14,9 @@ from typing import Any
 import numpy as np
 
 from pipelines.options import command_line
-from pipelines.running.known_sentences import KnownSentences, read_known
+from pipelines.options.parser import CommandParser
 from pipelines.running.phases import phase
+from pipelines.trying.known_sentences import KnownSentences, read_known
 from transforms.errors import UserError
 from transforms.quiet_tensorflow import import_tensorflow
 from transforms.text.token_ids import UNKNOWN_ID
@@ -27,7 +28,7 @@ EXAMPLE = 'twinbeam try bundle "how do I pay?" "where can I pay?"'
 
 def flags() -> argparse.ArgumentParser:
     """All flags of `try`."""
-    parser = command_line.parser("try", (__doc__ or "").splitlines()[0], EXAMPLE)
+    parser = CommandParser("try", (__doc__ or "").splitlines()[0], EXAMPLE)
     parser.add_argument("bundle", help="folder of the bundle, local or gs://")
     parser.add_argument(
         "sentences",

@@ -82,7 +82,12 @@ COMMANDS = {
     "evaluate": _on_beam(MODEL, "evaluate", "labelled scores → numbers and a report"),
     "calibrate": _command(MODEL, "calibrate", "labelled scores + bundle → similarities as chances"),
     "export": _command(MODEL, "export", "bundle + examples → a bundle of another precision"),
-    "try": _command(SERVICE, "try_pairs", "score single pairs from the keyboard"),
+    "try": Command(
+        SERVICE,
+        "score single pairs from the keyboard",
+        "pipelines.try",
+        "pipelines.trying.try_pairs",
+    ),
     "drift": _command(SERVICE, "drift", "scores of several nights → a trend, and what changed"),
     "inspect": _command(SERVICE, "inspect", "show what a folder of ours holds"),
     "store": _command(SERVICE, "store", "tidy an embedding store"),

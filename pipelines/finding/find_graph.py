@@ -2,73 +2,28 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
 import apache_beam as beam
 from apache_beam.options.pipeline_options import PipelineOptions
 from apache_beam.utils.shared import Shared
 
-from pipelines.running.commit_pairs import CommitPairs
+from pipelines.finding.commit_pairs import CommitPairs
+from pipelines.finding.plan_search import FindSearch
 from pipelines.running.run_graph import running
 from transforms.accounts import blocks, output_folder
 from transforms.accounts.list_shards import ListShards, listing
 from transforms.finding.block_worker import BlockWorker, Made
 from transforms.finding.find_pairs import FindBest, FindPairs, unit_of
-from transforms.finding.measure import MeasureRecall, MeasureSettings
-from transforms.finding.write_pairs import JoinSettings
-from transforms.scoring.embedding_store import EmbeddingStore
+from transforms.finding.measure import MeasureRecall
 from transforms.vector_blocks import units
-from transforms.vector_blocks.make_blocks import FindShard, MakeBlocks, TableSettings
-from transforms.vector_blocks.make_cells import CellSettings, MakeCells
+from transforms.vector_blocks.make_blocks import MakeBlocks, TableSettings
+from transforms.vector_blocks.make_cells import MakeCells
 from transforms.vector_blocks.vector_block import RAW, read_block_accounts
 from transforms.vector_blocks.visitors import SendVisitors
-from transforms.vectors.near import Distance
-from transforms.vectors.reach import Comparer
 
 
-@dataclass(frozen=True)
-class FindSearch:
-    """All that a search is made from.
-
-    Attributes:
-        load: opens the bundle in a worker.
-        distance: what its similarity is a function of or, of a learned head, what proposes pairs.
-        reading: how tables are read; `missing` are all blocks.
-        joining: how pairs are found.
-        tables: shards of both tables.
-        blocks: how many blocks each side has.
-        cells: whether sentences are in blocks by cells; else they are in shares by hash.
-        visited: how many cells sentences visit; None where each block is a cell.
-        store: vectors of earlier runs, or None.
-        measuring: how many cells are visited is measured for this; None where nothing is left out.
-    """
-
-    load: Callable[[], Comparer]
-    distance: Distance
-    reading: TableSettings
-    joining: JoinSettings
-    tables: tuple[FindShard, ...]
-    blocks: units.TableBlocks
-    cells: bool = False
-    store: EmbeddingStore | None = None
-    measuring: MeasureSettings | None = None
-    visited: int | None = None
-
-    @property
-    def cell_settings(self) -> CellSettings:
-        """What decides the cells."""
-        return CellSettings(
-            self.joining.output, self.reading.key, self.blocks, self.distance, self.visited
-        )
-
-    @property
-    def proposes(self) -> bool:
-        """Whether the distance only proposes pairs, because a learned head compares them."""
-        return self.measuring is not None and self.measuring.proposes
-
-
-def run_pipeline(
+def run_search(
     search: FindSearch, work: output_folder.Work, commit: CommitPairs, beam_options: PipelineOptions
 ) -> None:
     """The graph: rows → blocks of vectors → units of blocks → pairs and accounts → the commit."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import json
 import shutil
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -12,7 +13,7 @@ import pandas as pd
 import pyarrow.parquet as pq
 import pytest
 
-from pipelines import label, label_rounds
+from pipelines import label
 from tests.e2e.conftest import RECIPE, pairs
 from tests.label_answers import answers, truth
 from tests.scored_pairs import write_scores
@@ -27,8 +28,13 @@ class Steps:
     def __init__(self, monkeypatch):
         self.done: list[str] = []
         self.killed: str | None = None
-        for name in ("preprocess", "train", "score"):
-            monkeypatch.setattr(getattr(label_rounds, name), "run", getattr(self, name))
+        self.monkeypatch = monkeypatch
+        self.use(self.score)
+
+    def use(self, score) -> None:
+        """Puts the quick steps in the place of the real ones, with this one to score."""
+        quick = replace(label.STEPS, preprocess=self.preprocess, train=self.train, score=score)
+        self.monkeypatch.setattr(label, "STEPS", quick)
 
     def begin(self, name: str, argv: list[str]) -> argparse.Namespace | None:
         parser = argparse.ArgumentParser()
@@ -187,7 +193,7 @@ def test_more_labels_after_a_round_was_killed(flags, steps: Steps, tmp_path: Pat
     assert done["rounds"][1]["fingerprint"] == "64 from bundle"
 
 
-def test_a_run_that_was_superseded_commits_nothing(flags, steps: Steps, tmp_path, monkeypatch):
+def test_a_run_that_was_superseded_commits_nothing(flags, steps: Steps, tmp_path):
     from transforms.accounts.claims import take
     from transforms.errors import RunError
 
@@ -197,7 +203,7 @@ def test_a_run_that_was_superseded_commits_nothing(flags, steps: Steps, tmp_path
         real(argv)
         take(str(tmp_path / "rounds"))  # another machine begins
 
-    monkeypatch.setattr(label_rounds.score, "run", taken)
+    steps.use(taken)
     with pytest.raises(RunError, match="taken over by another run"):
         label.run(flags)
     assert not (tmp_path / "rounds/rounds.json").exists()

@@ -5,8 +5,8 @@ from __future__ import annotations
 import pytest
 
 from pipelines import find
-from pipelines.running import find_progress
-from pipelines.running.find_progress import SearchFolder
+from pipelines.finding import find_progress
+from pipelines.finding.find_progress import SearchFolder
 from tests.finding_kit import LetterBundle, run_find, table, texts
 from tests.scoring_kit import write
 from transforms.vector_blocks import units

@@ -10,7 +10,7 @@ import pyarrow.parquet as pq
 import pytest
 import yaml
 
-from pipelines import teachers
+from pipelines.examples.teachers import ask_teachers
 from pipelines.options.preprocess_options import parse
 from tests.model import tiny_recipes
 from transforms.errors import UserError
@@ -38,8 +38,8 @@ def asked(folder: Path, *flags: str, rows: int = 3, **changes):
 
 
 @pytest.fixture
-def runs(monkeypatch):
-    """The runs of `score` that were made."""
+def score():
+    """Scores nothing, and keeps which runs of `score` were made."""
     made = []
 
     def score(options):
@@ -47,27 +47,27 @@ def runs(monkeypatch):
         fingerprint = {"fingerprint": Path(options.model).name}
         return {"bundle": fingerprint, "rows_in": 3, "rows_rejected": 1}
 
-    monkeypatch.setattr(teachers, "score", score)
-    return made
+    score.made = made
+    return score
 
 
-def test_each_teacher_scores_what_the_one_before_has_scored(tmp_path, runs):
+def test_each_teacher_scores_what_the_one_before_has_scored(tmp_path, score):
     bundles = [bundle(tmp_path, name) for name in ("one", "two")]
     options = asked(tmp_path, distill={"teacher": bundles})
-    taught = teachers.ask_teachers(options)
+    taught = ask_teachers(options, score)
 
-    first, second = runs
+    first, second = score.made
     assert first.inputs == options.inputs and second.inputs == (f"{first.output}/*.parquet",)
     assert taught.inputs == (f"{second.output}/*.parquet",)
     assert taught.columns.teachers == ("teacher_1_similarity", "teacher_2_similarity")
-    assert [run.scoring.similarity_column for run in runs] == list(taught.columns.teachers)
-    assert {run.encode_once for run in runs} == {"global"}
-    assert {Path(run.output).parent for run in runs} == {tmp_path / "examples.teachers"}
+    assert [run.scoring.similarity_column for run in score.made] == list(taught.columns.teachers)
+    assert {run.encode_once for run in score.made} == {"global"}
+    assert {Path(run.output).parent for run in score.made} == {tmp_path / "examples.teachers"}
     assert taught.to_json()["teachers"] == ["one", "two"]
     assert [each["rows_rejected"] for each in taught.taught] == [1, 1]
 
 
-def test_a_folder_s_name_follows_from_all_that_decides_the_scores(tmp_path, runs):
+def test_a_folder_s_name_follows_from_all_that_decides_the_scores(tmp_path, score):
     options = asked(tmp_path, distill={"teacher": bundle(tmp_path, "one")})
     changed = [
         options,
@@ -76,35 +76,35 @@ def test_a_folder_s_name_follows_from_all_that_decides_the_scores(tmp_path, runs
         replace(options, inputs=(*options.inputs, options.inputs[0])),
     ]
     for each in changed:
-        teachers.ask_teachers(each)
-    same, again, *others = (run.output for run in runs)
+        ask_teachers(each, score)
+    same, again, *others = (run.output for run in score.made)
     assert same == again and len({same, *others}) == 3
 
 
-def test_without_teachers_nobody_is_asked(tmp_path, runs):
+def test_without_teachers_nobody_is_asked(tmp_path, score):
     for options in (
         asked(tmp_path),
         asked(tmp_path, "--teacher_column", "label", distill={"weight": 0.3}),
     ):
-        assert teachers.ask_teachers(options) is options
-    assert not runs
+        assert ask_teachers(options, score) is options
+    assert not score.made
 
 
-def test_teachers_that_cannot_teach_are_refused_before_they_work(tmp_path, runs):
+def test_teachers_that_cannot_teach_are_refused_before_they_work(tmp_path, score):
     one = bundle(tmp_path, "one")
     with pytest.raises(UserError, match=r"distill.teacher: .*nowhere is no bundle"):
-        teachers.ask_teachers(asked(tmp_path, distill={"teacher": [one, "nowhere"]}))
+        ask_teachers(asked(tmp_path, distill={"teacher": [one, "nowhere"]}), score)
     numbers = {
         "task": "regression",
         "labels": {"minimum": 0, "maximum": 5},
         "loss": {"kind": "mse"},
     }
     with pytest.raises(UserError, match="scores from 0 to 1, and the recipe's labels .* 0 to 5"):
-        teachers.ask_teachers(asked(tmp_path, distill={"teacher": one}, **numbers))
+        ask_teachers(asked(tmp_path, distill={"teacher": one}, **numbers), score)
     with pytest.raises(UserError, match="no column 'labels'"):
         flags = ("--label_column", "labels")
-        teachers.ask_teachers(asked(tmp_path, *flags, distill={"teacher": one}))
-    assert not runs
+        ask_teachers(asked(tmp_path, *flags, distill={"teacher": one}), score)
+    assert not score.made
 
 
 def test_scores_come_from_a_teacher_or_from_a_column(tmp_path):
@@ -116,11 +116,11 @@ def test_scores_come_from_a_teacher_or_from_a_column(tmp_path):
         asked(tmp_path, "--teacher_column", "label")
 
 
-def test_vectors_are_kept_beside_the_scores_where_they_are_learned(tmp_path, runs):
+def test_vectors_are_kept_beside_the_scores_where_they_are_learned(tmp_path, score):
     one = bundle(tmp_path, "one")
-    plain = teachers.ask_teachers(asked(tmp_path, distill={"teacher": one}))
-    taught = teachers.ask_teachers(asked(tmp_path, distill={"teacher": one, "vectors": 2}))
-    first, second = runs
+    plain = ask_teachers(asked(tmp_path, distill={"teacher": one}), score)
+    taught = ask_teachers(asked(tmp_path, distill={"teacher": one, "vectors": 2}), score)
+    first, second = score.made
     assert first.embedding_store is None and not plain.columns.keyed
     assert second.output != first.output  # scored again, since vectors were not kept
     assert second.embedding_store == taught.taught[0]["vectors"]

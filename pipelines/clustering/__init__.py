@@ -1,0 +1,1 @@
+"""Clustering: its plan, its graph and its commit."""

@@ -1,0 +1,1 @@
+"""Finding similar pairs: the plan of a search, its graph, its progress and its commit."""

@@ -1,0 +1,1 @@
+"""Labelling: pairs are chosen, answers are judged, and rounds of both are made."""

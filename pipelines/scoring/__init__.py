@@ -1,0 +1,1 @@
+"""Scoring: its plan, its graph and its commit."""

@@ -1,0 +1,1 @@
+"""Training: from an examples folder, and without one, to a bundle."""

@@ -1,0 +1,1 @@
+"""Single pairs from the keyboard, beside sentences that are known already."""
