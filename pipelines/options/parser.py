@@ -25,7 +25,7 @@ class _Store(argparse.Action):
     ) -> None:
         before = getattr(namespace, self.dest, None)
         if self.nargs in ("+", "*") and before is not self.default:
-            values = [*before, *values]
+            values = [*(before or ()), *values]
         setattr(namespace, self.dest, values)
 
 
@@ -48,8 +48,8 @@ class CommandParser(argparse.ArgumentParser):
             formatter_class=_HelpFormatter,
             allow_abbrev=False,
         )
-        for name in (None, "store"):
-            self.register("action", name, _Store)
+        for kind in (None, "store"):
+            self.register("action", kind, _Store)
         self.takes_beam_flags = takes_beam_flags
         self._positionals.title = "words"
         self._one_of: dict[str, list[argparse.Action]] = {}
