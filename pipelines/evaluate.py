@@ -49,6 +49,7 @@ from transforms.evaluation.evaluate_shards import (
 )
 from transforms.evaluation.metrics_json import results
 from transforms.evaluation.sentence_priors import CountSentences
+from transforms.examples.label_check import check_labels
 from transforms.input.shards import plan, plan_shards
 from transforms.storage import files
 
@@ -82,6 +83,8 @@ def evaluate(options: EvaluateOptions) -> dict[str, Any]:
     shards = planned.shards
     options = replace(options, columns=with_id(options.columns, planned.schemas))
     check_columns(planned.schemas, options.columns)
+    if shards and options.columns.pairs.label:
+        check_labels(shards[0], options.columns.pairs.label, options.columns.labels)
     train_shards = []
     if options.train_inputs:
         train_shards = plan_shards(

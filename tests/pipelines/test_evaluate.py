@@ -203,7 +203,7 @@ def test_more_classes(tmp_path: Path):
         (["--slice_column", "sentence1"], "more than 100 values"),
         (["--similarity_column", "score"], "no column 'score'"),
         (["--task", "regression"], "--label_range"),
-        (["--classes", "x", "y"], "no row can be judged"),
+        (["--classes", "x", "y"], "is one of x, y: '0', '1'; map them"),
     ],
 )
 def test_mistakes_are_reported(
@@ -261,3 +261,17 @@ def test_files_of_a_scoring_run_are_known_by_its_manifest(
             evaluate.run(["--input", str(folder / "scores"), "--output", str(folder / "other")])
     finally:
         (folder / "gone").rename(folder / "scores/pairs-1.parquet")
+
+
+def test_labels_that_fit_no_class_are_shown_before_any_work(tmp_path, capsys):
+    rows = pa.table({
+        "id": range(3), "sentence1": ["a", "b", "c"], "sentence2": ["x", "y", "z"],
+        "similarity": [0.1, 0.6, 0.9], "similarity_label": [0, 1, 1], "label": ["no", "yes", "no"],
+    })  # fmt: skip
+    pq.write_table(rows, tmp_path / "scores.parquet")
+    flags = ["--input", str(tmp_path / "scores.parquet"), "--output", str(tmp_path / "report")]
+
+    with pytest.raises(UserError, match=r"'no', 'yes'; map them with .* no=0 yes=1"):
+        evaluate.run([*flags, "--task=binary", "--classes", "0", "1"])
+
+    assert not (tmp_path / "report").exists() and "to judge" not in capsys.readouterr().out
