@@ -100,6 +100,45 @@ def near_manhattan(
     return found
 
 
+@compiled
+def greatest(tile: np.ndarray, out: np.ndarray) -> None:
+    """Finds the places of the greatest values of each row, in order; of equal ones the first.
+
+    Most of a row is passed over, LANES values at a time, without a sort.
+
+    Args:
+        tile: float32 [n, m]; a row that has less than v finite values gives the first places.
+        out: takes the places, int32 [n, v], v ≤ m.
+    """
+    rows, columns = tile.shape
+    wanted = out.shape[1]
+    best = np.empty(wanted, np.float32)
+    for row in range(rows):
+        best[:] = -np.inf
+        out[row] = np.arange(wanted)
+        taken = 0
+        for begin in range(0, columns, LANES):
+            end = min(begin + LANES, columns)
+            limit = best[wanted - 1]
+            reached = 0
+            for column in range(begin, end):
+                reached += tile[row, column] > limit
+            if reached:
+                for column in range(begin, end):
+                    value = tile[row, column]
+                    if value > best[wanted - 1]:
+                        place = wanted - 1
+                        while place > 0 and value > best[place - 1]:
+                            best[place] = best[place - 1]
+                            out[row, place] = out[row, place - 1]
+                            place -= 1
+                        best[place] = value
+                        out[row, place] = column
+                        taken += 1
+        if taken < wanted:  # or a place could be there twice
+            out[row] = np.arange(wanted)
+
+
 def as_lanes(vectors: np.ndarray) -> np.ndarray:
     """Vectors [m, d] → [⌈m / LANES⌉, d, LANES]; what fills the last block is near nothing."""
     count, dimensions = vectors.shape

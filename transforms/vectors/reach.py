@@ -52,7 +52,8 @@ def reach_of(comparer: Comparer, distance: Distance, least: float) -> Reach:
     for _ in range(8):
         points = _between(low, high)
         near = _similarities(comparer, distance, points) >= np.float32(least)
-        edge = int(np.flatnonzero(~near)[0])  # the last point is always beyond
+        # Beyond the last near point, not the first that is none: float32 may go up and down there.
+        edge = min(int(np.flatnonzero(near)[-1]) + 1, len(points) - 1) if near.any() else 0
         low, high = (points[edge - 1] if edge else low), points[edge]
     return Reach(distance, float(high))
 

@@ -3,24 +3,28 @@
 Each vector lives in the cell of its nearest centroid and visits those of the next nearest ones, as
 an inverted file is probed (Jégou, Douze and Schmid, IEEE PAMI 33, 2011). Two vectors are compared
 where one of them visits the other's home. Nothing is proved here, so the cells need not suit the
-distance of the comparison: nearest is what the square of the difference says.
+distance of the comparison: nearest is what the square of the difference says, along the principal
+axes of a sample, as far as these are fewer than the dimensions.
 """
 
 from __future__ import annotations
 
 import io
 import os
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
 from transforms.vectors.cells import Cells
-from transforms.vectors.near import Distance, as_unit
+from transforms.vectors.near import Distance, as_unit, kernels
 
 MOST_VISITS = 32
+AXES = 96  # of 384 floats a quarter of the products, and in them hardly another order
 _ROUNDS = 4
-_AT_ONCE = 2_048
+_AT_ONCE = 512  # a tile of 3,500 cells stays near the core
+_SAVED = ("axes", "centroids", "parts", "blocks")
 
 
 @dataclass(frozen=True)
@@ -31,12 +35,14 @@ class VisitedCells:
 
     Attributes:
         distance: of the comparison; cosines are taken between unit vectors.
-        centroids: float32 [c, d].
+        axes: principal axes of the vectors, float32 [d, a].
+        centroids: along these axes, float32 [c, a].
         parts: how many homes each cell has, int64 [c].
         blocks: the block of each home, cell by cell, int64 [h].
     """
 
     distance: Distance
+    axes: np.ndarray
     centroids: np.ndarray
     parts: np.ndarray
     blocks: np.ndarray
@@ -53,8 +59,11 @@ class VisitedCells:
 
     def nearest(self, vectors: np.ndarray) -> np.ndarray:
         """The cells of vectors [n, d] in the order they are visited, int64 [n, most_visits]."""
-        points = np.nan_to_num(as_unit(vectors, self.distance).astype(np.float32, copy=False))
-        return nearest_points(self.centroids, points, self.most_visits)
+        return nearest_points(self.centroids, vectors, self.most_visits, self._along)
+
+    def _along(self, vectors: np.ndarray) -> np.ndarray:
+        """Vectors [n, d] along the axes, float32 [n, a]; what is no number is 0."""
+        return np.nan_to_num(as_unit(vectors, self.distance)).astype(np.float32) @ self.axes
 
     def homes(self, nearest: np.ndarray, keys: np.ndarray) -> np.ndarray:
         """The home of each vector: in its nearest cell, the part that its key says.
@@ -69,14 +78,14 @@ class VisitedCells:
     def to_bytes(self) -> bytes:
         """For a file."""
         content = io.BytesIO()
-        np.savez(content, centroids=self.centroids, parts=self.parts, blocks=self.blocks)
+        np.savez(content, **{name: getattr(self, name) for name in _SAVED})
         return content.getvalue()
 
     @classmethod
     def from_bytes(cls, content: bytes, distance: Distance) -> VisitedCells:
         """Those that `to_bytes` wrote."""
         with np.load(io.BytesIO(content)) as found:
-            return cls(distance, found["centroids"], found["parts"], found["blocks"])
+            return cls(distance, *(found[name] for name in _SAVED))
 
 
 AnyCells = Cells | VisitedCells
@@ -98,17 +107,32 @@ def choose_visited(
     points = np.unique(points[np.isfinite(points).all(axis=1)], axis=0)
     if not len(points):
         points = np.zeros((1, sample.shape[1]), np.float32)
+    axes = principal_axes(points, AXES)
+    points = np.ascontiguousarray(points @ axes)
     centroids = points if len(points) <= count else _means(points, count, seed)
-    whole = VisitedCells(distance, centroids, np.ones(len(centroids), np.int64), np.zeros(0, int))
-    order = np.argsort(_labels(centroids, blocks, seed), kind="stable")
-    whole = VisitedCells(distance, centroids[order], whole.parts, whole.blocks)
+    centroids = centroids[np.argsort(_labels(centroids, blocks, seed), kind="stable")]
+    whole = VisitedCells(distance, axes, centroids, np.ones(len(centroids), np.int64), np.zeros(0))
     shares = np.bincount(whole.nearest(sample)[:, 0], minlength=len(centroids)) / len(sample)
     parts = np.maximum(1, np.ceil(shares * blocks)).astype(np.int64)
     of_homes = np.repeat(shares / parts, parts)
     middles = np.cumsum(of_homes) - of_homes / 2
-    return VisitedCells(
-        distance, whole.centroids, parts, np.minimum(blocks - 1, (middles * blocks).astype(int))
+    return replace(
+        whole, parts=parts, blocks=np.minimum(blocks - 1, (middles * blocks).astype(int))
     )
+
+
+def principal_axes(points: np.ndarray, count: int) -> np.ndarray:
+    """The axes along which points [n, d] differ most (Pearson 1901), float32 [d, a], a ≤ count.
+
+    Where there are no more dimensions than that, each is an axis.
+    """
+    dimensions = points.shape[1]
+    if dimensions <= count:
+        return np.eye(dimensions, dtype=np.float32)
+    wide = points.astype(np.float64)
+    wide -= wide.mean(axis=0)
+    axes = np.linalg.eigh(wide.T @ wide)[1][:, -count:]  # of the greatest eigenvalues
+    return np.ascontiguousarray(axes, np.float32)
 
 
 def _labels(centroids: np.ndarray, count: int, seed: int) -> np.ndarray:
@@ -118,23 +142,41 @@ def _labels(centroids: np.ndarray, count: int, seed: int) -> np.ndarray:
     return nearest_points(_means(centroids, count, seed), centroids, 1)[:, 0]
 
 
-def nearest_points(points: np.ndarray, vectors: np.ndarray, count: int) -> np.ndarray:
-    """The nearest of points [c, d] to each of vectors [n, d], int64 [n, count].
+def nearest_points(
+    points: np.ndarray,
+    vectors: np.ndarray,
+    count: int,
+    along: Callable[[np.ndarray], np.ndarray] | None = None,
+) -> np.ndarray:
+    """The nearest of points [c, a] to each of vectors [n, d], int64 [n, count].
 
     A part of fixed size after the other, as many at once as there are cores: a sum's order then
     does not depend on how many there are.
-    """
-    import faiss
 
-    index = faiss.IndexFlatL2(points.shape[1])
-    index.add(points)
+    Args:
+        points: float32.
+        vectors: float32.
+        count: how many of the points.
+        along: vectors [n, d] → what is compared with the points, [n, a]; by default themselves.
+    """
+    from threadpoolctl import threadpool_limits
+
+    squares = np.einsum("ca,ca->c", points, points)[:, None]
+    turned = np.hstack([points, -squares / 2]).T  # |u − p|² is least where u·p − |p|²/2 is greatest
 
     def search(start: int) -> np.ndarray:
-        part = np.ascontiguousarray(vectors[start : start + _AT_ONCE])
-        return index.search(part, count)[1]
+        part = vectors[start : start + _AT_ONCE]
+        part = part if along is None else along(part)
+        with np.errstate(invalid="ignore", over="ignore"):
+            tile = np.hstack([part, np.ones((len(part), 1), np.float32)]) @ turned
+        found = np.empty((len(part), count), np.int32)
+        kernels().greatest(tile, found)
+        return found
 
-    faiss.omp_set_num_threads(1)
-    with ThreadPoolExecutor(len(os.sched_getaffinity(0))) as pool:
+    with (
+        threadpool_limits(1, user_api="blas"),
+        ThreadPoolExecutor(len(os.sched_getaffinity(0))) as pool,
+    ):
         found = list(pool.map(search, range(0, len(vectors), _AT_ONCE)))
     return np.concatenate([np.zeros((0, count), np.int64), *found])
 

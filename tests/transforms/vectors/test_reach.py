@@ -20,6 +20,21 @@ class Calibrated(LetterScorer):
         return [pa.array((1 / (1 + np.exp(-(8 * raw - 4)))).astype(np.float32))]
 
 
+class Dipped(LetterScorer):
+    """A similarity that is a little less between two distances than beyond them."""
+
+    def compare(self, vectors, first, second):
+        found = super().compare(vectors, first, second)[0].to_numpy()
+        dips = (found > np.exp(-0.31)) & (found < np.exp(-0.30))
+        return [pa.array(np.where(dips, found - np.float32(0.1), found))]
+
+
+def test_what_is_similar_beyond_a_dip_is_reached():
+    """−ln 0.7 = 0.35667; at a distance of 0.305 the similarity is 0.637."""
+    found = reach_of(Dipped("manhattan", 0.5), "manhattan", 0.7)
+    assert found.radius == pytest.approx(0.35667, abs=1e-4)
+
+
 @pytest.mark.parametrize("least", [0.99, 0.7, 0.5, 0.01, 1e-6])
 @pytest.mark.parametrize("distance", ["manhattan", "euclidean"])
 def test_exp_of_minus_the_distance(distance, least):
