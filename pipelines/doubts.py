@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import sys
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -15,7 +15,6 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import pyarrow as pa
-import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from model.scoring.bundle_scorer import BundleScorer
@@ -35,10 +34,11 @@ from pipelines.report.doubts_page import (
 from pipelines.running.phases import phase
 from transforms.accounts.shard_account import SUCCESS, run_key
 from transforms.accounts.staging import stage
-from transforms.columns import plain
+from transforms.columns import as_floats, is_number
 from transforms.errors import UserError
+from transforms.evaluation.slices import can_be_slice, shown_texts
 from transforms.input.read_shards import read_shard
-from transforms.input.shards import Shard, plan_shards
+from transforms.input.shards import Shard, plan
 from transforms.labelling.doubts import doubt_labels, triangles
 from transforms.labelling.labelled_pairs import LabelledPairs
 from transforms.labels import LabelRule, parse_labels
@@ -70,7 +70,15 @@ def find_doubts(options: DoubtsOptions) -> dict[str, Any]:
         import sklearn  # noqa: F401
     except ImportError:
         raise UserError("doubts needs scikit-learn: pip install 'twinbeam[train]'") from None
-    shards = plan_shards(options.inputs, options.columns, shard_rows=_SHARD_ROWS)
+    planned = plan(
+        options.inputs,
+        options.columns,
+        shard_rows=_SHARD_ROWS,
+        on_bad_file=None,
+        named_after_input=False,
+    )
+    check_columns(planned.schemas, options)
+    shards = planned.shards
     scorer = BundleScorer(options.model) if options.model else None
     key = run_key(
         fingerprints=[shard.fingerprint for shard in shards],
@@ -106,6 +114,30 @@ def find_doubts(options: DoubtsOptions) -> dict[str, Any]:
     return print_summary(options.output)
 
 
+def check_columns(schemas: Mapping[str, pa.Schema], options: DoubtsOptions) -> None:
+    """Checks the columns that the work needs beside the labelled pairs, before it begins.
+
+    Raises:
+        UserError: names the file, the column, its type and the flag.
+    """
+    simple = "text, numbers, booleans, dates or times"
+    for flag, name, fits, expected in (
+        ("--id_column", options.id_column, can_be_slice, simple),
+        ("--similarity_column", options.similarity, is_number, "numbers"),
+    ):
+        for source, schema in schemas.items() if name else ():
+            if name not in schema.names:
+                listed = ", ".join(schema.names[:12])
+                raise UserError(
+                    f"{source}: no column {name!r}; it has {listed}; name yours with {flag}"
+                )
+            if not fits(found := schema.field(name).type):
+                raise UserError(
+                    f"{source}: column {name!r} is {found}, expected {expected}; "
+                    f"name another with {flag}"
+                )
+
+
 def sentence_vectors(scorer: BundleScorer, texts: list[str]) -> np.ndarray:
     """The vectors of sentences by a bundle, of length one: float32 [s, d]."""
     with phase(f"encoding {len(texts):,} sentences"):
@@ -120,7 +152,7 @@ def read_labelled(
     """All usable rows: `row` (the id as text), sentences, `label`, `similarity`; others, counted.
 
     Raises:
-        UserError: a column is not there, or nothing can be used.
+        UserError: nothing can be used.
     """
     extra = [name for name in (options.id_column, options.similarity) if name]
     parts: list[pd.DataFrame] = []
@@ -128,17 +160,14 @@ def read_labelled(
     skipped = 0
     for shard in shards:
         wanted = [*options.columns.sides, str(options.columns.label), *extra]
-        try:
-            for batch in read_shard(shard, columns=list(dict.fromkeys(wanted))):
-                start = rows.get(shard.source, 0)
-                rows[shard.source] = start + batch.num_rows
-                names = pa.array([f"{shard.source}:{start + n}" for n in range(batch.num_rows)])
-                named = batch.append_column("\0row", names)
-                good, bad = split_rows(named, options.columns, max_chars=_NO_LIMIT, labels=_RULE)
-                skipped += bad.num_rows
-                parts.append(_frame(good, options))
-        except KeyError as error:
-            raise UserError(f"{shard.source}: no column {error}; see --help") from None
+        for batch in read_shard(shard, columns=list(dict.fromkeys(wanted))):
+            start = rows.get(shard.source, 0)
+            rows[shard.source] = start + batch.num_rows
+            names = pa.array([f"{shard.source}:{start + n}" for n in range(batch.num_rows)])
+            named = batch.append_column("\0row", names)
+            good, bad = split_rows(named, options.columns, max_chars=_NO_LIMIT, labels=_RULE)
+            skipped += bad.num_rows
+            parts.append(_frame(good, options))
     table = pd.concat(parts, ignore_index=True) if parts else pd.DataFrame()
     if not len(table):
         raise UserError(f"no row can be used ({skipped} skipped); check --label_column")
@@ -149,7 +178,7 @@ def _frame(good: pa.RecordBatch, options: DoubtsOptions) -> pd.DataFrame:
     sides = [sentences(good, name).to_pylist() for name in options.columns.sides]
     named = good.column(options.id_column or "\0row")
     columns = {
-        "row": plain(named).cast(pa.string()).to_pylist(),
+        "row": shown_texts(named).tolist(),
         "sentence1": sides[0],
         "sentence2": sides[1],
         "label": parse_labels(good.column(options.columns.label), _RULE).to_numpy(
@@ -157,8 +186,8 @@ def _frame(good: pa.RecordBatch, options: DoubtsOptions) -> pd.DataFrame:
         ),
     }
     if options.similarity:
-        numbers = plain(good.column(options.similarity)).cast(pa.float64(), safe=False)
-        columns["similarity"] = pc.fill_null(numbers, np.nan).to_numpy(zero_copy_only=False)
+        numbers = as_floats(good.column(options.similarity))
+        columns["similarity"] = np.where(np.isfinite(numbers), numbers, np.nan)
     return pd.DataFrame(columns)
 
 

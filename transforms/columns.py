@@ -39,6 +39,30 @@ def is_number(data_type: pa.DataType) -> bool:
     return pa.types.is_integer(found) or pa.types.is_floating(found) or pa.types.is_decimal(found)
 
 
+def id_type(data_type: pa.DataType) -> pa.DataType | None:
+    """What ids of this type are read as: whole numbers as they are, text as string; else None."""
+    found = plain_type(data_type)
+    if pa.types.is_integer(found):
+        return found
+    return pa.string() if holds_text(found) else None
+
+
+def movable_type(data_type: pa.DataType) -> pa.DataType | None:
+    """The type in which rows of a column can be put in another order; None where there is none.
+
+    For views it is that of plain text or bytes, of which Parquet makes the same.
+    """
+    if pa.types.is_string_view(data_type):
+        return pa.large_string()
+    if pa.types.is_binary_view(data_type):
+        return pa.large_binary()
+    try:
+        pa.nulls(1, data_type).take(pa.array([0]))
+    except pa.ArrowNotImplementedError:  # views inside of lists and structs
+        return None
+    return data_type
+
+
 def plain(column: pa.Array) -> pa.Array:
     """The values of a column without dictionary or extension around them."""
     if isinstance(column, pa.DictionaryArray):
@@ -52,6 +76,12 @@ def as_floats(column: pa.Array) -> np.ndarray:
     """A column that `is_number` as float64 [n]; null becomes NaN."""
     values = plain(column).cast(pa.float64(), safe=False)
     return pc.fill_null(values, float("nan")).to_numpy(zero_copy_only=False)
+
+
+def as_ids(column: pa.Array) -> pa.Array:
+    """A column that has an `id_type`, as that type; text that is not UTF-8 becomes null."""
+    values = plain(column)
+    return values if pa.types.is_integer(values.type) else as_text(values).cast(pa.string())
 
 
 def as_text(column: pa.Array) -> pa.Array:

@@ -234,6 +234,20 @@ def _kept(column: pa.Array, mask: np.ndarray) -> pa.Array:
         return pa.concat_arrays(runs) if runs else column.slice(0, 0)
 
 
+def take_rows(batch: pa.RecordBatch, places: pa.Array) -> pa.RecordBatch:
+    """The rows of a batch at these places; columns may be of any type."""
+    columns = [_taken(column, places) for column in batch.columns]
+    return pa.RecordBatch.from_arrays(columns, schema=batch.schema)
+
+
+def _taken(column: pa.Array, places: pa.Array) -> pa.Array:
+    try:
+        return column.take(places)
+    except pa.ArrowNotImplementedError:  # as for views: join the rows instead
+        rows = [column.slice(place, 1) for place in places.to_pylist()]
+        return pa.concat_arrays(rows) if rows else column.slice(0, 0)
+
+
 def with_reject(batch: pa.RecordBatch, reason: str, detail: str) -> pa.RecordBatch:
     """Rows with the same reason to reject them behind their columns."""
     why = [pa.repeat(pa.scalar(text, pa.string()), batch.num_rows) for text in (reason, detail)]

@@ -156,6 +156,60 @@ def test_pairs_without_ids_are_clustered_by_their_sentences(tmp_path):
     assert by_id(tmp_path / "out") == dict.fromkeys(["text 1", "text 2", "text 3"], "text 1")
 
 
+TEXT_KINDS = {
+    "string_view": pa.string_view(),
+    "large_string": pa.large_string(),
+    "bytes": pa.binary(),
+    "category": pa.dictionary(pa.int32(), pa.string()),
+}
+
+
+def as_kind(column: pa.ChunkedArray, kind: str) -> pa.Array:
+    column = column.combine_chunks()
+    return column.dictionary_encode() if kind == "category" else column.cast(TEXT_KINDS[kind])
+
+
+@pytest.mark.parametrize("kind", TEXT_KINDS)
+def test_ids_and_sentences_of_any_kind_of_text_and_similarities_of_any_kind_of_number(
+    tmp_path, kind
+):
+    """As pandas, Polars, Spark and DuckDB write them; the clusters are those of plain columns."""
+    plain = as_table([(1, 2), (3, 4), (4, 1), (5, 6)], [0.9, 0.8, 0.75, 0.2])
+    for name in ("id1", "id2"):
+        at = plain.schema.get_field_index(name)
+        plain = plain.set_column(at, name, plain[name].cast(pa.string()))
+    rows = pa.table({"id": [str(n) for n in range(8)], "sentence": [f"text {n}" for n in range(8)]})
+    columns = {name: as_kind(plain[name], kind) for name in plain.schema.names[:4]}
+    exact = pc.round(plain["similarity"].cast(pa.float64()), 2).cast(pa.decimal128(5, 2))
+    write(tmp_path / "in.parquet", pa.table({**columns, "similarity": exact}))
+    write(
+        tmp_path / "rows.parquet", pa.table({n: as_kind(rows[n], kind) for n in rows.schema.names})
+    )
+    write(tmp_path / "plain.parquet", plain)
+    write(tmp_path / "plain-rows.parquet", rows)
+    for name, rows_of in (("in", "rows"), ("plain", "plain-rows")):
+        flags = "--min_similarity", 0.5, "--rows", tmp_path / f"{rows_of}.parquet"
+        run_cluster(tmp_path / f"{name}.parquet", tmp_path / f"{name}-out", *flags)
+
+    assert read(tmp_path / "in-out").equals(read(tmp_path / "plain-out"))
+    assert by_id(tmp_path / "in-out") == {
+        **dict.fromkeys("1234", "1"), **{each: each for each in "0567"}
+    }  # fmt: skip
+
+
+def test_ids_that_are_no_text_are_rejected_with_their_rows(tmp_path):
+    pairs = as_table([(1, 2), (3, 4)], [0.9, 0.9])
+    odd = pairs.set_column(0, "id1", pa.array([b"one", b"\xff"])).set_column(
+        1, "id2", pa.array([b"two", b"four"])
+    )
+    write(tmp_path / "in.parquet", odd)
+    flags = "--min_similarity=0.5", "--max_reject_fraction=1"
+    manifest = run_cluster(tmp_path / "in.parquet", tmp_path / "out", *flags)
+
+    assert manifest["rejected_by_reason"] == {"id_null": 1}
+    assert by_id(tmp_path / "out") == {"one": "one", "two": "one"}
+
+
 def test_rows_that_are_no_pairs_are_rejected(tmp_path):
     pairs = as_table([(1, 2), (3, 4)], [0.9, float("nan")])
     ids = pa.array([1, 3, None], pa.int64())

@@ -130,6 +130,54 @@ def test_rows_that_cannot_be_used_are_rejected_with_a_reason(tmp_path):
     assert rejects.schema.names == [*rows.schema.names, "reject_reason", "reject_detail"]
 
 
+@pytest.mark.parametrize("kind", ["string_view", "binary", "large_string", "dictionary"])
+def test_ids_may_be_any_kind_of_text(tmp_path, kind):
+    sentences = ["abc", "abc", "abd", "hhhhg"]
+    ids = pa.array(["é1", "2", None, "4"])
+    odd = ids.dictionary_encode() if kind == "dictionary" else ids.cast(getattr(pa, kind)())
+    for name, column in (("odd", odd), ("plain", ids)):
+        write(tmp_path / f"{name}.parquet", pa.table({"id": column, "sentence": sentences}))
+        flags = f"--input={tmp_path}/{name}.parquet", "--max_reject_fraction=1"
+        manifest = run_find(tmp_path / name, *flags)
+        assert manifest["rejected_by_reason"] == {"id_null": 1}
+
+    assert read_pairs(tmp_path / "odd").equals(read_pairs(tmp_path / "plain"))
+    assert set(as_pairs(read_pairs(tmp_path / "odd"))) == {("2", "é1")}
+
+
+def test_sentences_and_kept_columns_may_be_views(tmp_path):
+    """Polars and DuckDB write them; Arrow cannot put their rows in another order."""
+    plain = {
+        "id": range(5),
+        "sentence": ["abc", None, "abc", "hhhhg", "abd"],
+        "more": list("vwxyz"),
+    }
+    views = {name: pa.array(plain[name], pa.string_view()) for name in ("sentence", "more")}
+    views["more"] = pa.array([text.encode() for text in plain["more"]], pa.binary_view())
+    for name, columns in (("views", plain | views), ("plain", plain)):
+        write(tmp_path / f"{name}.parquet", pa.table(columns))
+        flags = (
+            f"--input={tmp_path}/{name}.parquet",
+            "--keep_columns=more",
+            "--max_reject_fraction=1",
+        )
+        assert run_find(tmp_path / name, *flags)["rejected_by_reason"] == {"sentence_null": 1}
+    found, wanted = read_pairs(tmp_path / "views"), read_pairs(tmp_path / "plain")
+    names = ("left_more", "right_more")
+    assert found.drop_columns(names).equals(wanted.drop_columns(names)) and found.num_rows
+    assert [found[name].cast(pa.string()).to_pylist() for name in names] == [
+        wanted[name].to_pylist() for name in names
+    ]
+
+
+def test_a_kept_column_whose_rows_cannot_be_moved_is_named_before_the_work(tmp_path):
+    inside = pa.array([["a"], ["b"]], pa.list_(pa.string_view()))
+    write(tmp_path / "in.parquet", pa.table({"id": [1, 2], "sentence": ["a", "b"], "more": inside}))
+    with pytest.raises(UserError, match="'more' is list.*leave it out of --keep_columns"):
+        run_find(tmp_path / "out", f"--input={tmp_path}/in.parquet", "--keep_columns=more")
+    assert not (tmp_path / "out").exists()
+
+
 def test_rows_without_ids_are_called_after_their_file_and_number(tmp_path):
     for name in "ab":
         rows = table(["abc", "abd", "abc"]).select(["sentence"])

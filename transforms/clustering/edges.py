@@ -25,6 +25,7 @@ from transforms.clustering.graph_tables import (
     node_numbers,
     write_edges,
 )
+from transforms.columns import as_floats, as_ids, as_text, id_type, is_number
 from transforms.errors import UserError
 from transforms.input.read_shards import ShardReader
 from transforms.input.shards import Shard
@@ -82,29 +83,27 @@ def node_schema(schema: pa.Schema, table: PairTable, source: str) -> pa.Schema:
                 f"{source}: no column {name!r}; it has {', '.join(schema.names[:12])}; expected "
                 "pairs as find writes them, or name yours (see --help)"
             )
-    types = [id_type(schema.field(name).type, name, source) for name in table.ids]
+    types = [id_kind(schema.field(name).type, name, source) for name in table.ids]
     if types[0] != types[1]:
         raise UserError(
             f"{source}: {table.ids[0]!r} is {types[0]}, {table.ids[1]!r} is {types[1]}; rows of "
             "two tables make no clusters unless their ids are of one kind"
         )
     similarity = schema.field(table.similarity).type
-    if not (pa.types.is_floating(similarity) or pa.types.is_integer(similarity)):
+    if not is_number(similarity):
         raise UserError(f"{source}: {table.similarity!r} is {similarity}, expected numbers")
     fields = [pa.field("node", pa.uint64()), pa.field("id", types[0])]
     return pa.schema(fields + ([pa.field("sentence", pa.string())] if table.sentences else []))
 
 
-def id_type(found: pa.DataType, name: str, source: str) -> pa.DataType:
-    """The type an id is read as: whole numbers as they are, text as string.
+def id_kind(found: pa.DataType, name: str, source: str) -> pa.DataType:
+    """The type an id is read as.
 
     Raises:
-        UserError: it is neither.
+        UserError: it is neither whole numbers nor text.
     """
-    if pa.types.is_integer(found):
-        return found
-    if pa.types.is_string(found) or pa.types.is_large_string(found):
-        return pa.string()
+    if (kind := id_type(found)) is not None:
+        return kind
     raise UserError(f"{source}: {name!r} is {found}, expected whole numbers or text")
 
 
@@ -161,12 +160,11 @@ def _checked(batch: pa.RecordBatch, table: PairTable) -> list[pa.RecordBatch]:
     """Rows that can be used, then those that cannot, with the reason."""
     missing = np.zeros(batch.num_rows, bool)
     for name in table.ids:
-        missing |= batch.column(name).is_null().to_numpy(zero_copy_only=False)
-    similarity = batch.column(table.similarity).cast(pa.float64())
-    finite = pc.fill_null(pc.is_finite(similarity), False).to_numpy(zero_copy_only=False)
+        missing |= as_ids(batch.column(name)).is_null().to_numpy(zero_copy_only=False)
+    finite = np.isfinite(as_floats(batch.column(table.similarity)))
     parts = [keep_rows(batch, ~missing & finite)]
     for mask, reason, detail in (
-        (missing, ID_NULL, f"{table.ids[0]} or {table.ids[1]} is null"),
+        (missing, ID_NULL, f"{table.ids[0]} or {table.ids[1]} is null or no UTF-8"),
         (~missing & ~finite, SIMILARITY_INVALID, f"{table.similarity} is no number"),
     ):
         if mask.any():
@@ -177,23 +175,27 @@ def _checked(batch: pa.RecordBatch, table: PairTable) -> list[pa.RecordBatch]:
 def _near(batch: pa.RecordBatch, table: PairTable) -> pa.RecordBatch:
     if table.least is None:
         return batch
-    similarity = batch.column(table.similarity).cast(pa.float32())
+    similarity = _similarities(batch, table)
     near = pc.greater_equal(similarity, pa.scalar(table.least, pa.float32()))
     return keep_rows(batch, near.to_numpy(zero_copy_only=False))
+
+
+def _similarities(batch: pa.RecordBatch, table: PairTable) -> pa.Array:
+    return pa.array(as_floats(batch.column(table.similarity)).astype(np.float32))
 
 
 def _as_edges(
     batch: pa.RecordBatch, table: PairTable, schema: pa.Schema
 ) -> tuple[pa.Table, pa.Table]:
     """Edges with their similarity, and the nodes at their ends."""
-    ids = [batch.column(name).cast(schema.field("id").type) for name in table.ids]
+    ids = [as_ids(batch.column(name)) for name in table.ids]
     numbers = [node_numbers(column) for column in ids]
-    similarity = batch.column(table.similarity).cast(pa.float32())
+    similarity = _similarities(batch, table)
     columns = [np.maximum(*numbers), np.minimum(*numbers), similarity]
     called = []
     for side in (0, 1):
         node = [pa.array(numbers[side]), ids[side]]
         if table.sentences:
-            node.append(batch.column(table.sentences[side]).cast(pa.string()))
+            node.append(as_text(batch.column(table.sentences[side])).cast(pa.string()))
         called.append(pa.table(node, schema=schema))
     return pa.table(columns, schema=EDGE_SCHEMA), pa.concat_tables(called)

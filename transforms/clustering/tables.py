@@ -14,6 +14,7 @@ from transforms.accounts.shard_account import ShardAccount, find_account, write_
 from transforms.clustering.components import FIRST, NO_EDGES, TaskDone
 from transforms.clustering.edges import PairTable, read_pairs
 from transforms.clustering.graph_tables import distinct_nodes, node_numbers
+from transforms.columns import as_ids, as_text
 from transforms.errors import RunError
 from transforms.input.read_shards import read_shard
 from transforms.input.shards import Shard
@@ -95,12 +96,12 @@ def _read_rows(shard: Shard, exchange: Exchange, settings: ReadSettings) -> int:
     schema, count = settings.schema, 0
     parts = [schema.empty_table()]
     for batch in read_shard(shard, columns=list(settings.row_columns)):
-        ids = batch.column(settings.row_columns[0])
-        with_id = batch.filter(ids.is_valid())
         count += batch.num_rows
-        columns = [pa.array(node_numbers(with_id.column(settings.row_columns[0])))]
-        for name, field in zip(settings.row_columns, list(schema)[1:], strict=True):
-            columns.append(with_id.column(name).cast(field.type))
+        ids = as_ids(batch.column(settings.row_columns[0]))
+        columns = [pa.array(node_numbers(ids.drop_null())), ids.drop_null()]
+        for name in settings.row_columns[1:]:
+            texts = as_text(batch.column(name)).cast(pa.string())
+            columns.append(texts.filter(ids.is_valid()))
         parts.append(pa.table(columns, schema=schema))
     nodes = distinct_nodes(pa.concat_tables(parts))
     exchange.write("nodes", shard.name, nodes, exchange.buckets_of(nodes["node"].to_numpy()))

@@ -170,7 +170,9 @@ def _mistakes(
 def _format_id(value: pa.Scalar) -> str | None:
     """What names a row, as text."""
     found = value.as_py()
-    return found.decode(errors="replace") if isinstance(found, bytes) else found and str(found)
+    if isinstance(found, bytes):
+        return found.decode(errors="replace")
+    return None if found is None else str(found)
 
 
 def _greatest(mistakes: list[dict[str, Any]], keep: int) -> list[dict[str, Any]]:

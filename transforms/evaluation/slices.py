@@ -39,7 +39,7 @@ def slices(
         UserError: a column has too many values to tell them apart.
     """
     for name in columns:
-        yield from _by(name, _texts(rows.batch.column(name)))
+        yield from _by(name, shown_texts(rows.batch.column(name)))
     yield from _by(LENGTH, lengths(rows.side1, rows.side2))
     if priors is not None:
         seen = sum(priors.look_up(side)[0].astype(int) for side in (rows.side1, rows.side2))
@@ -64,7 +64,8 @@ def can_be_slice(data_type: pa.DataType) -> bool:
     )
 
 
-def _texts(column: pa.Array) -> np.ndarray:
+def shown_texts(column: pa.Array) -> np.ndarray:
+    """The values of a column that `can_be_slice` as text, [n]."""
     values = plain(column)
     if not holds_text(values.type):
         return pc.fill_null(_shown(values), NULL).to_numpy(zero_copy_only=False)

@@ -9,10 +9,18 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from transforms.columns import as_ids, id_type, movable_type
 from transforms.errors import UserError
 from transforms.input.read_shards import ShardReader
 from transforms.input.search_names import ID, SENTENCE
-from transforms.pairs import keep_rows, rejected_schema, sentences, split_rows, with_reject
+from transforms.pairs import (
+    keep_rows,
+    rejected_schema,
+    sentences,
+    split_rows,
+    take_rows,
+    with_reject,
+)
 
 ID_NULL = "id_null"
 DEFAULT_ID = "id"
@@ -82,27 +90,32 @@ def row_schema(schemas: Mapping[str, pa.Schema], columns: SentenceColumns) -> pa
 def _id_field(schema: pa.Schema, columns: SentenceColumns, path: str) -> pa.Field:
     if columns.id is None:
         return pa.field(ID, pa.string())
-    found = _kept_field(schema, columns.id, path, "--id_column").type
-    if pa.types.is_dictionary(found):
-        found = found.value_type
-    if pa.types.is_integer(found):
-        return pa.field(ID, found)
-    if pa.types.is_string(found) or pa.types.is_large_string(found):
-        return pa.field(ID, pa.string())
+    found = _field(schema, columns.id, path, "--id_column").type
+    if (kind := id_type(found)) is not None:
+        return pa.field(ID, kind)
     raise UserError(
         f"{path}: column {columns.id!r} is {found}, expected whole numbers or text; name another "
         "with --id_column"
     )
 
 
-def _kept_field(schema: pa.Schema, name: str, path: str, flag: str = "--keep_columns") -> pa.Field:
+def _kept_field(schema: pa.Schema, name: str, path: str) -> pa.Field:
+    found = _field(schema, name, path, "--keep_columns").type
+    if (kind := movable_type(found)) is not None:
+        return pa.field(name, kind)
+    raise UserError(
+        f"{path}: column {name!r} is {found}, whose rows Arrow cannot put in another order; "
+        "leave it out of --keep_columns, and join the pairs with it by their ids"
+    )
+
+
+def _field(schema: pa.Schema, name: str, path: str, flag: str) -> pa.Field:
     if name not in schema.names:
         raise UserError(
             f"{path}: no column {name!r}; it has {', '.join(schema.names[:12])}; "
             f"name yours with {flag}"
         )
-    field = schema.field(name)
-    return pa.field(name, field.type)
+    return schema.field(name)
 
 
 @dataclass(frozen=True)
@@ -135,11 +148,16 @@ def read_rows(
     for batch in reader.batches():
         named = file_row_ids(file, first_row, batch.num_rows) if columns.id is None else None
         good, bad, kept = _parted(batch, columns, max_chars)
-        ids = named.filter(pa.array(kept)) if named is not None else _ids(good, columns.id)
+        ids = named.filter(pa.array(kept)) if named is not None else as_ids(good.column(columns.id))
         arrays = [sentences(good, columns.sentence), ids]
-        arrays += [good.column(name) for name in columns.keep]
+        arrays += [_movable(good.column(name)) for name in columns.keep]
         yield ReadRows(pa.RecordBatch.from_arrays(arrays, schema=schema), bad)
         first_row += batch.num_rows
+
+
+def _movable(column: pa.Array) -> pa.Array:
+    kind = movable_type(column.type)
+    return column if kind == column.type else column.cast(kind)
 
 
 def file_row_ids(file: str, first: int, count: int) -> pa.Array:
@@ -157,11 +175,8 @@ def _parted(
     good, bad = split_rows(numbered, columns, max_chars=max_chars)
     missing = np.zeros(good.num_rows, bool)
     if columns.id is not None:
-        column = good.column(columns.id)
-        if isinstance(column, pa.DictionaryArray):
-            column = column.dictionary_decode()
-        missing = column.is_null().to_numpy(zero_copy_only=False)
-    nameless = with_reject(keep_rows(good, missing), ID_NULL, f"{columns.id} is null")
+        missing = as_ids(good.column(columns.id)).is_null().to_numpy(zero_copy_only=False)
+    nameless = with_reject(keep_rows(good, missing), ID_NULL, f"{columns.id} is null or no UTF-8")
     good = keep_rows(good, ~missing)
     kept = np.zeros(batch.num_rows, bool)
     kept[good.column("twinbeam row").to_numpy()] = True
@@ -172,11 +187,4 @@ def _parted(
 
 def _in_order(parts: Sequence[pa.RecordBatch]) -> pa.RecordBatch:
     bad = pa.concat_batches(parts)
-    return bad.take(pc.sort_indices(bad.column("twinbeam row")))
-
-
-def _ids(batch: pa.RecordBatch, name: str | None) -> pa.Array:
-    column = batch.column(name)
-    if isinstance(column, pa.DictionaryArray):
-        column = column.dictionary_decode()
-    return column.cast(pa.string()) if not pa.types.is_integer(column.type) else column
+    return take_rows(bad, pc.sort_indices(bad.column("twinbeam row")))

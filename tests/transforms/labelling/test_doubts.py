@@ -4,10 +4,13 @@ from pathlib import Path
 
 import numpy as np
 import pandas as pd
+import pyarrow as pa
+import pyarrow.compute as pc
 import pyarrow.parquet as pq
 import pytest
 
 from pipelines import doubts
+from tests.scoring_kit import write
 from transforms.errors import UserError
 from transforms.labelling.doubts import doubt_labels, triangles
 from transforms.labelling.labelled_pairs import LabelledPairs
@@ -103,3 +106,58 @@ def test_one_label_alone_cannot_be_doubted(tmp_path: Path):
     table.assign(label=1).to_parquet(tmp_path / "in.parquet")
     with pytest.raises(UserError, match="all labels are the same"):
         doubts.run(["--input", str(tmp_path / "in.parquet"), "--output", str(tmp_path / "out")])
+
+
+ROWS = 24
+BESIDE = {
+    "id": pa.array(range(ROWS)),
+    "sentence1": [f"how do I pay {n % 5}" for n in range(ROWS)],
+    "sentence2": [f"how can I pay {n % 3}" for n in range(ROWS)],
+    "label": [n % 2 for n in range(ROWS)],
+    "similarity": [n / ROWS for n in range(ROWS)],
+}
+
+
+@pytest.mark.parametrize(
+    ("column", "values", "message"),
+    [
+        ("id", [[n] for n in range(ROWS)], "column 'id' is list.*--id_column"),
+        ("id", [{"a": n} for n in range(ROWS)], "column 'id' is struct.*--id_column"),
+        ("similarity", ["0.5"] * ROWS, "column 'similarity' is string.*--similarity_column"),
+        ("similarity", [[0.5]] * ROWS, "column 'similarity' is list.*--similarity_column"),
+        ("similarity", None, "no column 'similarity'.*--similarity_column"),
+    ],
+)
+def test_a_column_that_cannot_be_used_is_refused_before_the_work(
+    tmp_path: Path, column: str, values: list | None, message: str
+):
+    columns = {name: BESIDE[name] for name in BESIDE if name != column}
+    write(tmp_path / "in.parquet", pa.table(columns | ({column: values} if values else {})))
+    flags = ["--id_column", "id", "--similarity_column", "similarity"]
+    with pytest.raises(UserError, match=message):
+        doubts.run(["--input", f"{tmp_path}/in.parquet", "--output", f"{tmp_path}/out", *flags])
+    assert not (tmp_path / "out").exists()
+
+
+@pytest.mark.parametrize(
+    ("ids", "shown"),
+    [
+        (pa.array([b"\xff%d" % n for n in range(ROWS)]), {"(not UTF-8)"}),
+        (pa.array([None] * ROWS, pa.int64()), {"(null)"}),
+        (
+            pa.array([f"é{n}" for n in range(ROWS)], pa.string_view()),
+            {f"é{n}" for n in range(ROWS)},
+        ),
+        (pa.array([n == 0 for n in range(ROWS)]), {"true", "false"}),
+    ],
+)
+def test_ids_of_any_kind_name_the_rows(tmp_path: Path, ids: pa.Array, shown: set[str]):
+    numbers = pa.array([float("nan"), float("inf"), None, *BESIDE["similarity"][3:]])
+    write(tmp_path / "in.parquet", pa.table(BESIDE | {"id": ids, "similarity": numbers}))
+    flags = ["--id_column", "id", "--similarity_column", "similarity"]
+    doubts.run(["--input", f"{tmp_path}/in.parquet", "--output", f"{tmp_path}/out", *flags])
+    found = pq.read_table(tmp_path / "out" / "doubts.parquet")
+
+    assert found.num_rows == ROWS
+    assert set(found["row"].to_pylist()) == shown
+    assert not pc.any(pc.is_nan(found["doubt"])).as_py()

@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import hashlib
 import json
+from types import SimpleNamespace
 
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -114,3 +115,25 @@ def test_a_shard_without_rows_is_a_file_with_the_schema(tmp_path):
         assert files.list_folder(str(tmp_path)) == []
         assert out.finish().rows == 0
     assert pq.read_schema(tmp_path / "a.parquet") == pairs(0).schema
+
+
+def test_a_store_of_neither_kind_is_listed_and_emptied_through_beam(monkeypatch):
+    """It tells no versions, so what was seen there is deleted as it is."""
+    objects = {"s3://b/out/a", "s3://b/out/deep/b", "s3://b/other"}
+
+    class Elsewhere:
+        def match(self, patterns):
+            start = patterns[0].removesuffix("**")
+            found = [SimpleNamespace(path=path) for path in objects if path.startswith(start)]
+            return [SimpleNamespace(metadata_list=found)]
+
+        exists = objects.__contains__
+        delete = objects.difference_update
+
+    monkeypatch.setattr(files, "FileSystems", Elsewhere())
+    seen = files.versions("s3://b/out")
+    assert seen == {"a": "", "deep/b": ""}
+    files.delete_versions("s3://b/out", {"a": ""})
+    assert objects == {"s3://b/out/deep/b", "s3://b/other"}
+    files.delete(["s3://b/out/deep/b", "s3://b/out/none"])
+    assert objects == {"s3://b/other"}
