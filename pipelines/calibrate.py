@@ -22,6 +22,7 @@ from pipelines.options.parser import CommandParser
 from pipelines.options.scored_inputs import bundle_recipe, check_columns, is_folder, score_inputs
 from pipelines.running import same_run
 from transforms.accounts.output_folder import read_manifest
+from transforms.accounts.staging import Staging, claim_folder
 from transforms.drift import SIMILARITY, similarity_counts
 from transforms.errors import UserError
 from transforms.evaluation import binary_metrics
@@ -65,7 +66,6 @@ def calibrate(options: CalibrateOptions) -> dict[str, Any]:
         UserError: the bundle, the scores or the output cannot be used.
     """
     from model.bundle.loading import verify
-    from model.calibration import calibrated, fit
 
     manifest = verify(options.model)
     check(options, manifest)
@@ -86,7 +86,22 @@ def calibrate(options: CalibrateOptions) -> dict[str, Any]:
         verify(options.output)
         return before
     check_free(options)
-    histogram = read_histogram(options, planned.shards)
+    with claim_folder(options.output, overwrite=options.overwrite) as staging:
+        about = manifest | {same_run.MADE_FROM: made_from}
+        return calibrate_claimed(options, staging, about, planned.shards)
+
+
+def calibrate_claimed(
+    options: CalibrateOptions, staging: Staging, manifest: dict[str, Any], shards: Sequence[Shard]
+) -> dict[str, Any]:
+    """Fits, writes the bundle and prints what changed; returns the new manifest.
+
+    Raises:
+        RunError: another run has claimed the folder since.
+    """
+    from model.calibration import calibrated, fit
+
+    histogram = read_histogram(options, shards)
     calibration = fit(histogram, options.method)
     threshold = float(np.float32(calibration(np.array([manifest["threshold"]]))[0]))
     measured = {
@@ -100,8 +115,7 @@ def calibrate(options: CalibrateOptions) -> dict[str, Any]:
     small = histogram.occupied()
     rows = small.counts.sum(axis=(0, 1))
     after = similarity_counts(calibration(small.similarity / rows), (0.0, 1.0), rows)
-    about = manifest | {same_run.MADE_FROM: made_from}
-    new = write_bundle(options, about, calibration, threshold, fitted, after)
+    new = write_bundle(options, staging, manifest, calibration, threshold, fitted, after)
     for name in SHOWN:
         print(f"{name:20}{measured['before'][name]:8.4f} → {measured['after'][name]:.4f}")
     print(f"threshold {manifest['threshold']:.4f} → {threshold:.4f}; bundle: {options.output}")
@@ -174,6 +188,7 @@ def read_histogram(options: CalibrateOptions, shards: Sequence[Shard]) -> ScoreH
 
 def write_bundle(
     options: CalibrateOptions,
+    staging: Staging,
     manifest: dict[str, Any],
     calibration: Any,
     threshold: float,
@@ -184,7 +199,7 @@ def write_bundle(
     import tensorflow as tf
 
     from model.bundle.calibrated_signatures import CalibratedModule
-    from model.bundle.export import publish
+    from model.bundle.export import publish_bundle
     from model.bundle.loading import METRICS, SAVED_MODEL
 
     with tempfile.TemporaryDirectory(prefix="twinbeam-bundle-") as temporary:
@@ -205,7 +220,7 @@ def write_bundle(
         about = {k: v for k, v in manifest.items() if k not in ("files", "fingerprint")}
         about |= {"threshold": threshold, "calibration": fitted}
         about["calibrated_from"] = manifest["fingerprint"]
-        return publish(new, options.output, about, overwrite=options.overwrite)
+        return publish_bundle(new, staging, about)
 
 
 def flags() -> argparse.ArgumentParser:

@@ -16,6 +16,7 @@ import numpy as np
 
 from pipelines.options import command_line, shared_flags
 from pipelines.options.parser import CommandParser
+from transforms.accounts.staging import Staging, claim_folder
 from transforms.errors import RunError, UserError
 from transforms.storage import files
 
@@ -57,12 +58,25 @@ def export(options: ExportOptions) -> dict[str, Any]:
     from transforms.quiet_tensorflow import import_tensorflow
 
     import_tensorflow()
+    check_bundle_output(options)
+    with claim_folder(options.output, overwrite=options.overwrite) as staging:
+        new = export_claimed(options, staging)
+    print(f"bundle: {options.output}")
+    return new
+
+
+def export_claimed(options: ExportOptions, staging: Staging) -> dict[str, Any]:
+    """Measures the new precision, and writes the bundle; returns its manifest.
+
+    Raises:
+        UserError: the bundle or its examples cannot be used.
+        RunError: too many labels change, or another run has claimed the folder since.
+    """
     from model.bundle.loading import load
     from model.bundle.precision import in_precision, write_in_precision
     from model.dataset.examples import open_examples
     from model.training.evaluation import measure
 
-    check_output(options)
     old = load(options.model)
     with files.local_copy(options.examples) as local:
         examples = open_examples(local)
@@ -89,14 +103,10 @@ def export(options: ExportOptions) -> dict[str, Any]:
             f"than --max_flipped {options.max_flipped:.4%}; nothing is written: raise it, or "
             "keep the bundle as it is"
         )
-    new = write_in_precision(
-        options.model, options.output, arrays, threshold, found, overwrite=options.overwrite
-    )
-    print(f"bundle: {options.output}")
-    return new
+    return write_in_precision(options.model, staging, arrays, threshold, found)
 
 
-def check_output(options: ExportOptions) -> None:
+def check_bundle_output(options: ExportOptions) -> None:
     """Makes sure that nothing but a bundle would be replaced.
 
     Raises:

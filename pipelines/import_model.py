@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any
 
 from pipelines.options import command_line
 from pipelines.options.import_options import DROP, ImportOptions, parse
+from transforms.accounts.staging import Staging, claim_folder
 from transforms.errors import UserError
 from transforms.quiet_tensorflow import import_tensorflow
 from transforms.storage import files
@@ -48,12 +49,15 @@ def import_model(options: ImportOptions) -> dict[str, Any]:
     if (done := finished(options, identity)) is not None:
         return done
     import_tensorflow()
-    with files.local_copy(path) as local:
+    with (
+        claim_folder(options.output, overwrite=options.overwrite) as staging,
+        files.local_copy(path) as local,
+    ):
         if options.of_keras:
-            cut = import_keras(options, local, identity)
+            cut = import_keras(options, local, identity, staging)
             print(f"{path}: vectors behind the layer {cut!r}, the rest compares them")
         else:
-            import_saved_model(options, local, identity)
+            import_saved_model(options, local, identity, staging)
     print(f"threshold {options.threshold:g}; bundle in {options.output}")
     return read_metrics(options.output)
 
@@ -108,15 +112,15 @@ def read_metrics(bundle: str) -> dict[str, Any]:
     return metrics
 
 
-def import_keras(options: ImportOptions, path: str, identity: str) -> str:
+def import_keras(options: ImportOptions, path: str, identity: str, staging: Staging) -> str:
     """A Siamese .keras model → bundle; the layer behind which it was cut."""
     from model.bundle.foreign_model import read_model, split_twins
     from model.bundle.foreign_text import read_vocabulary
-    from model.bundle.imported import Imported, check_output, export_imported
+    from model.bundle.imported import Imported, check_gives, export_imported
 
     twins = split_twins(read_model(path), options.encoder_layer)
     gives = options.gives or "similarity"
-    check_output(twins, gives)
+    check_gives(twins, gives)
     if twins.reads_text == (options.vocabulary is not None):
         raise UserError(
             "--vocabulary: the model takes sentences as they are; leave it out"
@@ -134,7 +138,7 @@ def import_keras(options: ImportOptions, path: str, identity: str) -> str:
         threshold=options.threshold,
         measured_on=options.measured_on,
     )
-    export_imported(imported, options.output, run=identity, overwrite=options.overwrite)
+    export_imported(imported, staging, run=identity)
     return twins.cut_at
 
 
@@ -164,7 +168,7 @@ def text_of(options: ImportOptions, twins: ForeignTwins) -> ForeignText:
     )
 
 
-def import_saved_model(options: ImportOptions, path: str, identity: str) -> None:
+def import_saved_model(options: ImportOptions, path: str, identity: str, staging: Staging) -> None:
     """A SavedModel from sentences to vectors → bundle, by a recipe of that kind."""
     from model.network.saved_model_vectors import SavedModelVectors
     from model.recipe.reading import parse_recipe
@@ -197,9 +201,8 @@ def import_saved_model(options: ImportOptions, path: str, identity: str) -> None
             recipe,
             vocabulary_size=0,
             graph=graph,
-            output=options.output,
+            staging=staging,
             run=identity,
-            overwrite=options.overwrite,
         )
 
 

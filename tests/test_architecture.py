@@ -70,7 +70,7 @@ FOLDERS = {
     },
     "model.training": {
         "model", "model.recipe", "model.network", "model.dataset", "model.bundle", "model.initial",
-        "transforms", "transforms.storage", "transforms.input",
+        "transforms", "transforms.storage", "transforms.input", "transforms.accounts",
     },
     "model.scoring": {
         "model.recipe", "model.kernels", "model.bundle", "transforms", "transforms.storage",
@@ -116,7 +116,7 @@ FOLDERS = {
     },
     "pipelines.training": {
         "pipelines.examples", "model.recipe", "model.dataset", "model.bundle", "model.training",
-        "transforms", "transforms.storage",
+        "transforms", "transforms.storage", "transforms.accounts",
     },
     "pipelines.trying": {
         "pipelines.options", "pipelines.running", "model.bundle", "transforms",

@@ -5,6 +5,7 @@ from __future__ import annotations
 import shutil
 import tempfile
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from importlib.metadata import version
 from importlib.util import find_spec
@@ -25,11 +26,11 @@ from model.bundle.loading import (
     write_json,
 )
 from model.bundle.model_card import model_card
-from transforms.accounts.staging import stage
 
 if TYPE_CHECKING:
     from model.network.siamese import Siamese
     from model.recipe.recipe import Recipe
+    from transforms.accounts.staging import Staging
 
 
 def half_written(names: Sequence[str]) -> bool:
@@ -38,29 +39,63 @@ def half_written(names: Sequence[str]) -> bool:
     return bool(parts) and parts <= set(PARTS)
 
 
+@dataclass(frozen=True)
+class BundleFacts:
+    """What a bundle says of its model.
+
+    Attributes:
+        recipe: what the model was made from.
+        dimensions: length of a vector.
+        threshold: similarity from which the label is 1.
+        metrics: what was measured of it.
+    """
+
+    recipe: Recipe
+    dimensions: int
+    threshold: float
+    metrics: dict[str, Any]
+
+    def to_json(self) -> dict[str, Any]:
+        """The manifest, but the sums of the files."""
+        recipe = self.recipe
+        return {
+            "recipe": recipe.name,
+            "task": recipe.task,
+            "classes": list(recipe.labels.classes or ()) if recipe.task == "classes" else None,
+            "symmetric": recipe.symmetric,
+            "dimensions": self.dimensions,
+            "vocabulary_size": self.metrics.get("vocabulary_size"),
+            "threshold": self.threshold,
+            **_shorter(recipe, self.metrics),
+            "created": datetime.now(UTC).isoformat(timespec="seconds"),
+            "versions": {package: version(package) for package in PACKAGES},
+        }
+
+
 def export_bundle(
-    folder: str,
+    staging: Staging,
     *,
     siamese: Siamese,
     recipe: Recipe,
     examples_dir: str,
     threshold: float,
     metrics: dict[str, Any],
-    overwrite: bool = False,
 ) -> dict[str, Any]:
-    """Writes a bundle; it appears whole or not at all.
+    """Writes the bundle of trained parts; it appears complete or not at all.
 
     Args:
-        folder: where it goes, local or `gs://`.
+        staging: the output folder, as the run claimed it before it began to train.
         siamese: the trained parts.
         recipe: what they were made from.
         examples_dir: the examples folder, local; its transform graph goes into the bundle.
-        threshold: similarity from which the label is 1.
-        metrics: what training measured.
-        overwrite: whether it may take the place of what is there.
+        threshold: see `BundleFacts`.
+        metrics: see `BundleFacts`.
 
     Returns:
         The manifest.
+
+    Raises:
+        RunError: another run has claimed the folder since.
     """
     import tensorflow as tf
 
@@ -74,61 +109,35 @@ def export_bundle(
         write_packed_weights(local / PACKED, siamese, recipe)
         _draw(siamese, local / "model.png")
 
-    return publish_parts(
-        folder,
-        write,
-        recipe=recipe,
-        dimensions=siamese.dimensions,
-        threshold=threshold,
-        metrics=metrics,
-        overwrite=overwrite,
-    )
+    facts = BundleFacts(recipe, siamese.dimensions, threshold, metrics)
+    return publish_model(staging, write, facts)
 
 
-def publish_parts(
-    folder: str,
-    write: Callable[[Path], None],
-    *,
-    recipe: Recipe,
-    dimensions: int,
-    threshold: float,
-    metrics: dict[str, Any],
-    overwrite: bool = False,
+def publish_model(
+    staging: Staging, write: Callable[[Path], None], facts: BundleFacts
 ) -> dict[str, Any]:
     """Adds recipe, measures, card and manifest to a model; the folder appears complete, or not.
 
     Args:
-        folder: where it goes, local or `gs://`.
+        staging: see `export_bundle`.
         write: writes the model into a local folder.
-        recipe: what it was made from.
-        dimensions: length of a vector.
-        threshold: similarity from which the label is 1.
-        metrics: what is known of it.
-        overwrite: whether it may take the place of what is there.
+        facts: what there is to say of it.
 
     Returns:
         The manifest.
+
+    Raises:
+        RunError: another run has claimed the folder since.
     """
     with tempfile.TemporaryDirectory(prefix="twinbeam-bundle-") as temporary:
         local = Path(temporary) / "bundle"
         write(local)
-        (local / RECIPE).write_text(recipe.to_yaml(), encoding="utf-8")
-        write_json(local / METRICS, metrics | {"threshold": threshold})
-        about = {
-            "recipe": recipe.name,
-            "task": recipe.task,
-            "classes": list(recipe.labels.classes or ()) if recipe.task == "classes" else None,
-            "symmetric": recipe.symmetric,
-            "dimensions": dimensions,
-            "vocabulary_size": metrics.get("vocabulary_size"),
-            "threshold": threshold,
-            **_shorter(recipe, metrics),
-            "created": datetime.now(UTC).isoformat(timespec="seconds"),
-            "versions": {package: version(package) for package in PACKAGES},
-        }
-        card = model_card(recipe, about, metrics)
+        (local / RECIPE).write_text(facts.recipe.to_yaml(), encoding="utf-8")
+        write_json(local / METRICS, facts.metrics | {"threshold": facts.threshold})
+        about = facts.to_json()
+        card = model_card(facts.recipe, about, facts.metrics)
         (local / "README.md").write_text(card, encoding="utf-8")
-        return publish(local, folder, about, overwrite=overwrite)
+        return publish_bundle(local, staging, about)
 
 
 def _shorter(recipe: Recipe, metrics: dict[str, Any]) -> dict[str, Any]:
@@ -143,10 +152,12 @@ def _shorter(recipe: Recipe, metrics: dict[str, Any]) -> dict[str, Any]:
     }
 
 
-def publish(
-    local: Path, folder: str, about: dict[str, Any], *, overwrite: bool = False
-) -> dict[str, Any]:
-    """Adds the manifest with the sums of all files, and makes the folder appear."""
+def publish_bundle(local: Path, staging: Staging, about: dict[str, Any]) -> dict[str, Any]:
+    """Adds the manifest with the sums of all files, and makes the folder appear.
+
+    Raises:
+        RunError: another run has claimed the folder since.
+    """
     sums = {
         str(path.relative_to(local)): sha256(path)
         for path in sorted(local.rglob("*"))
@@ -155,7 +166,7 @@ def publish(
     content = {**about, "files": sums}
     manifest = {"fingerprint": fingerprint(content), **content}
     write_json(local / MANIFEST, manifest)
-    stage(folder, overwrite=overwrite).publish_copy(str(local), last=[MANIFEST])
+    staging.publish_copy(str(local), last=[MANIFEST])
     return manifest
 
 

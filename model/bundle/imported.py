@@ -9,12 +9,13 @@ from typing import Any
 import keras
 import tensorflow as tf
 
-from model.bundle.export import publish_parts
+from model.bundle.export import BundleFacts, publish_model
 from model.bundle.foreign_model import ForeignTwins
 from model.bundle.foreign_text import ForeignText, ForeignTokenizer
 from model.bundle.loading import SAVED_MODEL
 from model.recipe.reading import parse_recipe
 from model.recipe.recipe import Recipe
+from transforms.accounts.staging import Staging
 from transforms.errors import UserError
 
 _STRINGS = tf.TensorSpec([None], tf.string)
@@ -145,7 +146,7 @@ def similarity_of(output: Any, gives: str) -> Any:
     return keras.ops.exp(-output) if gives == "distance" else output
 
 
-def check_output(twins: ForeignTwins, gives: str) -> None:
+def check_gives(twins: ForeignTwins, gives: str) -> None:
     """Makes sure that what the model gives can be read as a similarity.
 
     Raises:
@@ -163,9 +164,7 @@ def check_output(twins: ForeignTwins, gives: str) -> None:
         )
 
 
-def export_imported(
-    imported: Imported, folder: str, *, run: str, overwrite: bool
-) -> dict[str, Any]:
+def export_imported(imported: Imported, staging: Staging, *, run: str) -> dict[str, Any]:
     """Writes the bundle; it appears complete or not at all. Returns its manifest."""
 
     def write(local: Path) -> None:
@@ -181,15 +180,8 @@ def export_imported(
         "threshold_measured_on": imported.measured_on,
         "cut_behind": imported.twins.cut_at,
     }
-    return publish_parts(
-        folder,
-        write,
-        recipe=imported.recipe,
-        dimensions=imported.twins.dimensions,
-        threshold=imported.threshold,
-        metrics=metrics,
-        overwrite=overwrite,
-    )
+    facts = BundleFacts(imported.recipe, imported.twins.dimensions, imported.threshold, metrics)
+    return publish_model(staging, write, facts)
 
 
 def refuse(*_: Any, **__: Any) -> Any:

@@ -9,9 +9,10 @@ from typing import Any
 
 import numpy as np
 
-from model.bundle.export import publish
+from model.bundle.export import publish_bundle
 from model.bundle.loading import MANIFEST, METRICS, PACKED, SAVED_MODEL, write_json
 from model.kernels.encoders import EXACT_ONLY, INT16, about, open_encoder, with_precision
+from transforms.accounts.staging import Staging
 from transforms.errors import UserError
 from transforms.storage import files
 
@@ -53,12 +54,10 @@ def in_precision(
 
 def write_in_precision(
     folder: str,
-    output: str,
+    staging: Staging,
     arrays: dict[str, Any],
     threshold: float,
     found: dict[str, Any],
-    *,
-    overwrite: bool,
 ) -> dict[str, Any]:
     """Copies a bundle with other arrays, threshold and papers; returns its manifest.
 
@@ -84,7 +83,7 @@ def write_in_precision(
         about_it = {k: v for k, v in manifest.items() if k not in ("files", "fingerprint")}
         about_it |= {"threshold": threshold, "precision": found["precision"]}
         about_it["exported_from"] = manifest["fingerprint"]
-        return publish(new, output, about_it, overwrite=overwrite)
+        return publish_bundle(new, staging, about_it)
 
 
 def _save_with_threshold(old: Path, new: Path, threshold: float) -> None:

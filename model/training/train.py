@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import resource
 import time
+from contextlib import AbstractContextManager, ExitStack
 from dataclasses import dataclass
 from importlib.metadata import version
 from typing import TYPE_CHECKING, Any
@@ -12,6 +13,7 @@ from model.bundle import export
 from model.bundle.export import half_written
 from model.recipe.checks import doubts
 from model.recipe.recipe import Recipe
+from transforms.accounts.staging import Staging, claim_folder
 from transforms.drift import training_profile
 from transforms.errors import RunError
 from transforms.quiet_tensorflow import import_tensorflow
@@ -72,38 +74,47 @@ def train_recipe(
         print(f"recipe {recipe.name}: {doubt}", flush=True)
     planned = plan_eval_inputs(dict(options.eval_inputs), examples)
     checkpoints = checkpoint_options(options)
-    siamese, coverage = begin(options, examples, recipe, placement, checkpoints)
-    fitted = fit(
-        siamese,
-        recipe,
-        examples,
-        placement=placement,
-        reporter=Reporter(
-            silent=not chief, log_json=options.log_json, tensorboard=options.tensorboard
-        ),
-        checkpoints=checkpoints,
-    )
-    metrics = measure_run(recipe, examples, placement, fitted) | coverage
-    metrics["seconds"] = round(time.time() - started, 3)
-    if chief:
-        if planned:
-            score = ServingModule(
-                siamese, recipe, examples.folder, metrics["threshold"]
-            ).signatures()
-            metrics["eval_inputs"] = measure_inputs(
-                recipe, planned, score["score"], metrics["threshold"]
-            )
-        export.export_bundle(
-            options.output,
-            siamese=siamese,
-            recipe=recipe,
-            examples_dir=examples.folder,
-            threshold=metrics["threshold"],
-            metrics=metrics,
-            overwrite=options.overwrite or half_written(files.list_folder(options.output)),
+    with ExitStack() as claims:
+        # Before training, as it takes long: of two runs the one that began later publishes, even
+        # where the earlier one is ready after it.
+        staging = claims.enter_context(claim_bundle(options)) if chief else None
+        siamese, coverage = begin(options, examples, recipe, placement, checkpoints)
+        fitted = fit(
+            siamese,
+            recipe,
+            examples,
+            placement=placement,
+            reporter=Reporter(
+                silent=not chief, log_json=options.log_json, tensorboard=options.tensorboard
+            ),
+            checkpoints=checkpoints,
         )
+        metrics = measure_run(recipe, examples, placement, fitted) | coverage
+        metrics["seconds"] = round(time.time() - started, 3)
+        if staging is not None:
+            if planned:
+                score = ServingModule(
+                    siamese, recipe, examples.folder, metrics["threshold"]
+                ).signatures()
+                metrics["eval_inputs"] = measure_inputs(
+                    recipe, planned, score["score"], metrics["threshold"]
+                )
+            export.export_bundle(
+                staging,
+                siamese=siamese,
+                recipe=recipe,
+                examples_dir=examples.folder,
+                threshold=metrics["threshold"],
+                metrics=metrics,
+            )
     wait_for_bundle(placement)
     return metrics, chief
+
+
+def claim_bundle(options: TrainOptions) -> AbstractContextManager[Staging]:
+    """Claims the output; what is left there of a bundle that was cut short may be replaced."""
+    cut_short = half_written(files.list_folder(options.output))
+    return claim_folder(options.output, overwrite=options.overwrite or cut_short)
 
 
 def begin(

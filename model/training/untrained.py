@@ -9,6 +9,7 @@ from typing import Any
 from model.bundle.export import export_bundle
 from model.recipe.recipe import Recipe
 from model.training.train import PACKAGES
+from transforms.accounts.staging import Staging
 from transforms.errors import UserError
 from transforms.quiet_tensorflow import import_tensorflow
 
@@ -41,9 +42,8 @@ def export_untrained(
     *,
     vocabulary_size: int,
     graph: str,
-    output: str,
+    staging: Staging,
     run: str | None = None,
-    overwrite: bool = False,
 ) -> dict[str, Any]:
     """Writes the bundle, and returns its metrics.
 
@@ -51,9 +51,8 @@ def export_untrained(
         recipe: says which pre-trained model, and the threshold.
         vocabulary_size: ids in use, padding included; 0 where text goes in raw.
         graph: folder with the recipe's transform graph.
-        output: folder of the bundle, local or `gs://`.
+        staging: the output folder, as the run claimed it.
         run: names what it was made from (default: the recipe's own name of that).
-        overwrite: whether it may take the place of one in a bucket.
     """
     import_tensorflow()
     from model.network.siamese import build_siamese
@@ -69,12 +68,11 @@ def export_untrained(
         "versions": {name: version(name) for name in PACKAGES},
     }
     export_bundle(
-        output,
+        staging,
         siamese=build_siamese(recipe, vocabulary_size=vocabulary_size),
         recipe=recipe,
         examples_dir=graph,
         threshold=recipe.untrained.threshold,
         metrics=metrics,
-        overwrite=overwrite,
     )
     return metrics

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from model.bundle.export import half_written
 from model.recipe.reading import read_recipe
@@ -10,9 +10,6 @@ from model.recipe.recipe import Recipe
 from model.training.train import TrainOptions
 from transforms.errors import UserError
 from transforms.storage import files
-
-if TYPE_CHECKING:
-    pass
 
 
 def bundle_exists(options: TrainOptions) -> bool:

@@ -3,16 +3,14 @@
 from __future__ import annotations
 
 import tempfile
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from model.recipe.needed_files import check_files
 from model.recipe.reading import load_recipe
 from model.training.train import TrainOptions
 from model.training.untrained import check_untrained, export_untrained, run_of
 from pipelines.training.bundle_output import bundle_exists, finished
-
-if TYPE_CHECKING:
-    pass
+from transforms.accounts.staging import claim_folder
 
 
 def make_untrained(options: TrainOptions) -> dict[str, Any]:
@@ -29,14 +27,16 @@ def make_untrained(options: TrainOptions) -> dict[str, Any]:
     from pipelines.examples.transform_graph import given_vocabulary, write_graph
 
     vocabulary = given_vocabulary(recipe)
-    with tempfile.TemporaryDirectory(prefix="twinbeam-graph-") as graph:
+    with (
+        claim_folder(options.output, overwrite=options.overwrite) as staging,
+        tempfile.TemporaryDirectory(prefix="twinbeam-graph-") as graph,
+    ):
         write_graph(recipe, vocabulary, graph)
         metrics = export_untrained(
             recipe,
             vocabulary_size=vocabulary.size,
             graph=graph,
-            output=options.output,
-            overwrite=options.overwrite,
+            staging=staging,
         )
     assert recipe.untrained is not None
     threshold, source = recipe.untrained.threshold, recipe.untrained.measured_on

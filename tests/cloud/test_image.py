@@ -18,6 +18,7 @@ from model.bundle import export
 from pipelines import template
 from tests.cloud.fakes import PROJECT, REGION, FakeCloud
 from tests.scoring_kit import pairs, write
+from transforms.accounts.staging import stage
 from transforms.errors import UserError
 
 ROOT = Path(__file__).resolve().parent.parent.parent
@@ -172,7 +173,11 @@ def test_what_the_image_holds_launches_a_job_as_the_launcher_would(
     cloud.write(f"{bucket}/in/a.parquet", local.read_bytes())
     (tmp_path / "model").mkdir()
     (tmp_path / "model" / "weights").write_bytes(b"not opened by a launcher")
-    export.publish(tmp_path / "model", f"{bucket}/bundle", {"dimensions": 2, "versions": {}})
+    export.publish_bundle(
+        tmp_path / "model",
+        stage(f"{bucket}/bundle", overwrite=False),
+        {"dimensions": 2, "versions": {}},
+    )
     image = "europe-docker.pkg.dev/p/twinbeam/worker:1"
     done = subprocess.run(
         [sys.executable, str(started), "--step=score", f"--input={bucket}/in/*.parquet",

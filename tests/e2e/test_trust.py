@@ -24,6 +24,7 @@ from model.recipe import reading
 from pipelines.scoring import plan_scores
 from tests.scoring_kit import EqualBundle, pairs, run_score, write
 from transforms.accounts import output_folder
+from transforms.accounts.staging import stage
 from transforms.errors import UserError
 from transforms.input.footers import read_footer
 from transforms.input.shards import plan
@@ -47,7 +48,9 @@ def sealed(tmp_path) -> Path:
     (local / "saved_model" / "saved_model.pb").write_bytes(bytes(range(256)))
     (local / "saved_model" / "variables" / "variables.index").write_bytes(b"noise")
     (local / "recipe.yaml").write_text(RECIPE)
-    export.publish(local, str(tmp_path / "bundle"), {"dimensions": 2, "versions": {}})
+    export.publish_bundle(
+        local, stage(str(tmp_path / "bundle"), overwrite=False), {"dimensions": 2, "versions": {}}
+    )
     return tmp_path / "bundle"
 
 

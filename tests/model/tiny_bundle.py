@@ -15,6 +15,7 @@ from tensorflow_transform.tf_metadata import dataset_metadata, schema_utils
 from model.bundle.export import export_bundle
 from model.network.siamese import Siamese, build_siamese
 from model.recipe.recipe import Recipe
+from transforms.accounts.staging import stage
 from transforms.text.features import TextFeatures
 
 SENTENCES = ["如何还款", "怎么还款？", "借不到", "How do I pay", "你好", "借"]
@@ -51,9 +52,9 @@ def build(recipe: Recipe, *, seed: int = 1) -> Siamese:
 def export(folder: Path, siamese: Siamese, recipe: Recipe, graph: Path, **changes: Any) -> str:
     """A bundle in `folder`; its path."""
     given = {"threshold": 0.25, "metrics": {"eval_accuracy": 0.75, "vocabulary_size": 200}}
-    export_bundle(
-        str(folder), siamese=siamese, recipe=recipe, examples_dir=str(graph), **(given | changes)
-    )
+    given |= {"overwrite": False} | changes
+    staging = stage(str(folder), overwrite=given.pop("overwrite"))
+    export_bundle(staging, siamese=siamese, recipe=recipe, examples_dir=str(graph), **given)
     return str(folder)
 
 

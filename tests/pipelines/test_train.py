@@ -27,7 +27,8 @@ def exported(monkeypatch):
     """What would go into the bundle; tests of the bundle have a real one."""
     kept = {}
 
-    def keep(folder, **parts):
+    def keep(staging, **parts):
+        folder = staging.output
         kept.update(parts)
         Path(folder).mkdir(parents=True, exist_ok=True)
         (Path(folder) / "manifest.json").write_text("{}")

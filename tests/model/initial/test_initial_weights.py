@@ -14,6 +14,7 @@ from model.initial.initial_weights import begin_with, with_rows_of
 from model.network.siamese import Siamese, build_siamese
 from tests.model.tiny_recipes import recipe
 from tests.model.tiny_universal import SMALL, write_weights
+from transforms.accounts.staging import stage
 from transforms.errors import UserError
 
 OLD, NEW = ["a", "b", "c"], ["c", "d", "a", "e"]
@@ -33,7 +34,9 @@ def bundle(tmp_path: Path, rules, seed=1):
     write_vocabulary(local / loading.SAVED_MODEL / "assets", OLD)
     old.network.save_weights(local / loading.WEIGHTS)
     (local / loading.RECIPE).write_text(rules.to_yaml(), encoding="utf-8")
-    export.publish(local, str(tmp_path / "bundle"), {"vocabulary_size": 2 + len(OLD)})
+    export.publish_bundle(
+        local, stage(str(tmp_path / "bundle"), overwrite=False), {"vocabulary_size": 2 + len(OLD)}
+    )
     return old, str(tmp_path / "bundle")
 
 
@@ -115,7 +118,9 @@ def universal_bundle(tmp_path: Path, rules, ids) -> tuple[Siamese, str]:
     local.mkdir()
     old.network.save_weights(local / loading.WEIGHTS)
     (local / loading.RECIPE).write_text(rules.to_yaml(), encoding="utf-8")
-    export.publish(local, str(tmp_path / "bundle"), {"vocabulary_size": SMALL})
+    export.publish_bundle(
+        local, stage(str(tmp_path / "bundle"), overwrite=False), {"vocabulary_size": SMALL}
+    )
     return old, str(tmp_path / "bundle")
 
 
@@ -156,6 +161,8 @@ def test_a_universal_encoder_of_another_tokenizer_is_refused(tmp_path):
 def test_a_bundle_without_weights_is_refused(tmp_path):
     (tmp_path / "local").mkdir()
     (tmp_path / "local" / loading.RECIPE).write_text(recipe().to_yaml(), encoding="utf-8")
-    export.publish(tmp_path / "local", str(tmp_path / "bundle"), {"vocabulary_size": 5})
+    export.publish_bundle(
+        tmp_path / "local", stage(str(tmp_path / "bundle"), overwrite=False), {"vocabulary_size": 5}
+    )
     with pytest.raises(UserError, match="holds no network.weights.h5, as one that was imported"):
         begun(tmp_path, recipe(), str(tmp_path / "bundle"))
