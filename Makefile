@@ -158,7 +158,7 @@ run-convert: $(READY) ## CSV, TSV or JSON Lines to Parquet: INPUT= OUTPUT= [ARGS
 run-inspect: $(READY) ## Show what a bundle, examples, scores or a report are: INPUT= [ARGS=--json]
 	@$(PY) -m twinbeam inspect $(call quoted,$(INPUT)) $(ARGS)
 
-run-try: $(READY) ## Score pairs from the keyboard, a line each, parted by a tab: MODEL= [ARGS=]
+run-try: $(READY) ## Score pairs from the keyboard, one a line, separated by a tab: MODEL= [ARGS=]
 	@$(PY) -m twinbeam try $(call quoted,$(MODEL)) $(ARGS)
 
 run-export: $(READY) ## A bundle in another precision: MODEL= EXAMPLES= OUTPUT= ARGS='--precision int16'

@@ -29,7 +29,7 @@ AT_ONCE = 100_000
 
 
 def write_vectors(path: str, rows: int, dimensions: int) -> None:
-    """Made-up vectors, part by part, so that nobody has to hold them."""
+    """Made-up vectors, part by part, so that they are never all in memory."""
     into = np.lib.format.open_memmap(path, "w+", np.float32, (rows, dimensions))
     for start in range(0, rows, AT_ONCE):
         part = into[start : start + AT_ONCE]

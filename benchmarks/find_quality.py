@@ -8,7 +8,7 @@ compares with the labels:
   (precision and recall);
 - B³ (Bagga and Baldwin 1998): the labels' own clusters are what labelled-similar pairs join; of
   each sentence, which share of its cluster is right, and which share of its right cluster is there.
-A pair that nobody labelled is neither right nor wrong for the first; for B³ it is wrong, unless
+A pair without a label is neither right nor wrong for the first; for B³ it is wrong, unless
 other labels join it, so its precision is a lower bound.
 """
 

@@ -1,4 +1,4 @@
-"""The plain Keras network of a bundle, for the ways of scoring that use Keras as it comes."""
+"""The plain Keras network of a bundle, for the ways of scoring that use Keras off the shelf."""
 
 from __future__ import annotations
 

@@ -5,7 +5,7 @@ make quality ARGS='--data ../shared/data --output out/quality --jobs twin-best.b
 `--data` is a folder with the Parquet files that `quality_jobs` names. Without --jobs all of them
 run, which takes hours on two cores. Each finished job leaves `result.json` in its folder under
 --output, and the table holds all that are there; a job whose result is there is not run again, and
-one that was stopped goes on from its checkpoint (its minutes are then those of the last part).
+one that was stopped resumes from its checkpoint (its minutes are then those of the last part).
 """
 
 from __future__ import annotations
@@ -52,7 +52,7 @@ def pairs(table: pd.DataFrame) -> set[tuple[str, str]]:
 
 
 def held_out(train: pd.DataFrame, others: Sequence[pd.DataFrame]) -> pd.DataFrame:
-    """The training rows whose pair, either way round, stands in none of the other tables."""
+    """The training rows whose pair, either way round, is in none of the other tables."""
     measured = set().union(*(pairs(other) for other in others))
     rows = zip(*(train[side] for side in SIDES), strict=True)
     return train[[((a, b) if a <= b else (b, a)) not in measured for a, b in rows]]
@@ -143,7 +143,7 @@ def baseline(job: Job, table: pd.DataFrame) -> float | None:
 def run_job(job: Job, data: Path, output: Path, epochs: int | None) -> dict:
     """Training pairs without the measured ones → examples → bundle → scores → the result.
 
-    A job that was stopped goes on from its last checkpoint, unless its recipe is another by now.
+    A job that was stopped resumes from its last checkpoint, unless its recipe is another by now.
     """
     if job.train is None:
         return run_untrained(job, data, output)
@@ -217,7 +217,7 @@ def rows_of(job: Job, result: dict) -> list[str]:
         known = f"majority class {plain:.3f}" if plain is not None else ""
         if job.untrained:
             as_it_comes = result["untrained"][name]
-            goal, known = as_it_comes + GAIN, f"as it comes {as_it_comes:.4f}"
+            goal, known = as_it_comes + GAIN, f"off the shelf {as_it_comes:.4f}"
         if job.dimensions and name not in job.measured:
             goal = KEPT * result["values"][name.partition(",")[0]]
         reach = "" if goal is None else f"{goal:.4g}: {'yes' if value >= goal else '**no**'}"

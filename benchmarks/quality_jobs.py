@@ -21,7 +21,7 @@ class Job:
         metric: `accuracy`, `roc_auc`, `pearson` or `spearman`.
         label: name of the label column.
         parts: what the recipe says otherwise for this data, part by part.
-        untrained: whether the model is also measured as it comes.
+        untrained: whether the model is also measured off the shelf.
         teacher: name of a job before this one, whose bundle it also learns from.
         variant: sets jobs of one recipe and file apart.
         dimensions: so many first floats are measured too.
@@ -52,8 +52,8 @@ class Job:
 
 BQ: dict[str, float | None] = {"bq_dev": None, "bq_valid20k": None}
 # Three times the pairs and eleven times the sentences of BQ: fewer epochs, and less dropout, since
-# most sentences of new pairs are known. Of its training pairs 58 % are alike, of the measured half.
-# Its labels are not transitive.
+# most sentences of new pairs are known. Of its training pairs
+# 58 % are similar, of the measured ones half. Its labels are not transitive.
 LCQMC: dict[str, Any] = {
     "labels": {"transitive": 0},
     "embedding": {"dropout": 0.1, "token_dropout": 0.0},
@@ -118,7 +118,7 @@ JOBS = (
     Job(
         "bert-mean-cosine",
         "stsb_en_train",
-        {"stsb_en_dev": None},  # its goal is set from the model as it comes
+        {"stsb_en_dev": None},  # its goal is set from the model off the shelf
         metric="spearman",
         label="relatedness",
         untrained=True,
@@ -149,4 +149,4 @@ JOBS = (
     *(Job(name, "bq_train80k", BQ) for name in SMALL),
 )
 KEPT = 0.98  # what a quarter of the floats must keep of the value by all of them
-GAIN = 0.02  # what training must add to a model that is also measured as it comes
+GAIN = 0.02  # what training must add to a model that is also measured off the shelf

@@ -52,7 +52,7 @@ class Trouble:
 
 
 def cut_rows(file_rows: np.ndarray, shard_rows: int) -> np.ndarray:
-    """Rows of all shards: every file gives whole ones and a rest; float [shards]."""
+    """Rows of all shards: every file gives full ones and a rest; float [shards]."""
     whole, rest = np.divmod(file_rows, shard_rows)
     return np.concatenate([np.full(int(whole.sum()), shard_rows), rest[rest > 0]]).astype(float)
 

@@ -1,4 +1,4 @@
-"""Way 2, Beam as it comes: rows → RunInference over a `tf.function` on batches → rows.
+"""Way 2, Beam off the shelf: rows → RunInference over a `tf.function` on batches → rows.
 
 The clock starts when the model is loaded, as for the other ways.
 """

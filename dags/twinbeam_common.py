@@ -61,7 +61,7 @@ def judging(settings: dict, folder: str, label_column: str) -> dict:
 def link(settings: dict, path: str) -> str:
     """Where a browser finds a file or a folder (whose path ends with /).
 
-    Below `links` of the settings, the address under which somebody serves `data`; without it in
+    Below `links` of the settings, the address under which `data` is served; without it in
     Google's console, or as the file itself, which browsers open only by hand.
     """
     if (base := settings.get("links")) and path.startswith(settings["data"] + "/"):

@@ -14,7 +14,7 @@ from airflow.sdk.exceptions import AirflowFailException, AirflowSkipException, T
 from twinbeam_common import GOOGLE, is_there
 
 # python -m MODULE, with errors and progress in the output: Beam's hook reads the one to its end
-# before the other, and a command that runs for hours would fill the other and stand still.
+# before the other, and a command that runs for hours would fill the other and block.
 ONE_OUTPUT = (
     "import os, runpy, sys; os.dup2(1, 2); del sys.argv[0]; "
     "runpy.run_module(sys.argv[0], run_name='__main__', alter_sys=True)"

@@ -1,4 +1,4 @@
-"""Goes the whole way on made-up questions, and shows a table of it.
+"""Runs every step on made-up questions, and shows a table of the results.
 
 First the pairs are scored by a pre-trained model as it is, which needs no labels; then a model is
 trained on labelled ones and scores the same pairs, and a report says how well; in the end it finds
@@ -138,7 +138,7 @@ def evaluate(folder: Path) -> Step:
 
 
 def find(folder: Path) -> Step:
-    """Questions and the bundle → the pairs of them that are similar, which nobody has listed."""
+    """Questions and the bundle → the pairs of them that are similar, which no table lists."""
     output = folder / "similar"
     flags = {"input": folder / "pairs/to-score/*.parquet", "sentence_column": "sentence1"}
     flags |= {"equal_sentences": "first", "model": folder / "bundle"}

@@ -49,7 +49,7 @@ class Calibration:
         """The same as TensorFlow operations: float32 [n] → float32 [n]."""
         import tensorflow as tf
 
-        value = tf.cast(similarity, tf.float64)  # float32 would tie what is told apart near 1
+        value = tf.cast(similarity, tf.float64)  # float32 would tie what differs near 1
         if self.method == "isotonic":
             return tf.cast(_interpolated(value, self.x, self.y), tf.float32)
         value = tf.clip_by_value(value, _EDGE, 1 - _EDGE)

@@ -1,4 +1,4 @@
-"""Random numbers that are a function of what they are for, so that all workers draw alike."""
+"""Random numbers that are a function of what they are for, so that all workers draw the same."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The similarity from which a pair is labelled alike, chosen on the eval part."""
+"""The similarity from which a pair is labelled similar, chosen on the eval part."""
 
 from __future__ import annotations
 
@@ -86,13 +86,13 @@ def choose_threshold(
 ) -> tuple[float, float]:
     """The threshold with the best score by a rule (see `parse_rule`), and that score.
 
-    The rule `logistic` also seeks the most pairs told right, but trusts the cuts of these few pairs
-    less: it takes the similarity that a logistic curve through all of them gives even odds. The
-    best cut of thousands of noisy pairs lies far from that of the next thousands.
+    The rule `logistic` also seeks the most pairs labelled correctly, but trusts the cuts of these
+    few pairs less: it takes the similarity that a logistic curve through all of them gives even
+    odds. The best cut of thousands of noisy pairs lies far from that of the next thousands.
     `balanced_logistic` does so as if both labels were equally frequent. `fixed=0.5` takes 0.5,
     whatever the pairs say; its score is the accuracy.
 
-    A pair is alike where similarity ≥ threshold. `similarities` float [n] in 0…1, `labels` 0 or
+    A pair is similar where similarity ≥ threshold. `similarities` float [n] in 0…1, `labels` 0 or
     1 [n]. Every cut between two neighbouring similarities is tried; of equally good ones the
     nearest to 0.5 is taken. The threshold is a float32, halfway in its gap.
     """
@@ -105,7 +105,7 @@ def choose_threshold(
     order = np.argsort(-similarities, kind="stable")
     values = np.asarray(similarities, np.float32)[order]
     ones = np.asarray(labels)[order] >= 0.5
-    # The cut after k pairs calls the k most similar alike; it must not part equal similarities.
+    # The cut after k pairs labels the k most similar 1; it must not separate equal similarities.
     cuts = np.r_[0, np.flatnonzero(np.diff(values)) + 1, len(values)]
     hits = np.r_[0, np.cumsum(ones)][cuts]
     scores = parse_rule(rule)(hits, cuts - hits, int(ones.sum()), int((~ones).sum()))
@@ -131,7 +131,7 @@ def _on_curve(
         curve = fit(ScoreHistogram.count(similarities, ones, ones), "platt")
     except UserError:  # one label only, or worse than chance: no curve rises through these
         return choose_threshold(similarities, labels, rule)
-    # A pair as likely alike as any pair is would be so at even odds, were the labels balanced.
+    # Were the labels balanced, a pair as likely to be similar as any other would have even odds.
     threshold = np.float32(curve.similarity_of(ones.mean() if balanced else 0.5))
     similar = np.float32(similarities) >= threshold
     hits, alarms = (np.array([np.sum(similar & kind)]) for kind in (ones, ~ones))

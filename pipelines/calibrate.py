@@ -41,7 +41,7 @@ EXAMPLE = "twinbeam calibrate --model bundle --input scores --output bundle-cali
 
 @dataclass(frozen=True)
 class CalibrateOptions:
-    """All that a calibration was asked for."""
+    """The options of a calibration."""
 
     model: str
     inputs: tuple[str, ...]
@@ -146,7 +146,7 @@ def check(options: CalibrateOptions, manifest: dict[str, Any]) -> None:
 
 
 def check_free(options: CalibrateOptions) -> None:
-    """Checks that nothing is replaced without leave.
+    """Checks that nothing is replaced without permission.
 
     Raises:
         UserError: there is a bundle.
@@ -195,7 +195,7 @@ def write_bundle(
     fitted: dict[str, Any],
     after: list[int],
 ) -> dict[str, Any]:
-    """Copies a bundle with calibrated functions, threshold and papers; returns its manifest."""
+    """A copy of a bundle with calibrated functions, threshold, metrics and card; its manifest."""
     import tensorflow as tf
 
     from model.bundle.calibrated_signatures import CalibratedModule
@@ -209,7 +209,7 @@ def write_bundle(
         module = CalibratedModule(str(old / SAVED_MODEL), calibration, threshold)
         tf.saved_model.save(module, str(new / SAVED_MODEL), signatures=module.signatures())
         metrics = files.read_json(str(old / METRICS)) | {"threshold": threshold}
-        if "profile" in metrics:  # drift is told from calibrated similarities from now on
+        if "profile" in metrics:  # from now on drift is computed from calibrated similarities
             metrics["profile"] |= {SIMILARITY: after}
         files.write_json(str(new / METRICS), metrics | {"calibration": fitted})
         with (new / "README.md").open("a") as card:
@@ -231,7 +231,7 @@ def flags() -> argparse.ArgumentParser:
 
 
 def parse(argv: Sequence[str]) -> CalibrateOptions:
-    """Flags → what was asked for."""
+    """Flags → options."""
     args = flags().parse_args(argv)
     model = args.model.rstrip("/")
     if not files.exists(files.join(model, "recipe.yaml")):

@@ -38,7 +38,7 @@ EXAMPLE = "twinbeam convert --input pairs.tsv --output pairs.parquet"
 
 @dataclass(frozen=True)
 class ConvertOptions:
-    """All that a conversion was asked for.
+    """The options of a conversion.
 
     Attributes:
         inputs: patterns of text files.
@@ -162,7 +162,7 @@ def flags() -> argparse.ArgumentParser:
 
 
 def parse(argv: Sequence[str]) -> ConvertOptions:
-    """Flags → what was asked for.
+    """Flags → options.
 
     Raises:
         UserError: a flag's value cannot be read.

@@ -201,7 +201,7 @@ def triangle_table(found: pd.DataFrame, rows: np.ndarray) -> pa.Table:
 def write_doubts(
     options: DoubtsOptions, ranked: pd.DataFrame, impossible: pa.Table, summary: dict[str, Any]
 ) -> None:
-    """Writes the folder whole."""
+    """Writes the complete folder."""
     ranked = ranked.astype({"label": "int64"}).reset_index(drop=True)
     with tempfile.TemporaryDirectory(prefix="twinbeam-doubts-") as temporary:
         local = Path(temporary) / "doubts"

@@ -218,7 +218,7 @@ def check_replaceable(output: str, *, overwrite: bool) -> None:
     """Checks that the folder may be written: nothing there, or a report that may be replaced.
 
     Raises:
-        UserError: it holds something else, or a report and no leave to replace it.
+        UserError: it holds something else, or a report and no permission to replace it.
     """
     if check_ours(output) and not overwrite:
         raise UserError(

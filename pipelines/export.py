@@ -33,7 +33,7 @@ EXAMPLE = (
 
 @dataclass(frozen=True)
 class ExportOptions:
-    """What an export was asked for."""
+    """The options of an export."""
 
     model: str
     examples: str
@@ -204,7 +204,7 @@ def labels_of(evaluation: EvaluatedPairs, threshold: float) -> np.ndarray:
 def print_measures(found: dict[str, Any], before: float, after: float) -> None:
     """What was measured, before → after."""
     for sides in (found["before"], found["after"]):
-        sides.pop("eval_loss", None)  # of the network's output, which nobody works out here
+        sides.pop("eval_loss", None)  # of the network's output, which is not computed here
     for name, value in found["before"].items():
         print(f"{name:24}{value:8.4f} → {found['after'][name]:.4f}")
     print(f"{'threshold':24}{before:8.4f} → {after:.4f}")
@@ -222,7 +222,7 @@ def flags() -> argparse.ArgumentParser:
 
 
 def parse(argv: Sequence[str]) -> ExportOptions:
-    """Flags → what was asked for."""
+    """Flags → options."""
     args = flags().parse_args(argv)
     if not 0 <= args.max_flipped <= 1:
         raise UserError(f"--max_flipped {args.max_flipped}: expected a share from 0 to 1")

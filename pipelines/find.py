@@ -1,4 +1,4 @@
-"""Finds similar pairs that nobody has listed, within a table or between two.
+"""Finds similar pairs that no table lists, within a table or between two.
 
 Local: twinbeam find --input 'questions/*.parquet' --model bundle --output pairs
 Dataflow: the same with --runner=DataflowRunner --project=… --region=… --temp_location=gs://…

@@ -35,7 +35,7 @@ def run(argv: Sequence[str] | None = None) -> dict[str, Any]:
 
 
 def import_model(options: ImportOptions) -> dict[str, Any]:
-    """A model of somebody's → a bundle like any other.
+    """A model that was trained elsewhere → a bundle like any other.
 
     Raises:
         UserError: the model, its vocabulary or the output cannot be used.

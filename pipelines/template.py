@@ -21,7 +21,7 @@ from transforms.storage import files
 
 STEPS = ("score", "preprocess")
 STEP = "step"
-LEFT_OUT = ("help", "estimate", "prices", "pairs_per_second")  # a template runs, it tells no price
+LEFT_OUT = ("help", "estimate", "prices", "pairs_per_second")  # a template only runs
 EXAMPLE = (
     "twinbeam template score --image europe-docker.pkg.dev/p/twinbeam/worker:gpu "
     "--output gs://bucket/templates/score.json"

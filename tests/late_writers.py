@@ -29,7 +29,7 @@ from transforms.storage import files, gcs, local
 
 
 class Shifted(EqualScorer):
-    """Gives other similarities, so that two writers' files can be told apart."""
+    """Gives other similarities, so that two writers' files can be distinguished."""
 
     def __init__(self, by: float):
         self.by = by

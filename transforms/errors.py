@@ -1,4 +1,4 @@
-"""The two kinds of error that people see, each told in one line and without a traceback."""
+"""The two kinds of error that people see, each reported in one line without a traceback."""
 
 from __future__ import annotations
 

@@ -59,7 +59,7 @@ class PairColumns:
 
     @property
     def maybe_in_folders(self) -> tuple[str, ...]:
-        """Columns that a file need not have where they stand in its folders' names."""
+        """Columns that a file need not have where they are in its folders' names."""
         return (*self.texts, *filter(None, [self.label]))
 
     @property
@@ -92,7 +92,7 @@ class TextColumns(Protocol):
 
     @property
     def maybe_in_folders(self) -> tuple[str, ...]:
-        """Columns that a file need not have where they stand in its folders' names."""
+        """Columns that a file need not have where they are in its folders' names."""
 
     @property
     def flagged(self) -> list[tuple[str, str]]:

@@ -19,7 +19,7 @@ LEFT_OUT = frozenset({"googleapiclient", "keras.src", "matplotlib", "pandas", "s
 def import_tensorflow() -> None:
     """Imports TensorFlow and its text operations with the process's error output closed.
 
-    It tells of drivers that are not there and rounding that may differ, on every start, whatever
+    It warns of missing drivers and of rounding that may differ, on every start, whatever
     TF_CPP_MIN_LOG_LEVEL says; a person at a terminal takes that for a mistake of theirs.
     """
     if "tensorflow" in sys.modules:
@@ -35,7 +35,7 @@ def import_tensorflow() -> None:
                 import tensorflow
 
             register_text_operations()
-            tensorflow.config.get_visible_devices()  # looks for a GPU, and tells of that too
+            tensorflow.config.get_visible_devices()  # looks for a GPU, and warns of that too
     finally:
         os.dup2(kept, 2)
         os.close(kept)

@@ -1,4 +1,4 @@
-"""Versions of our own code and of the packages whose work stands in an output."""
+"""Versions of our own code and of the packages that decide an output's content."""
 
 from __future__ import annotations
 

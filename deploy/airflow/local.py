@@ -245,7 +245,7 @@ def _running(pid_file: Path) -> int:
 
 @contextmanager
 def _stopped(pid: int) -> Iterator[None]:
-    """A process (0 for none) stands still meanwhile; its children do not."""
+    """A process (0 for none) is paused meanwhile; its children do not."""
     if pid:
         os.kill(pid, signal.SIGSTOP)
     try:

@@ -5,7 +5,7 @@
     python -m deploy.flink.cluster down
 
 One JobManager, TaskManagers, and a worker pool beside each. `up` starts what is missing and leaves
-the rest alone, so it also mends a cluster that lost a process.
+the rest alone, so it also repairs a cluster that lost a process.
 """
 
 from __future__ import annotations
@@ -47,7 +47,7 @@ _JAVA = (
 
 @dataclass(frozen=True)
 class Process:
-    """A process of the cluster; the start time tells it from a later one with its id."""
+    """A process of the cluster; the start time distinguishes it from a later one with its id."""
 
     pid: int
     started: str
@@ -109,7 +109,7 @@ class Cluster:
             "taskmanager.memory.jvm-metaspace.size": "256m",
             "taskmanager.memory.jvm-overhead.min": "192m",
             "taskmanager.memory.jvm-overhead.max": "192m",
-            # A killed process is noticed within seconds, and the job goes on when it is back.
+            # A killed process is noticed within seconds, and the job resumes when it is back.
             "heartbeat.interval": 2000,
             "heartbeat.timeout": 10000,
             "restart-strategy.type": "fixed-delay",

@@ -71,7 +71,7 @@ def serve(host: str, port: int) -> grpc.Server:
     """Serves a pool.
 
     Raises:
-        RuntimeError: somebody listens there already.
+        RuntimeError: another process listens there already.
     """
     options = [("grpc.so_reuseport", 0), ("grpc.http2.max_ping_strikes", 0)]
     server = grpc.server(thread_pool_executor.shared_unbounded_instance(), options=options)

@@ -34,7 +34,7 @@ if TYPE_CHECKING:
 
 
 def half_written(names: Sequence[str]) -> bool:
-    """Whether these are files of a bundle in a bucket that a run was killed in the midst of."""
+    """Whether these are files of a bundle in a bucket that a run was killed while it wrote."""
     parts = {name.partition("/")[0] for name in names}
     return bool(parts) and parts <= set(PARTS)
 

@@ -67,7 +67,7 @@ def read_model(path: str) -> keras.Model:
         try:
             config = json.loads(archive.read("config.json"))
         except (KeyError, ValueError):
-            raise UserError(f"{path} holds no config.json; it is not whole") from None
+            raise UserError(f"{path} holds no config.json; it is not complete") from None
     for name, kind, own in _layers(config):
         if kind == "Lambda":
             raise UserError(
@@ -164,7 +164,7 @@ def _joined(model: keras.Model) -> tuple[str, Any, Any]:
 
 
 def _behind(model: keras.Model, layer: str) -> tuple[str, Any, Any]:
-    """The same behind a layer that both sides go through, each by itself.
+    """The same behind a layer that both sides go through, separately.
 
     Raises:
         UserError: they do not go through it.

@@ -1,4 +1,4 @@
-"""The bundle: a folder that stands alone, with the model, its preprocessing and its papers.
+"""The bundle: a self-contained folder, with the model, its preprocessing and its documents.
 
 `verify` reads sums and needs no TensorFlow; `load` opens the model once they agree.
 """
@@ -61,7 +61,7 @@ def verify(folder: str, *, name: str | None = None) -> dict[str, Any]:
     present = set(files.list_folder(folder)) - {MANIFEST}
     for file in sorted(set(sums) | present):
         if file not in present:
-            raise UserError(f"bundle {name}: {file} is missing; take a whole copy")
+            raise UserError(f"bundle {name}: {file} is missing; take a complete copy")
         if file not in sums:
             raise UserError(f"bundle {name}: {file} does not belong to it; take a fresh copy")
         if files.sha256_of(files.join(folder, *file.split("/"))) != sums[file]:
@@ -127,12 +127,12 @@ def load(folder: str) -> LoadedBundle:
     """Verifies a bundle and opens it.
 
     Raises:
-        UserError: the bundle is not whole; names the file.
+        UserError: the bundle is not complete; names the file.
     """
     with files.local_copy(folder) as local:
         manifest = verify(local, name=folder)  # the copy that is opened, not what it came from
         import_tensorflow()
-        register_text_operations()  # of the transform graph, where somebody else had imported it
+        register_text_operations()  # of the transform graph, where other code had imported it
         import tensorflow as tf
 
         from model.recipe.reading import read_recipe

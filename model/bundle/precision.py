@@ -59,7 +59,7 @@ def write_in_precision(
     threshold: float,
     found: dict[str, Any],
 ) -> dict[str, Any]:
-    """Copies a bundle with other arrays, threshold and papers; returns its manifest.
+    """Copies a bundle with other arrays, threshold, metrics and card; returns its manifest.
 
     The SavedModel stays in float32, but for the threshold.
     """

@@ -25,7 +25,7 @@ class Records:
         rows: examples in each; counted where not given.
         raw_text: whether sides are sentences as they are, `text1` and so on, or ids, `ids1`.
         triplets: whether there is a third side, a negative.
-        numbers: what stands beside sides and label: `weight`, `teacher`.
+        numbers: what comes with the sides and the label: `weight`, `teacher`.
         keyed: whether there is a key of each sentence, `first_key` and `second_key`.
     """
 
@@ -55,7 +55,7 @@ class EpochOrder:
     Attributes:
         seed: of all that is random.
         length_noise: lengths count times a random factor of 1 ± half of it, so that batches are
-            more like the whole.
+            more like the entire part.
         by_length: whether rows of about one length come together; if not, rows that stand together
             in the files do, see `neighbours`.
     """

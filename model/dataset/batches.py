@@ -108,7 +108,7 @@ def _plan(records: Records, batch_size: int, share: InputShare) -> BatchPlan:
 
 
 def _epoch(reading: Reading, replicas: int, skip: tf.Tensor) -> tf.data.Dataset:
-    """An epoch's elements after the first `skip` steps; whole windows are skipped unparsed."""
+    """An epoch's elements after the first `skip` steps; complete windows are skipped unparsed."""
     edges = window_edges(reading.plan, reading.key)
     skip_windows = tf.searchsorted(edges, [skip], side="right", out_type=tf.int64)[0] - 1
     windows = tf.data.Dataset.zip(

@@ -67,7 +67,7 @@ def _lines(path: str) -> Iterator[str]:
     number = 0
     with gzip.open(path) if path.endswith(".gz") else open(path, "rb") as file:
         try:
-            for number, line in enumerate(file, start=1):  # noqa: B007 (told in the error)
+            for number, line in enumerate(file, start=1):  # noqa: B007 (reported in the error)
                 yield line.decode(errors="replace").rstrip("\r\n")
         except (EOFError, OSError, zlib.error) as error:
             raise UserError(f"{path} is cut or damaged after line {number}: {error}") from None
@@ -155,7 +155,7 @@ def _read_folder(folder: Path, words: frozenset[str], dimensions: int) -> WordVe
     _check_dimensions(matrix.shape[-1], dimensions, str(matrices[0]))
     if len(index) != len(matrix):
         raise UserError(
-            f"{folder}: {len(matrix)} vectors, but {len(index)} words; take whole files"
+            f"{folder}: {len(matrix)} vectors, but {len(index)} words; take complete files"
         )
     return {
         word: np.array(matrix[row], np.float32) for row, word in enumerate(index) if word in words

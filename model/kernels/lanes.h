@@ -88,7 +88,7 @@ INLINE Floats power_of_two(Floats n) {
 
 #endif
 
-// Fixed point: a number is a whole multiple, up to MOST_STEPS, of a step that was chosen before. Sums of
+// Fixed point: a number is an integer multiple, up to MOST_STEPS, of a step that was chosen before. Sums of
 // whole numbers are exact, in whatever order; their weights are scaled so that none can overflow.
 constexpr float MOST_STEPS = 8191.0f;
 

@@ -7,7 +7,7 @@
 constexpr int GATES = 4;              // input, forget, cell, output, as Keras has them
 constexpr int BLOCK = GATES * LANES;  // the gates of LANES units, side by side
 
-// One direction of one layer. Units are filled up to whole blocks; the added ones stay zero.
+// One direction of one layer. Units are padded to full blocks; the added ones stay zero.
 struct Direction {
   int inputs, units, blocks;
   std::vector<float> weights;  // [blocks, inputs + padded units, BLOCK]

@@ -195,7 +195,7 @@ static void product(Rows a, const Packed& packed, int rows, float* out, size_t s
   }
 }
 
-// Raises `seen` to the greatest size of a number in rows of `depth`, where somebody asks.
+// Raises `seen` to the greatest size of a number in rows of `depth`, where it is wanted.
 static void note(float* seen, Rows a, int rows, int depth) {
   for (int r = 0; seen && r < rows; ++r)
     for (int k = 0; k < depth; ++k) *seen = std::max(*seen, std::fabs(*a.at(r, k)));

@@ -1,7 +1,7 @@
 """Losses that look from each pair of a batch to the others: ranking, and in-batch negatives.
 
 As everywhere, the loss of each pair, [b], unweighted. Pairs of weight 0 are made up, where a
-replica has none: they are nobody's negative and in no comparison.
+replica has none: they are no sentence's negative and in no comparison.
 """
 
 from __future__ import annotations

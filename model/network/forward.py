@@ -5,7 +5,7 @@ function as its Keras layers up to rounding:
 
 - Sentences that are the same are encoded once. Questions of a service come in many pairs: where a
   batch keeps such pairs together (`training.batches: neighbours`), that saves much of the work.
-- All sentences stand in one row of tokens, with as many zeros between two as the widest n-gram
+- All sentences are in one row of tokens, with as many zeros between two as the widest n-gram
   reaches: short ones are not padded to the longest.
 - Where no component of a token is dropped, what depends on a token alone is computed once for each
   distinct token.

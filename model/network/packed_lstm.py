@@ -24,7 +24,7 @@ from model.network.dropout import StepDropout, current_rows, token_keys
 
 
 class Packing(NamedTuple):
-    """Where the tokens of a batch stand in a list of N, step by step; all int32.
+    """Where the tokens of a batch are in a list of N, step by step; all int32.
 
     Step t's tokens are those of rows 0 … active[t]-1, longest row first, from starts[t] on.
     """
@@ -129,7 +129,7 @@ def _gate_scale(units: int) -> tf.Tensor:
 def lstm(gates: tf.Tensor, recurrent: tf.Tensor, packing: Packing) -> tuple[tf.Tensor, tf.Tensor]:
     """The recurrence over gates [N, 4 u] with the state's kernel [u, 4 u].
 
-    Gates stand in the order input, forget, cell (doubled, as is its part of the kernel), output.
+    Gates are in the order input, forget, cell (doubled, as is its part of the kernel), output.
     Gives states [N, u] and last states [b, u], rows as in `packing.order`.
     """
 

@@ -21,7 +21,7 @@ class _Pool(keras.layers.Layer):
         self.supports_masking = True
 
     def compute_mask(self, *inputs, previous_mask=None):
-        """No mask goes on from here."""
+        """The mask ends here."""
         return None
 
 

@@ -26,7 +26,7 @@ class SavedModelVectors(keras.layers.Layer):
     ):
         """Opens the model and tries it; see `parts.SavedModel`.
 
-        Without `dimensions`, vectors are as long as they come.
+        Without `dimensions`, vectors keep their length.
 
         Raises:
             UserError: no such model, signature or output, or vectors of another length.

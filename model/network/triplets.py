@@ -1,6 +1,6 @@
 """The triplet loss, and where its triplets come from: given, or mined from a batch of pairs.
 
-A pair labelled 1 is an anchor and its positive, and the other way round. A sentence stands in
+A pair labelled 1 is an anchor and its positive, and the other way round. A sentence is in
 many pairs, so who is a negative needs care: sentences that a batch connects by pairs labelled 1,
 or by being the same sentence, are one group. Sentences of different groups are taken for
 negatives, and the two of a pair labelled 0 are, even within a group. Alike sentences that no pair
@@ -31,7 +31,7 @@ def given_triplets(distances: Any, *, margin: float) -> Any:
     """The triplet loss of a batch of triplets: distances [2 b] → [2 b].
 
     The first half are those of the anchors to their positives, the second half of the same anchors
-    to their negatives. A triplet's loss stands in the first half; the second half is zero.
+    to their negatives. A triplet's loss is in the first half; the second half is zero.
     """
     to_positive, to_negative = ops.split(distances, 2)
     losses = triplets(to_positive, to_negative, margin=margin)
@@ -151,7 +151,7 @@ def know_batch(pairs: LabelledVectors) -> tuple[Any, Any]:
 
 
 def _paired(chosen: Any) -> Any:
-    """Which pairs, bool [b] → which sentences stand in one of them together, bool [2b, 2b]."""
+    """Which pairs, bool [b] → which sentences are in one of them together, bool [2b, 2b]."""
     twice = ops.tile(chosen, [2])
     count = ops.shape(twice)[0]
     partner = ops.roll(ops.eye(count), count // 2, axis=1)

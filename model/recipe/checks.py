@@ -62,7 +62,7 @@ def doubts(recipe: Recipe) -> Iterator[str]:
     if isinstance(recipe.encoder, parts.Bert) and recipe.text.nfkc:
         yield (
             "text.nfkc: it makes full-width characters half-width, which the tokeniser of a "
-            "pre-trained model does by itself, or was not trained with; set 'nfkc: false'"
+            "pre-trained model does on its own, or was not trained with; set 'nfkc: false'"
         )
 
 

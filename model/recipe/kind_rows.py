@@ -59,7 +59,7 @@ class ComparisonKind:
         distance: vectors (u […, d], v […, d]) → distances […], for losses on vectors.
         splits: whether its features never join u and v, so that without a hidden layer the output
             is f(u) + g(v).
-        imported: whether it only stands in bundles that `twinbeam import` made.
+        imported: whether it only occurs in bundles that `twinbeam import` made.
     """
 
     part: type[parts.Kinded]

@@ -1,7 +1,7 @@
 """The parts a recipe is put together from, and what each may say. No TensorFlow here.
 
 Every part is frozen and refuses keys it does not know. Which kinds an encoder, a comparison or a
-loss comes in, and which of these parts describes each, stands in `kinds`.
+loss comes in, and which of these parts describes each, is in `kinds`.
 """
 
 from __future__ import annotations
@@ -45,8 +45,8 @@ class Labels(Part):
 
     `similar` is the class whose probability is the similarity where there are more than two
     (the last one when not given). `transitive` adds pairs that follow from others to the training
-    part, where what is alike to one sentence is alike to each other: so many rounds, each of about
-    as many pairs as there are. `class_weights` is how much a
+    part, where what is similar to one sentence is similar to each other: so many rounds, each of
+    about as many pairs as there are. `class_weights` is how much a
     pair of each class counts in the loss, in the order of `classes`.
     """
 
@@ -63,9 +63,9 @@ class Text(Part):
 
     `vocabulary` is the vocab.txt of `wordpiece` or the model file of `sentencepiece`; where it is
     not given, the one in the folder of the encoder's preset. `eval_split` says what the evaluation
-    part holds out: pairs, or groups of pairs that share sentences, which tells more of sentences
-    that nobody has seen. `prefix` comes before every sentence, as "query: " for some pre-trained
-    models.
+    part holds out: pairs, or groups of pairs that share sentences, which says more about sentences
+    that training has not seen. `prefix` comes before every sentence, as "query: " for some
+    pre-trained models.
     """
 
     tokenizer: Literal["char", "word", "wordpiece", "sentencepiece", "none"]
@@ -252,7 +252,7 @@ class Distill(Part):
     """Learning from other models' scores of the same pairs.
 
     `teacher` is a bundle, or several whose mean counts; `preprocess` scores the pairs with them.
-    Without it the scores stand in the data, under `preprocess --teacher_column`.
+    Without it the scores are in the data, under `preprocess --teacher_column`.
     `weight` is their share of a label; pairs without one are learned from the scores alone.
     `vectors` is how much the squared distance of a sentence's vector from the teacher's counts
     besides, both at unit length; a longer one of the teacher's is shortened by its principal
@@ -287,7 +287,7 @@ class Training(Part):
             32 pairs, epochs more (see `for_examples`).
         warmup: a fraction of all steps.
         average: the decay of a moving average of the weights.
-        batches: what stands in a batch together: pairs of about one length (`lengths`), or pairs
+        batches: what goes into a batch together: pairs of about one length (`lengths`), or pairs
             that share sentences (`neighbours`), which are encoded once (for `universal`; see
             `dataset.neighbours`).
         length_noise: lets lengths differ more in a batch, which is slower and more like random
@@ -297,8 +297,8 @@ class Training(Part):
             which may so have large batches (see `training.cached_gradients`).
         patience: so many epochs without a better evaluation end the training.
         keep: which epoch's weights the bundle gets: those of the best on the evaluation part, or
-            the last, where that part is too small to tell.
-        monitor: the measure that tells epochs apart; without one, the threshold rule's own.
+            the last, where that part is too small to choose by.
+        monitor: the measure that epochs are compared by; without one, the threshold rule's own.
         pretrain_epochs: of a language model over the training part's sentences, which comes first
             (for `bilstm`; see `training.pretraining`).
         threshold_rule: chooses the threshold on the evaluation part (see `model.threshold`).

@@ -141,7 +141,7 @@ class Recipe(parts.Part):
         assert isinstance(self.encoder, parts.Bert | parts.Universal)
         folder = Path(resolve_path(self.encoder.preset))
         if self.text.tokenizer == "wordpiece":
-            # The same pieces stand in either; folders of late have the second alone.
+            # Both have the same pieces; recent folders have only the second.
             names = ("vocab.txt", "tokenizer.json")
             return str(
                 next((folder / n for n in names if (folder / n).is_file()), folder / names[0])

@@ -103,7 +103,7 @@ class LoadedScorer:
 
     Attributes:
         fields: the columns it fills.
-        profile: counts what drift is told from; None where nobody asks.
+        profile: counts what drift is computed from; None where it is not wanted.
     """
 
     profile: ProfileScores | None = None

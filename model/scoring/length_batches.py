@@ -38,7 +38,7 @@ def batches_by_length(
 ) -> Iterator[Batch]:
     """Cuts sentences into batches, shortest first.
 
-    What does not fill a batch of its own length goes on to the next longer one, so only the
+    What does not fill a batch of its own length moves to the next longer one, so only the
     last batch of all is padded with repeated rows.
 
     Args:

@@ -109,7 +109,7 @@ class Checkpoints:
         return bool(late or (self._every_steps and self._steps >= self._every_steps))
 
     def save(self, progress: Progress, best: Sequence[np.ndarray]) -> None:
-        """Writes a checkpoint; it counts only once it is whole."""
+        """Writes a checkpoint; it counts only once it is complete."""
         self._text.assign(json.dumps({"run": self._run, **asdict(progress)}))
         for variable, value in zip(self._best, best, strict=True):
             variable.assign(value)

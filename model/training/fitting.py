@@ -225,8 +225,8 @@ class _TrainingLoop:
         progress, began, rows, before = self.progress, time.monotonic(), 0.0, self.progress.seconds
         order = self._order()
         while progress.step < self.steps:
-            # Each worker says whether it was told to stop; the step adds this up, so all of them
-            # stop after the same step, and nobody waits in a collective for one that is gone.
+            # Each worker says whether it was asked to stop; the step adds this up, so all of them
+            # stop after the same step, and no worker waits in a collective for one that is gone.
             stop_wish = tf.constant(float(self.sigterm.wanted))
             number = order[progress.step]
             step, batch = self.train_steps[number], next(self.batches[number])

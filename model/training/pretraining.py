@@ -1,6 +1,6 @@
 """Pretraining of a recurrent encoder: a language model of the training part's own sentences.
 
-Before any label is seen, the forward LSTM learns to tell the next token of a sentence and the
+Before any label is seen, the forward LSTM learns to predict the next token of a sentence and the
 backward LSTM the one before (as in ELMo; Peters et al. 2018, and Dai and Le 2015, who start a
 classifier from it). The outputs are tied to the embedding. Labels are few beside what sentences
 themselves say of the language, so new sentences are understood better.
@@ -68,7 +68,7 @@ class LanguageModel:
         return loss
 
     def loss(self, ids: tf.Tensor, *, training: bool) -> tf.Tensor:
-        """The mean over both directions; the first and the last token are told one way only."""
+        """The mean over both directions; the first and last token are predicted one way only."""
         packing = pack(ids)
         tokens = tokens_of(ids, packing)
         states = self._drop(tf.gather(self.embedding.embeddings.value, tokens), training, 0)

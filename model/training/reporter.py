@@ -19,7 +19,7 @@ PLAIN_SECONDS = 30  # between two plain lines in an epoch
 
 
 class Reporter:
-    """Tells people and machines how training goes; a silent one (not the chief) tells nothing."""
+    """Reports the progress of training to people and machines; that of a worker is silent."""
 
     def __init__(
         self,
@@ -64,7 +64,7 @@ class Reporter:
             self._console.print(text, markup=False)
 
     def begin_epoch(self, epoch: int, epochs: int, step: int, steps: int) -> None:
-        """`epoch` from 1, and the step it goes on from."""
+        """`epoch` from 1, and the step it resumes from."""
         self._name, self._steps, self._first = f"{epoch}/{epochs}", steps, step
         self._began = self._reported = self._clock()
         for task in self._bar.task_ids:

@@ -18,7 +18,7 @@ NAMES = ("auto", "one", "mirrored", "multi_worker")
 
 @dataclass(frozen=True)
 class Cluster:
-    """This process's place among the training processes, as `TF_CONFIG` tells it."""
+    """This process's place among the training processes, as `TF_CONFIG` says."""
 
     workers: int = 1
     task: str = "worker"
@@ -91,7 +91,7 @@ class Placement:
                 raise
             raise RunError(
                 f"training lost a worker ({type(error).__name__}: {str(error)[:200]}); start all "
-                "workers again, they go on from the last checkpoint"
+                "workers again, they resume from the last checkpoint"
             ) from None
 
 

@@ -31,7 +31,7 @@ PACKAGES = ("tensorflow", "keras", "numpy")
 
 @dataclass(frozen=True)
 class TrainOptions:
-    """All that a training run was asked for; what is None the recipe decides."""
+    """The options of a training run; the recipe decides what is None."""
 
     examples: str | None
     output: str

@@ -1,4 +1,4 @@
-"""What a job on Dataflow would take and cost, told before it is submitted.
+"""What a job on Dataflow would take and cost, estimated before it is submitted.
 
 Rows and shards come from the footers of the input; speed and unit prices from a file. It is an
 estimate: autoscaling, retries, shuffled data and storage are left out.

@@ -129,7 +129,7 @@ def submit(pipeline: beam.Pipeline, options: PipelineOptions) -> None:
 
     try:
         result = pipeline.run()
-    except DataflowJobAlreadyExistsError:  # somebody submitted it a moment ago
+    except DataflowJobAlreadyExistsError:  # it was submitted elsewhere a moment ago
         name = options.view_as(GoogleCloudOptions).job_name
         job = next((job for job in _active_jobs(options) if job.name == name), None)
         if job is None or job.labels.get(RUN_LABEL) != _run_label(options):

@@ -138,9 +138,9 @@ def _accelerate(options: PipelineOptions, accelerator: str) -> None:
 
 
 def _validate(options: PipelineOptions) -> None:
-    """Beam's own checks, which it would tell in many lines, and later.
+    """Beam's own checks, which it would report in many lines, and later.
 
-    The folders first: where they are wrong Beam would make a bucket, and go on.
+    The folders first: where they are wrong Beam would create a bucket and continue.
     """
     from apache_beam.options.pipeline_options_validator import PipelineOptionsValidator
     from apache_beam.runners.dataflow.dataflow_runner import DataflowRunner

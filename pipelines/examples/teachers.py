@@ -32,7 +32,7 @@ FOLDER = "{output}.teachers"
 VECTORS = "vectors-{name}"
 COLUMN = "teacher_{number}_similarity"
 Score = Callable[[ScoreOptions], dict[str, Any]]
-_NAME = 12  # characters of a hash that stand in a folder's name
+_NAME = 12  # characters of a hash in a folder's name
 
 
 def ask_teachers(options: PreprocessOptions, score: Score) -> PreprocessOptions:
@@ -56,15 +56,15 @@ def ask_teachers(options: PreprocessOptions, score: Score) -> PreprocessOptions:
     inputs = options.inputs
     for number, bundle in enumerate(distill.teacher, start=1):
         print(f"teacher {number} of {len(distill.teacher)}: {bundle}", flush=True)
-        asked = scoring_options(replace(options, inputs=inputs), bundle, number)
-        manifest = score(asked)
+        run = scoring_options(replace(options, inputs=inputs), bundle, number)
+        manifest = score(run)
         if not manifest:
             raise UserError(
                 f"teacher {bundle}: its scores must be there before examples are made of them; run "
                 "without --dry_run"
             )
-        taught.append(account(asked, manifest))
-        inputs = (files.join(asked.output, "*.parquet"),)
+        taught.append(account(run, manifest))
+        inputs = (files.join(run.output, "*.parquet"),)
     columns = replace(
         options.columns,
         teachers=tuple(each["column"] for each in taught),
@@ -107,9 +107,9 @@ def check_pairs(options: PreprocessOptions) -> None:
 
 
 def scoring_options(options: PreprocessOptions, bundle: str, number: int) -> ScoreOptions:
-    """What a teacher's run is asked for."""
+    """The options of a teacher's run."""
     column = COLUMN.format(number=number)
-    asked = ScoreOptions(
+    run = ScoreOptions(
         inputs=options.inputs,
         output="",
         model=bundle.rstrip("/"),
@@ -127,31 +127,31 @@ def scoring_options(options: PreprocessOptions, bundle: str, number: int) -> Sco
     )
     beside, name = (
         FOLDER.format(output=options.output),
-        _name(asked, vectors=options.recipe.learns_vectors),
+        _name(run, vectors=options.recipe.learns_vectors),
     )
     store = files.join(beside, VECTORS.format(name=name)) if options.recipe.learns_vectors else None
-    return replace(asked, output=files.join(beside, name), embedding_store=store)
+    return replace(run, output=files.join(beside, name), embedding_store=store)
 
 
-def _name(asked: ScoreOptions, *, vectors: bool) -> str:
+def _name(run: ScoreOptions, *, vectors: bool) -> str:
     """Names a teacher's scores by all that decides them but the pairs' content.
 
     Scores that were made without keeping vectors are no reason not to make these.
     """
-    bundle = files.read_json(files.join(asked.model, loading.MANIFEST)).get("fingerprint")
-    identity = json.dumps([bundle, asked.identity(), list(asked.inputs), vectors], sort_keys=True)
+    bundle = files.read_json(files.join(run.model, loading.MANIFEST)).get("fingerprint")
+    identity = json.dumps([bundle, run.identity(), list(run.inputs), vectors], sort_keys=True)
     return hashlib.sha256(identity.encode()).hexdigest()[:_NAME]
 
 
-def account(asked: ScoreOptions, manifest: dict[str, Any]) -> dict[str, Any]:
+def account(run: ScoreOptions, manifest: dict[str, Any]) -> dict[str, Any]:
     """What the manifest of the examples says of a teacher."""
     return {
         "bundle": manifest["bundle"]["fingerprint"],
-        "path": asked.model,
-        "column": asked.scoring.similarity_column,
-        "scores": asked.output,
-        "vectors": asked.embedding_store,
-        "inputs": list(asked.inputs),
+        "path": run.model,
+        "column": run.scoring.similarity_column,
+        "scores": run.output,
+        "vectors": run.embedding_store,
+        "inputs": list(run.inputs),
         "rows_in": manifest["rows_in"],
         "rows_rejected": manifest["rows_rejected"],
     }

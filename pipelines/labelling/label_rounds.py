@@ -1,7 +1,7 @@
 """A round of labelling in one command: labels in → fine-tuned model → scores → the next pairs.
 
 Each step is the command of its own name, which does nothing where its work is done already, so a
-round that was killed goes on where it stopped. `rounds.json` is written last and is the commit.
+round that was killed resumes where it stopped. `rounds.json` is written last and is the commit.
 """
 
 from __future__ import annotations
@@ -104,7 +104,7 @@ def print_labels(counts: dict[str, int]) -> None:
             ("labels", "labels"),
             ("no_answer", "without an answer"),
             ("again", "repeated"),
-            ("changed", "answered otherwise later"),
+            ("changed", "changed by a later answer"),
         )
         if counts[name]
     ]

@@ -156,7 +156,7 @@ def _add_input_flags(parser: argparse.ArgumentParser) -> None:
         "--shard_rows",
         type=shared_flags.positive,
         default=shared_flags.DEFAULT_SHARD_ROWS,
-        help="rows of a shard of input; whole row groups are taken",
+        help="rows of a shard of input; row groups are not split",
     )
 
 

@@ -26,7 +26,7 @@ def run_main(run: Callable[[], object]) -> int:
     Returns:
         0 done, 2 wrong use or unusable input, 1 failed, 130 stopped by Ctrl-C.
     """
-    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")  # TensorFlow's own notes help nobody here
+    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")  # TensorFlow's own notes do not help here
     verbose = bool(os.environ.get(TRACEBACK))
     if not verbose:
         beam_interface.quiet_runner()

@@ -35,12 +35,12 @@ class FindOptions(RunOptions):
         min_similarity: the least similarity; None takes the bundle's threshold.
         equal: all pairs of rows with equal sentences, or each with the first of them.
         top_k: how many partners of each sentence, the most similar; None for all.
-        cells: how many cells sentences are parted into; 0 for none, None by the number of rows.
+        cells: how many cells sentences are divided into; 0 for none, None by the number of rows.
         recall: the share of pairs to be found; None for all.
         anchors: how many sentences are searched in full to measure it, about.
         labelled: patterns of labelled pairs; with them pairs are written to be trained on.
         labels: fingerprint of what those say.
-        max_similarity: the greatest of a pair that nobody has labelled, where there are labels.
+        max_similarity: the greatest of a pair without a label, where there are labels.
         learned: whether the bundle compares by a learned head.
     """
 
@@ -225,7 +225,7 @@ def _add_search_flags(parser: argparse.ArgumentParser) -> None:
     group.add_argument(
         "--cells",
         type=shared_flags.count,
-        help="part sentences into so many cells and compare only those that may be near; 0 "
+        help="divide sentences into so many cells and compare only those that may be near; 0 "
         "compares all with all (default: 0 up to two million rows)",
     )
     group.add_argument(

@@ -39,7 +39,7 @@ class CommandParser(argparse.ArgumentParser):
     def __init__(
         self, name: str, description: str, example: str, *, takes_beam_flags: bool = False
     ):
-        """A command's parser; the example is what stands in the help to copy."""
+        """A command's parser; the example is shown in the help, to be copied."""
         note = f"\n\n{BEAM_NOTE}" if takes_beam_flags else ""
         super().__init__(
             prog=f"twinbeam {name}",

@@ -95,10 +95,10 @@ def bundle_recipe(bundle: str) -> Recipe:
 
 
 def find_columns(args: argparse.Namespace, pairs: PairColumns, bundle: str | None) -> ScoredColumns:
-    """What the flags, and where they say nothing the bundle, tell of the scores.
+    """What the flags, and where they say nothing the bundle, say of the scores.
 
     Raises:
-        UserError: what they tell does not go together.
+        UserError: what they say does not fit together.
     """
     recipe = bundle_recipe(bundle) if bundle else None
     task: Task = args.task or (recipe.task if recipe else "binary")
@@ -110,7 +110,7 @@ def find_columns(args: argparse.Namespace, pairs: PairColumns, bundle: str | Non
     rule = rule or (LabelRule(("0", "1")) if task == "binary" else LabelRule())
     if (task == "regression") != (rule.classes is None):
         wanted = "--label_range MIN MAX" if task == "regression" else "--classes NAME NAME …"
-        raise UserError(f"--task {task} needs {wanted}, or --model BUNDLE that tells")
+        raise UserError(f"--task {task} needs {wanted}, or a --model BUNDLE that says it")
     if task == "regression" and (rule.minimum is None or rule.maximum is None):
         raise UserError("--task regression needs --label_range MIN MAX, or --model BUNDLE")
     if task == "binary" and len(rule.classes or ()) != 2:

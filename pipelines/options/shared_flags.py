@@ -47,7 +47,7 @@ def add_shard_flags(group: argparse._ArgumentGroup) -> None:
         "--shard_rows",
         type=positive,
         default=DEFAULT_SHARD_ROWS,
-        help="rows of a shard, the unit of work and of output; whole row groups are taken",
+        help="rows of a shard, the unit of work and of output; row groups are not split",
     )
     group.add_argument(
         "--on_bad_file",
@@ -118,7 +118,7 @@ def add_int96_flag(group: argparse._ArgumentGroup) -> None:
 
 
 def partition_column(text: str) -> tuple[str, str]:
-    """A flag's NAME or NAME=TYPE of a column that stands in folders' names."""
+    """A flag's NAME or NAME=TYPE of a column in folders' names."""
     name, _, kind = text.partition("=")
     if not name or (kind or TEXT) not in TYPES:
         raise argparse.ArgumentTypeError(

@@ -97,7 +97,7 @@ def _add_training_flags(parser: argparse.ArgumentParser) -> None:
 def _add_kept_flags(parser: argparse.ArgumentParser) -> None:
     kept = parser.add_argument_group("checkpoints and logs")
     kept.add_argument(
-        "--checkpoints", metavar="DIR", help="keep checkpoints here, and go on from the last one"
+        "--checkpoints", metavar="DIR", help="keep checkpoints here, and resume from the last one"
     )
     kept.add_argument(
         "--checkpoint_steps", type=shared_flags.positive, help="save every so many steps"

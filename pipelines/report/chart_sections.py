@@ -129,7 +129,7 @@ def precision_recall(found: dict[str, Any]) -> tuple[str, str, str]:
 
 
 def calibration(found: dict[str, Any]) -> tuple[str, str, str]:
-    """Mean similarity against the share alike."""
+    """Mean similarity against the share of similar pairs."""
     points = [(entry["mean_similarity"], entry["share_alike"]) for entry in found["calibration"]]
     line = Line("calibration", "accent", points, dots=True)
     axes = Axes("mean similarity", "share of pairs with label 1")
@@ -158,7 +158,7 @@ def scatter(grid: dict[str, Any]) -> tuple[str, str, str]:
 
 
 def training_section(history: Sequence[dict[str, Any]]) -> str:
-    """Loss and quality by epoch, as far as the history tells them."""
+    """Loss and quality by epoch, as far as the history has them."""
     if len(history) < 2:
         return ""
     figures = []

@@ -19,7 +19,7 @@ def worst_section(worst: dict[str, list[dict[str, Any]]]) -> str:
         if not mistakes:
             continue
         ids = "id" in mistakes[0]
-        # What was true and what was said stands in the name of a two-class mistake.
+        # The name of a two-class mistake says what was true and what was predicted.
         more = (
             [] if kind in TWO_CLASS else [key for key in ("label", "given") if key in mistakes[0]]
         )

@@ -1,6 +1,6 @@
 """Shows how a run gets on: a live bar on a terminal, a line now and then in a log.
 
-It reads the accounts in the output folder, so it works alike on every runner.
+It reads the accounts in the output folder, so it works the same on every runner.
 """
 
 from __future__ import annotations

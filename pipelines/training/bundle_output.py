@@ -27,7 +27,7 @@ def bundle_exists(options: TrainOptions) -> bool:
 
 
 def is_bundle_kept(options: TrainOptions) -> bool:
-    """Refuses to write over anything but a bundle, and over that without leave.
+    """Refuses to write over anything but a bundle, and over that without permission.
 
     Returns:
         Whether a bundle is there that this very run may have written.
@@ -44,7 +44,7 @@ def finished(options: TrainOptions, recipe: Recipe, run: str) -> dict[str, Any]:
     may type the same command again.
 
     Raises:
-        UserError: another run has written it, or it is not whole.
+        UserError: another run has written it, or it is not complete.
     """
     from model.bundle import loading
 

@@ -19,7 +19,7 @@ from transforms.storage import files
 from transforms.text_keys import sentence_keys
 
 COLUMNS = ("sentence", "sentence1", "sentence2")
-MOST_ENCODED = 5_000  # without a store: more would take longer than anybody waits at a keyboard
+MOST_ENCODED = 5_000  # without a store: more would take longer than a person waits at a keyboard
 _BATCH = 256
 
 

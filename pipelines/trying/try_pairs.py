@@ -1,7 +1,7 @@
 """Scores single pairs with a bundle, to get a feeling for it.
 
 twinbeam try bundle "how do I pay?" "where can I pay?"
-Without sentences it reads pairs from standard input, a line each, parted by a tab.
+Without sentences it reads pairs from standard input, one a line, separated by a tab.
 """
 
 from __future__ import annotations
@@ -115,7 +115,7 @@ def neighbours(bundle: Any, known: KnownSentences, *sentences: str) -> list[str]
 
 
 def format_scores(bundle: Any, sentence1: str, sentence2: str) -> str:
-    """Similarity and label of a pair, parted by a tab; probabilities behind them.
+    """Similarity and label of a pair, separated by a tab; probabilities behind them.
 
     Raises:
         UserError: a sentence is blank.
@@ -177,7 +177,7 @@ def read_pairs(lines: Any) -> Iterator[tuple[str, str]]:
     if hasattr(lines, "reconfigure"):
         lines.reconfigure(errors="replace")  # a line in another encoding ends nothing
     if lines.isatty():
-        print("two sentences a line, parted by a tab; Ctrl-D ends", file=sys.stderr)
+        print("two sentences a line, separated by a tab; Ctrl-D ends", file=sys.stderr)
     for line in lines:
         sentence1, tab, sentence2 = line.rstrip("\n").partition("\t")
         if tab and sentence1.strip() and sentence2.strip():

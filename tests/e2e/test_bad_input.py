@@ -377,7 +377,7 @@ def test_bad_files_are_left_out_by_choice_and_named_in_the_manifest(tmp_path, ca
 def test_a_run_of_bad_files_alone_is_refused(tmp_path, capsys):
     (tmp_path / "bad.parquet").write_bytes(b"")
     assert exit_code(tmp_path / "*.parquet", tmp_path / "out", "--on_bad_file=reject") == 2
-    assert "bad.parquet is not a whole Parquet file" in capsys.readouterr().err
+    assert "bad.parquet is not a complete Parquet file" in capsys.readouterr().err
 
 
 # --- runs that must not start -------------------------------------------------------------------

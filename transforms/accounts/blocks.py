@@ -37,7 +37,7 @@ class AccountBlock:
         shards: how many shards have an account.
         summary: sums as the manifest has them; without `files` where they are `listed`.
         listed: the files below the output folder that list the files written.
-        profile: what drift is told from.
+        profile: what drift is computed from.
         fresh_shards: shards of this run, not of an earlier one.
         fresh_rows: their rows.
         first: when work on the first of them began.
@@ -57,7 +57,7 @@ class AccountBlock:
 
 @dataclass(frozen=True)
 class AccountBlocks:
-    """How the shards of a plan are parted into blocks: by name, in order.
+    """How the shards of a plan are divided into blocks: by name, in order.
 
     Attributes:
         claim: the run's claim to the output folder.

@@ -1,4 +1,4 @@
-"""Who may write in a folder of scores: one run at a time, and nobody once it has committed.
+"""Who may write in a folder of scores: one run at a time, and none once it has committed.
 
 A run takes a folder by writing its name into `_shards/claim.json`; then it deletes what others have
 in `_tmp/`. Whatever goes under a final name is written hidden first, in `_tmp/`; then the claim is
@@ -36,7 +36,7 @@ _REPLACING = "replacing-"
 
 @dataclass(frozen=True)
 class Claim:
-    """A folder, and the run that writes there; without a run nobody is kept away.
+    """A folder, and the run that writes there; without a run no other writer is kept out.
 
     Attributes:
         folder: the output folder.
@@ -48,7 +48,7 @@ class Claim:
 
     @property
     def scratch(self) -> str:
-        """Where to write what nobody needs once the run has ended or was superseded."""
+        """Where to write what is not needed once the run has ended or was superseded."""
         return files.join(self.folder, files.TEMPORARY_FOLDER, self.run or "")
 
     def check(self, *, closed: bool = False) -> None:
@@ -87,7 +87,7 @@ class Claim:
             raise
 
     def write(self, name: str, content: bytes) -> None:
-        """Writes a small file whole, while the folder is this run's."""
+        """Writes a small file at once, while the folder is this run's."""
         self.reveal(self._stage(name, content), name)
 
     def close(self) -> None:

@@ -61,7 +61,7 @@ def listing(folder: str, label: str, shards: Sequence[Listed]) -> Listing:
 
     Args:
         folder: where to write; all workers can read there, and it stays until the run ends.
-        label: what tells these shards from others in the folder.
+        label: what distinguishes these shards from others in the folder.
         shards: any number.
     """
     if len(shards) <= INLINE_SHARDS:

@@ -53,7 +53,7 @@ class ShardAccount:
         files: what was written.
         started: when work on the shard began, seconds since 1970.
         finished: when it ended.
-        profile: what drift is told from (see `transforms.drift`).
+        profile: what drift is computed from (see `transforms.drift`).
     """
 
     shard: dict[str, Any]

@@ -1,4 +1,4 @@
-"""Writes a Parquet file that is seen whole under its final name or not at all."""
+"""Writes a Parquet file that appears complete under its final name, or not at all."""
 
 from __future__ import annotations
 

@@ -38,7 +38,7 @@ class ClusterSettings:
         previous: names of the shards of earlier clusters.
         most: rows of the largest cluster that is no matter of concern; None for any.
         cut: whether larger ones are cut at their weakest edges.
-        run: that has claimed the output folder; None where nobody is kept away.
+        run: that has claimed the output folder; None where no other writer is kept out.
     """
 
     output: str

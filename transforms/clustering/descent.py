@@ -1,4 +1,4 @@
-"""The tasks that tell which cluster descends from which earlier one."""
+"""The tasks that find which cluster descends from which earlier one."""
 
 from __future__ import annotations
 

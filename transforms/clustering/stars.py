@@ -5,7 +5,7 @@ Beyond, SoCC 2014. Nodes are numbers. Each operation looks at one node and its n
 so that nodes can be spread over workers, and keeps the components as they are; in turn they end,
 after O(log² n) rounds and in practice after a few, with a star around the least node of each.
 
-Edges are arrays uint64 [n, 2]. None of them is a loop; an edge may stand in both directions.
+Edges are arrays uint64 [n, 2]. None of them is a loop; an edge may be there in both directions.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Reads what clusters are told besides pairs: all rows, and the clusters of an earlier run."""
+"""Reads what clusters are made from besides pairs: all rows, and clusters of an earlier run."""
 
 from __future__ import annotations
 
@@ -50,7 +50,7 @@ class ReadSettings:
         pairs: the pairs.
         schema: of nodes (see `transforms.clustering.edges.node_schema`).
         row_columns: id and, where nodes have one, sentence of the table of all rows.
-        run: that has claimed the output folder; None where nobody is kept away.
+        run: that has claimed the output folder; None where no other writer is kept out.
     """
 
     output: str

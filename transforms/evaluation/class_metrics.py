@@ -78,7 +78,8 @@ def measures(tally: ClassTally, counts: np.ndarray | None = None) -> dict[str, f
     f1 = 2 * np.diagonal(cells) / np.maximum(called, 1)
     return {
         "accuracy": float(np.trace(cells) / rows),
-        "macro_f1": float(f1[called > 0].mean()),  # classes nobody has or says are no failure
+        # Classes that occur neither in labels nor in predictions are no failure.
+        "macro_f1": float(f1[called > 0].mean()),
         "log_loss": float((loss * cells).sum() / rows),
     }
 

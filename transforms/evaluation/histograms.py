@@ -12,7 +12,7 @@ from functools import cache
 import numpy as np
 
 BINS = 10_000
-LOGIT_SPAN = 16.0  # float32 tells no two similarities apart that are nearer to 1 than its log-odds
+LOGIT_SPAN = 16.0  # float32 cannot distinguish similarities that are nearer to 1 than its log-odds
 SMALLEST = float(np.finfo(np.float32).eps)  # where scikit-learn clips float32 for the log loss
 
 

@@ -33,7 +33,7 @@ class ScoredColumns:
         similarity: column of the similarity.
         predicted: column of the label that scoring gave; None where `threshold` gives it.
         threshold: label 1 from this similarity on, in place of `predicted`.
-        slices: columns by which the measures are told apart.
+        slices: columns by which the measures are broken down.
         id: column that names a row among the mistakes; None for none.
     """
 

@@ -1,8 +1,9 @@
 """What single sentences say: labels seen with each in training, without comparing any two.
 
-Where the same sentences stand in the pairs of training and test, the labels a sentence was seen
-with already tell much of the answer. A model that beats this baseline by little has learned little
-about comparing. Counts are kept by a 64-bit hash: 8 bytes for a sentence and 8 for each label sum.
+Where the same sentences are in the pairs of training and test, the labels a sentence was seen
+with already give much of the answer away. A model that beats this baseline by little has learned
+little about comparing. Counts are kept by a 64-bit hash: 8 bytes for a sentence and 8 for
+each label sum.
 """
 
 from __future__ import annotations

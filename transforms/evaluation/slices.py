@@ -36,7 +36,7 @@ def slices(
     """Each slice of the rows: (what it is by, its value) and which rows are in it, bool [n].
 
     Raises:
-        UserError: a column has too many values to tell them apart.
+        UserError: a column has too many values to be broken down by.
     """
     for name in columns:
         yield from _by(name, shown_texts(rows.batch.column(name)))
@@ -56,7 +56,7 @@ def lengths(side1: pa.Array, side2: pa.Array) -> np.ndarray:
 
 
 def can_be_slice(data_type: pa.DataType) -> bool:
-    """Whether the values of a column of this type can be told apart and shown."""
+    """Whether the values of a column of this type can be distinguished and shown."""
     found = plain_type(data_type)
     return can_be_label(found) or any(
         holds(found)

@@ -1,4 +1,4 @@
-"""The folder of examples as a whole: made beside its final place, checked, and then renamed."""
+"""The folder of examples: made beside its final place, checked, and then renamed."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ def check_free(output: str, *, overwrite: bool) -> None:
     """Checks that the folder may be written: nothing there, or examples that may be replaced.
 
     Raises:
-        UserError: it holds something else, or examples and no leave to replace them.
+        UserError: it holds something else, or examples and no permission to replace them.
     """
     if check_ours(output) and not overwrite:
         raise UserError(
@@ -82,7 +82,7 @@ class CommitExamples:
         recipe: as YAML, to lie beside the examples.
         header: what the manifest says besides the accounts.
         max_reject_fraction: with more rejected rows than this the run fails.
-        started: time.time() at the start of the run; tells it from other runs.
+        started: time.time() at the start of the run; distinguishes it from other runs.
     """
 
     staging: Staging

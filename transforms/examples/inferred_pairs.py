@@ -1,7 +1,7 @@
-"""Pairs that follow from others, where being alike is transitive.
+"""Pairs that follow from others, where similarity is transitive.
 
 a ~ b and b ~ c make a ~ c; a ~ b and b ≁ c make a ≁ c. How many follow grows with the square of a
-sentence's pairs, so they are taken in rounds: around each sentence its pairs stand in a circle, in
+sentence's pairs, so they are taken in rounds: around each sentence its pairs form a circle, in
 random order, and a round joins each with the next one. So a round adds about as many pairs as
 there are, or fewer where most of them are there already.
 """
@@ -33,7 +33,7 @@ _VIEW = pa.schema(
 
 @dataclass(frozen=True, eq=False)
 class HashedPairs:
-    """Pairs by their hash, uint64 [n], and whether each is alike, bool [n]."""
+    """Pairs by their hash, uint64 [n], and whether each is similar, bool [n]."""
 
     hashes: np.ndarray
     similar: np.ndarray

@@ -13,7 +13,7 @@ from transforms.labels import LabelRule, parse_labels
 ROWS = 1_000
 SHOWN = 3
 SIMILAR = ("yes", "y", "true", "t", "same", "similar", "duplicate", "match", "equal", "paraphrase")
-_CHARS = 24  # of a label: what stands there may be a sentence
+_CHARS = 24  # of a label: it may be a sentence
 
 
 def check_labels(shard: Shard, column: str, rule: LabelRule) -> None:

@@ -1,7 +1,7 @@
 """Groups of sentences that pairs link, directly or through others, and which are held out.
 
-Where sentences stand in many pairs, held-out pairs consist of sentences that training has seen.
-A whole group in the evaluation part shares no sentence with the training part
+Where sentences are in many pairs, held-out pairs consist of sentences that training has seen.
+A group in the evaluation part shares no sentence with the training part
 (scikit-learn's GroupShuffleSplit is the same idea, with groups that are given).
 """
 
@@ -23,7 +23,7 @@ LARGEST = 0.25  # of the evaluation part: a few large groups would speak for all
 
 
 def hold_out(rows: np.ndarray, fraction: float) -> np.ndarray:
-    """Chooses whole groups, with about that share of the rows; their sentences.
+    """Chooses groups, with about that share of the rows; their sentences.
 
     The choice depends on the set of the rows, not on their order. Takes about 100 bytes a row.
 

@@ -2,7 +2,7 @@
 
 The part a pair falls to depends on its two sentences, not on the row's place, the shard or the
 machine. A pair, its mirror and all its repeats stay together. Split by pairs, a sentence may still
-stand in pairs of both parts. Split by groups, it may not; see `groups`.
+are in pairs of both parts. Split by groups, it may not; see `groups`.
 """
 
 from __future__ import annotations

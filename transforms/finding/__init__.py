@@ -1,1 +1,1 @@
-"""Finding pairs of near sentences that nobody has listed."""
+"""Finding pairs of similar sentences that no table lists."""

@@ -39,9 +39,9 @@ class JoinSettings:
         equal: all pairs of rows with equal sentences, or each with the first of them.
         top_k: how many partners of each sentence of the left side, the most similar; None for all.
         compression: codec of the files written.
-        run: that has claimed the output folder; None where nobody is kept away.
+        run: that has claimed the output folder; None where no other writer is kept out.
         labels: a file of known labels; with it pairs are written to be trained on.
-        most: the greatest similarity of a pair that nobody has labelled, where there are labels.
+        most: the greatest similarity of a pair without a label, where there are labels.
     """
 
     output: str

@@ -99,7 +99,7 @@ def read_tail(path: str, file: pa.NativeFile) -> bytes:
     length = int.from_bytes(tail[:4], "little")
     if tail[-4:] != MAGIC or length + 12 > size:
         raise UserError(
-            f"{path} is not a whole Parquet file ({size} bytes, no footer at its end); "
+            f"{path} is not a complete Parquet file ({size} bytes, no footer at its end); "
             "it is of another kind, or was cut"
         )
     return file.read_at(length, size - 8 - length) + tail

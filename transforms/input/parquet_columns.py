@@ -26,7 +26,7 @@ _VARIANT_GROUP = re.compile(r"^ +\w+ group field_id=-?\d+ (.+) \(Variant(?:\(\d+
 class Geometry(pa.ExtensionType):
     """Shapes as well-known binary: GEOMETRY and GEOGRAPHY of Parquet.
 
-    Arrow reads and writes them only where somebody has registered this type; `description` is
+    Arrow reads and writes them only where this type is registered; `description` is
     JSON with the coordinate system and the kind of edges (geoarrow.org/extension-types).
     """
 
@@ -157,7 +157,7 @@ def rewritten_columns(parquet: pq.ParquetFile) -> list[str]:
         found |= {path: "TIME in UTC" for path, in_utc in times.items() if in_utc}
     if calendars_differ(parquet) and _other_days(parquet):
         found |= dict.fromkeys(int96_columns(parquet), "calendar of its own (INT96 of Spark)")
-    # pyarrow lets nobody look at groups but in the text of the schema.
+    # pyarrow shows groups only in the text of the schema.
     found |= dict.fromkeys(_VARIANT_GROUP.findall(str(parquet.schema)), "VARIANT")
     return [f"{path} {kind}" for path, kind in found.items()]
 

@@ -1,4 +1,4 @@
-"""Columns that stand in the names of folders: `day=2024-01-01/part-0.parquet`.
+"""Columns in the names of folders: `day=2024-01-01/part-0.parquet`.
 
 As Hive, Spark and Dask lay data sets out, the files below have no such column. Outputs keep the
 folders, so that every engine finds the column where it found it in the input; it is written into
@@ -32,7 +32,7 @@ NULL = "__HIVE_DEFAULT_PARTITION__"
 
 
 class Partition(NamedTuple):
-    """A column that stands in the name of a folder.
+    """A column in the name of a folder.
 
     Attributes:
         name: of the column.
@@ -74,7 +74,7 @@ def partition_folders(path: str) -> list[str]:
 def partitions_of(
     path: str, columns: Sequence[str], types: Mapping[str, str], wanted: Sequence[str]
 ) -> list[Partition]:
-    """The columns that stand in a path.
+    """The columns in a path.
 
     Args:
         path: of a file.

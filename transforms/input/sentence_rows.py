@@ -48,7 +48,7 @@ class SentenceColumns:
 
     @property
     def maybe_in_folders(self) -> tuple[str, ...]:
-        """Columns that a file need not have where they stand in its folders' names."""
+        """Columns that a file need not have where they are in its folders' names."""
         return (*self.texts, *self.keep)
 
     @property

@@ -41,7 +41,7 @@ class Shard:
         end_row_group: one past the last row group.
         rows: rows in these row groups.
         int96: the unit in which INT96 times are read.
-        partitions: the columns that stand in the names of its folders.
+        partitions: the columns in the names of its folders.
     """
 
     source: str
@@ -120,14 +120,14 @@ def plan(
     Args:
         patterns: paths or globs, local or `gs://`, and files that are known to be there.
         columns: the columns every file must have.
-        shard_rows: how many rows a shard should have; a single larger row group stays whole.
+        shard_rows: how many rows a shard should have; a single larger row group is not split.
         on_bad_file: whether a file that cannot be used stops the run or is left out; None where
             the command gives no choice, so that its error names none.
         int96: the unit in which INT96 times are read.
         partition_columns: columns in folders' names that are to be written into the files, each
             with its type (see `partitions`); those that the run reads always are.
         named_after_input: what is written keeps the files' names, so two of one name are refused;
-            else they are told apart: the scores of each night have the same names.
+            else they are distinguished: the scores of each night have the same names.
 
     Raises:
         UserError: names the file and what is wrong with it; nothing was done.
@@ -180,7 +180,7 @@ def _look_at_all(
 
 
 def _look(path: str, columns: TextColumns, int96: Int96Unit, written: Mapping[str, str]) -> Looked:
-    """A file's footer, with the columns that stand in its path, once they are seen to be usable."""
+    """A file's footer, with the columns in its path, once they are seen to be usable."""
     footer = read_footer(path, int96)
     names = footer.schema.names
     partitions = tuple(partitions_of(path, names, written, columns.maybe_in_folders))

@@ -29,7 +29,7 @@ MOST_TRIANGLES = 10_000
 def chances_of_same(pairs: LabelledPairs, *, seed: int = 0) -> np.ndarray:
     """The chance that each pair is the same, by models that were not fitted on it: float64 [n].
 
-    Pairs of the same two sentences are in one fold, so that no copy tells of its label.
+    Pairs of the same two sentences are in one fold, so that no copy gives its label away.
     """
     from sklearn.ensemble import HistGradientBoostingClassifier
     from sklearn.linear_model import SGDClassifier

@@ -1,7 +1,7 @@
 """Precision, recall and accuracy of a model over all its pairs, from the random share's labels.
 
-The share is a sample of each predicted class by itself (stratified). With p₁ the part of pairs that
-are the same among those called so, p₀ among the others, and N₁, N₀ how many there are of each:
+The share is a sample of each predicted class on its own (stratified). With p₁ the part of pairs
+that are the same among those called so, p₀ among the others, and N₁, N₀ how many there are of each:
 precision = p₁, recall = N₁p₁ / (N₁p₁ + N₀p₀). The intervals are Clopper and Pearson's (Biometrika
 1934), which hold the true value at least as often as they say; for recall and accuracy their two
 distributions, Beta(k, n − k + 1) below and Beta(k + 1, n − k) above, are drawn many times.

@@ -63,7 +63,7 @@ class LabelledPairs:
         return (keys % np.uint64(count)).astype(np.int64)
 
     def neighbours(self, label: int) -> sparse.csr_matrix:
-        """Which sentences stand in a pair of a label: 0 or 1, [s, s], symmetric, no diagonal."""
+        """Which sentences are in a pair of a label: 0 or 1, [s, s], symmetric, no diagonal."""
         found = self.matrix((self.label == label).astype(np.float32))
         found.data[:] = 1
         return found
@@ -90,7 +90,7 @@ class LabelledPairs:
 
 
 def character_grams(texts: list[str], size: int) -> sparse.csr_matrix:
-    """Which character n-grams stand in each text, hashed: 0 or 1, float32 [s, 2¹⁸]."""
+    """Which character n-grams each text has, hashed: 0 or 1, float32 [s, 2¹⁸]."""
     places, rows = [], []
     for number, text in enumerate(texts):
         codes = np.frombuffer(text.encode("utf-32-le", "replace"), np.uint32).astype(np.uint64)

@@ -1,8 +1,8 @@
 """Rounds of labelling: what each was made from, and what its answers say of the model that chose.
 
 A round is a model, the pairs that it chose, and later the answers to them. The model of a round has
-seen the labels of the rounds before it and none of its own, so the random share of its pairs is a
-fair sample to judge it by.
+seen the labels of the rounds before it, but not those of its own round, so the random share of its
+pairs is a fair sample to judge it by.
 """
 
 from __future__ import annotations

@@ -1,9 +1,9 @@
 """Vectors of sentences that a bundle encoded before, kept in a folder for the next run.
 
 A store belongs to one bundle. It is a set of Parquet files of (key, vector), a key being a hash
-of the sentence; a file's name tells the range of its keys, so a reader opens those it needs.
-Files are only ever added whole, under names made from their content, so runs at the same time do
-not disturb each other; a sentence that stands in two files has the same vector in both.
+of the sentence; a file's name gives the range of its keys, so a reader opens those it needs.
+Files are only ever added complete, under names made from their content, so runs at the same time do
+not disturb each other; a sentence in two files has the same vector in both.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ from transforms.text_keys import KEY
 
 ABOUT = "store.json"
 COMPACTED_ROWS = 1_000_000
-_PREFIX = 4  # bytes of a key that stand in a file's name
+_PREFIX = 4  # bytes of a key in a file's name
 
 
 @dataclass(frozen=True)

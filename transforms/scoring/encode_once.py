@@ -135,7 +135,7 @@ class EncodeOnce(beam.PTransform):
         load_encoder: called once in each worker process; picklable.
         shared: holds the one copy of the model in a process.
         columns: names of the sentence columns.
-        max_chars: the longest sentence that is scored whole.
+        max_chars: the longest sentence that is not truncated.
         truncate: encode the beginning of longer ones.
         buckets: how many pieces the sentences are encoded in.
         store: vectors of earlier runs, or None.

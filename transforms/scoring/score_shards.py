@@ -75,7 +75,7 @@ class ScoreSettings:
         claim: the run's claim to the output folder.
         run_key: see `transforms.accounts.shard_account.run_key`.
         columns: names of the sentence columns.
-        max_chars: characters of the longest sentence that is scored whole.
+        max_chars: characters of the longest sentence that is not truncated.
         truncate: score the beginning of a longer sentence; else its row is rejected.
         redact: keep what the model says of a row that it failed on out of details and errors,
             for it may quote the row.
@@ -148,7 +148,7 @@ def score_shard(shard: Shard, scorer: Scorer, settings: ScoreSettings) -> ShardA
 
 
 def _profile(scored: pa.RecordBatch, scorer: Scorer, settings: ScoreSettings) -> Profile:
-    """What drift is told from; nothing where the scorer does not profile."""
+    """What drift is computed from; nothing where the scorer does not profile."""
     profile = getattr(scorer, "profile", None)
     if profile is None:
         return {}

@@ -1,1 +1,1 @@
-"""Local folders and gs:// alike: reading, writing, listing, deleting, publishing and locking."""
+"""Local folders and gs:// by the same calls: read, write, list, delete, publish, lock."""

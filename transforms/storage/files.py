@@ -93,7 +93,7 @@ def list_folder(folder: str) -> list[str]:
 
 
 def versions(folder: str) -> dict[str, str]:
-    """What tells each file below a folder from one written since under its name, by name."""
+    """By name, what distinguishes each file below a folder from one written there since."""
     if gcs.is_object(folder):
         return {name: str(number) for name, number in gcs.generations(folder).items()}
     if is_local(folder):
@@ -107,7 +107,7 @@ def delete_versions(folder: str, seen: Mapping[str, str]) -> None:
 
     Args:
         folder: where they are.
-        seen: names, and the versions that `versions` told of them.
+        seen: names, and their versions as `versions` gave them.
     """
 
     def delete_one(name: str) -> None:
@@ -131,7 +131,7 @@ def open_input(path: str) -> pa.NativeFile:
 
 
 def open_version(path: str) -> tuple[pa.NativeFile, str]:
-    """Like `open_input`, with what tells this content from another under the same name.
+    """Like `open_input`, with what distinguishes this content from another under the same name.
 
     On this machine that is the size and the time of the last change, in a bucket the size and the
     store's own CRC32C, elsewhere nothing.
@@ -256,7 +256,7 @@ def reveal(hidden: str, path: str, *, new: bool = False) -> None:
 
 
 def write_bytes(path: str, content: bytes) -> None:
-    """Writes a small file whole: beside, then renamed; an object appears whole by itself."""
+    """Writes a small file beside its place and renames it; an object appears at once anyway."""
     if gcs.is_object(path):
         with _writing(path):
             gcs.write(path, content)
@@ -288,7 +288,7 @@ def create_bytes(path: str, content: bytes) -> None:
 
 
 def write_json(path: str, content: Any) -> None:
-    """Writes a small JSON file whole, with an indent, for people too."""
+    """Writes a small JSON file at once, with an indent, for people too."""
     write_bytes(path, as_json(content))
 
 

@@ -1,7 +1,7 @@
 """Objects of Google Cloud Storage, through Google's own client: its retries, ranges, preconditions.
 
-An object appears whole when its upload ends, or not at all. Every call is one that may be made
-twice, so the client tries again by itself, with growing pauses, on 429, 5xx, timeouts and cut
+An object appears complete when its upload ends, or not at all. Every call is one that may be made
+twice, so the client retries them, with growing pauses, on 429, 5xx, timeouts and cut
 connections (cloud.google.com/storage/docs/retry-strategy). Errors come out as `OSError`s.
 """
 
@@ -229,7 +229,7 @@ class ObjectReader(io.RawIOBase):
 
     @property
     def version(self) -> str:
-        """What tells this content from another: its CRC32C, which the store keeps."""
+        """What distinguishes this content from another: its CRC32C, which the store keeps."""
         return f"{self._size}-{self._blob.crc32c}"
 
     def readable(self) -> bool:
@@ -314,7 +314,7 @@ class ObjectWriter:
 
 
 def write(path: str, content: bytes) -> None:
-    """Writes a small object whole, in place of any that was there."""
+    """Writes a small object, in place of any that was there."""
     with _errors_named(path):
         _blob(path).upload_from_string(content, "application/octet-stream", retry=_retry())
 

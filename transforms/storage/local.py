@@ -27,7 +27,7 @@ def list_folder(folder: str) -> list[str]:
 
 
 def version(path: str) -> str | None:
-    """What tells a file from another written since under its name; None where there is none."""
+    """What distinguishes a file from one written there since; None where there is none."""
     try:
         at = os.lstat(path)
     except FileNotFoundError:

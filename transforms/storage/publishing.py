@@ -89,7 +89,7 @@ def _fill(source: Path, target: Path, last: Sequence[str], replaces: Mapping[str
 
 
 def _remove(folder: str, last: Sequence[str], seen: Mapping[str, str]) -> None:
-    """Deletes files; first those that make a folder complete, so that nobody reads it meanwhile."""
+    """Deletes files; first those that make a folder complete, so that no reader takes it."""
     for name in reversed([name for name in last if name in seen]):
         files.delete_versions(folder, {name: seen[name]})
     files.delete_versions(folder, {name: seen[name] for name in seen if name not in last})
@@ -107,7 +107,7 @@ def _put(source: str, target: str, name: str) -> None:
 def _check_complete(source: str, target: str, names: Sequence[str], last: Sequence[str]) -> None:
     """Checks that all is there as it was copied: another run may have deleted or replaced it.
 
-    It may have deleted what was copied as well; then nobody can say whose files these are.
+    It may have deleted what was copied as well; then it is not known whose files these are.
     """
     present = gcs.sums(target)
     if odd := sorted((set(present) - set(last)) ^ set(names)):

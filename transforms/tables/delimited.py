@@ -43,7 +43,7 @@ class DelimitedReader:
         names: of its columns.
         header: the values of its header, None where it has none.
         encoding: what the file was decoded by, for the reasons.
-        account: is told what becomes of each line.
+        account: records what becomes of each line.
     """
 
     layout: Layout
@@ -177,7 +177,7 @@ class DelimitedReader:
         return values
 
     def _doubt_lines(self, text: str, values: tuple[str, ...], line: int, taken: int) -> bool:
-        """Whether a record of several lines is bad: each line by itself has all columns."""
+        """Whether a record of several lines is bad: each line alone has all columns."""
         delimiter = self.layout.delimiter
         if not any("\n" in value and delimiter in value for value in values):
             return False
@@ -228,7 +228,7 @@ def first_record(path: str, text: str, line: int, layout: Layout) -> tuple[tuple
     """The values of a file's first record, and where the next begins.
 
     Raises:
-        UserError: it cannot be read, so nobody knows the columns.
+        UserError: it cannot be read, so the columns are not known.
     """
     found = RecordScanner(layout).first(text)
     if isinstance(found, Spoilt):

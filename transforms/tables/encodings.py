@@ -108,10 +108,10 @@ def bytes_of(text: str) -> bytes:
 def guess(sample: bytes) -> str | None:
     """The likeliest encoding of bytes that are not UTF-8; None where nothing fits.
 
-    Encodings of several bytes are told apart by the share of common characters among the different
-    ones beyond ASCII: kana in Japanese, the first level of GB 2312 and of Big5 in Chinese, Hangul
-    in Korean.
-    Korean is all within GB 2312's first level too, so only a sample of some length says Korean.
+    Encodings of several bytes are distinguished by the share of common characters among the
+    different ones beyond ASCII: kana in Japanese, the first level of GB 2312 and of Big5 in
+    Chinese, Hangul in Korean. Korean is all within GB 2312's first level too, so only a sample of
+    some length says Korean.
     """
     kana = {name: _share(sample, name, _is_kana) for name in ("shift_jis", "euc_jp")}
     if max(kana.values()) >= 0.3:

@@ -1,4 +1,4 @@
-"""JSON Lines and JSON arrays → rows of text; what stands in the file is what comes out."""
+"""JSON Lines and JSON arrays → rows of text; values are written as the file has them."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ class JsonReader:
 
     Attributes:
         encoding: what the file was decoded by, for the reasons.
-        account: is told what becomes of each line, or of each element of an array.
+        account: records what becomes of each line, or of each element of an array.
     """
 
     encoding: str

@@ -1,4 +1,4 @@
-"""JSON values as text: what stands in the file is what comes out.
+"""JSON values as text: values are written as the file has them.
 
 Numbers keep their digits (`1.0`, `12345678901234567890`), text is never taken for a date, and a
 list or an object comes as its JSON.
@@ -23,7 +23,7 @@ class NotJsonError(ValueError):
 
 
 class _KeyTwice(dict[str, Any]):
-    """An object with a key that stands in it twice: which of its values is meant?"""
+    """An object that has a key twice: which of its values is meant?"""
 
 
 def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
@@ -75,7 +75,7 @@ def as_texts(value: Any) -> dict[str, str | None]:
         raise ValueError("an empty object")
     row = {key: text_of(each) for key, each in value.items()}
     if any(NOT_TEXT.search(text) for pair in row.items() for text in pair if text):
-        raise ValueError("half a character: a surrogate that stands alone")
+        raise ValueError("half a character: a lone surrogate")
     return row
 
 

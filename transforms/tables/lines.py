@@ -29,7 +29,7 @@ class LineBlock:
 
 
 def line_blocks(pieces: Iterable[str], account: Account) -> Iterator[LineBlock]:
-    """Cuts text at its line breaks; the account is told how many lines there are.
+    """Cuts text at its line breaks; the account records how many lines there are.
 
     Lines end with a line feed, with or without a carriage return before it; a file without a line
     feed in its first piece, but with carriage returns, is one whose lines end with these. A line of

@@ -53,10 +53,10 @@ class Layout:
 
 
 def format_of(path: str, table: TextTable) -> Format:
-    """The format that was given, or that the file's ending tells.
+    """The format that was given, or the one that the file's ending stands for.
 
     Raises:
-        UserError: it tells none.
+        UserError: the ending stands for none.
     """
     if table.format is not None:
         return table.format

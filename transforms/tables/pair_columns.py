@@ -103,7 +103,7 @@ class PairColumnFinder:
         if differing:
             raise UserError(
                 f"{self._account.source} has other columns than the file before it: "
-                f"{', '.join(map(repr, differing[:_NAMES_SHOWN]))}; convert it by itself"
+                f"{', '.join(map(repr, differing[:_NAMES_SHOWN]))}; convert it on its own"
             )
 
     def _no_column(self, role: str, place: str) -> UserError:

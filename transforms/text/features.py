@@ -25,7 +25,7 @@ _NO_TOKEN = "\n"
 _INVISIBLE = r"[\p{Z}\p{Cc}\p{Cf}]+"
 _FORMAT = r"\p{Cf}+"
 _SPACE = r"[\p{Z}\p{Cc}]+"
-# Scripts written without spaces, punctuation and symbols: each character stands alone.
+# Scripts written without spaces, punctuation and symbols: each character is a token.
 _ALONE = r"([\p{Han}\p{Hiragana}\p{Katakana}\p{P}\p{S}])"
 
 

@@ -44,7 +44,7 @@ ID_BUCKETS = 64
 
 @dataclass(frozen=True)
 class TableSettings:
-    """How the tables are read and parted into blocks.
+    """How the tables are read and divided into blocks.
 
     Attributes:
         output: the output folder.
@@ -55,11 +55,11 @@ class TableSettings:
         counts: how many blocks each side has.
         missing: the blocks that are still to be made.
         todo: names of the shards that have no account yet.
-        one_space: whether an id may stand in one of both tables only.
+        one_space: whether an id may be in only one of the tables.
         max_chars: characters of the longest sentence that is used.
         kind: of the blocks that are made.
         compression: codec of rejects.
-        run: that has claimed the output folder; None where nobody is kept away.
+        run: that has claimed the output folder; None where no other writer is kept out.
     """
 
     output: str
@@ -98,7 +98,7 @@ class FindShard:
 
     Attributes:
         side: whose.
-        shard: what to read; its name tells the sides apart.
+        shard: what to read; its name distinguishes the sides.
         file: what the file is called in ids.
         first_row: the number of the shard's first row in the file.
     """

@@ -1,4 +1,4 @@
-"""A block: distinct sentences with their vectors, and the rows that each of them stands in.
+"""A block: distinct sentences with their vectors, and the rows that each of them is in.
 
 Blocks are the pieces that are compared with each other. One is a Parquet file with a row for each
 distinct sentence, in the order of the sentences, and its rows (id and kept columns) in a list, in
@@ -51,7 +51,7 @@ class VectorBlock:
 
     @property
     def counts(self) -> np.ndarray:
-        """How many rows each sentence stands in, int64 [n]."""
+        """How many rows each sentence is in, int64 [n]."""
         return np.diff(self.starts)
 
 
@@ -66,7 +66,7 @@ class BlockAccount:
         sentences: distinct sentences in it.
         rows: rows in it.
         encoded: sentences that the model had to encode.
-        kind: `block`, or `raw` where its sentences are still to be parted into cells.
+        kind: `block`, or `raw` where its sentences are still to be divided into cells.
         widest: the greatest distance from the cell's centroid.
     """
 

@@ -26,7 +26,7 @@ _SLACK = 1e-6  # distances are summed in float64; vectors are float32
 
 @dataclass(frozen=True)
 class Cells:
-    """Centroids, and what is needed to tell which cells a vector may reach.
+    """Centroids, and what is needed to find which cells a vector may reach.
 
     Attributes:
         distance: of the comparison; cosines are taken as chords between unit vectors.
@@ -122,7 +122,7 @@ def choose_centroids(
 
     They are points of the sample, not means, so that the last bits of a mean, which depend on the
     machine, move no vector to another cell. What cells exclude is right for any points. A point
-    that would have far more than its share of the sample stands there several times: its cell is
+    that would have far more than its share of the sample is listed several times: its cell is
     divided by a hash.
 
     Returns:
@@ -157,7 +157,7 @@ def _nearest_to_means(points: np.ndarray, count: int, seed: int) -> np.ndarray:
 
 
 def _copies(shares: np.ndarray, count: int) -> np.ndarray:
-    """How often each cell stands there, so that the largest piece is as small as can be."""
+    """How often each cell is listed, so that the largest piece is as small as can be."""
     copies = np.ones(len(shares), np.int64)
     for _ in range(count - len(shares)):
         copies[np.argmax(shares / copies)] += 1

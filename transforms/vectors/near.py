@@ -165,7 +165,7 @@ class _Join:
             self._limits = limits(self._left, self._right, reach)
 
     def _spread_first(self) -> None:
-        """Puts the dimensions that tell most in front: sums are then left sooner."""
+        """Puts the dimensions with the largest spread first: sums can then be abandoned sooner."""
         right = self._right.left
         order = np.argsort(-right.std(axis=0), kind="stable") if len(right) else slice(None)
         self._lanes = kernels().as_lanes(right[:, order])

@@ -30,7 +30,7 @@ def publish(folder: Path, staging: Staging, name: str) -> None:
 @pytest.fixture
 def train_older(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     """Trains into `bundle` as the run that began first; something happens while it trains."""
-    monkeypatch.setattr(lock, "_take", lambda path, busy: None)  # two machines: no lock between them
+    monkeypatch.setattr(lock, "_take", lambda path, busy: None)  # two machines share no lock
     monkeypatch.setattr(lock, "_release", lambda path, held: None)
     alone = SimpleNamespace(cluster=SimpleNamespace(is_chief=True, workers=1), why="alone")
     monkeypatch.setattr(strategy, "choose_strategy", lambda name: alone)

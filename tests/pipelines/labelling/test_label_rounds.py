@@ -139,7 +139,7 @@ def test_answers_that_are_blank_repeated_or_changed(flags, steps: Steps, tmp_pat
 
     assert (
         "122 rows of labels = 119 labels + 1 without an answer + 1 repeated "
-        "+ 1 answered otherwise later"
+        "+ 1 changed by a later answer"
     ) in said
     assert [each["labels"] for each in done["rounds"]] == [0, 60, 119]
     kept = pq.read_table(rounds / "round-3/labels.parquet").to_pandas().set_index("pair")["label"]

@@ -98,7 +98,7 @@ def test_files_that_cannot_be_used_are_counted(
     with pytest.raises(UserError) as raised:
         plan(tmp_path, on_bad_file=choice)
     message = str(raised.value)
-    assert message.startswith(f"{tmp_path}/bad-0.parquet is not a whole Parquet file (5 bytes")
+    assert message.startswith(f"{tmp_path}/bad-0.parquet is not a complete Parquet file (5 bytes")
     assert (said in message) if said else "cannot be used" not in message
     assert ("--on_bad_file=reject" in message) == hint
 
@@ -109,7 +109,7 @@ def test_files_left_out_are_listed_with_the_reason(tmp_path: Path):
     made = plan(tmp_path, on_bad_file="reject")
     assert [shard.rows for shard in made.shards] == [5]
     assert [(file.source, file.reason[:60]) for file in made.rejected] == [
-        (f"{tmp_path}/bad.parquet", f"{tmp_path}/bad.parquet is not a whole Parquet file"[:60])
+        (f"{tmp_path}/bad.parquet", f"{tmp_path}/bad.parquet is not a complete Parquet file"[:60])
     ]
 
 
