@@ -21,7 +21,7 @@ from transforms.errors import UserError
 from transforms.input.shards import RejectedFile, Shard
 from transforms.storage import files
 from transforms.storage.lock import lock
-from transforms.threads import in_threads
+from transforms.threads import LOCAL_THREADS, in_threads
 
 DRIFT_PAGE = "_drift.html"
 CLUSTERS_PAGE = "_clusters.html"
@@ -274,7 +274,8 @@ def _accounts(output: str, versions: dict[str, str], known: _Contents) -> dict[s
             return None
         return replace(account, profile={}, counts={}, rejected_by_reason={})
 
-    found = list(in_threads(look, shards, ACCOUNT_THREADS))
+    threads = LOCAL_THREADS if files.is_local(output) else ACCOUNT_THREADS
+    found = list(in_threads(look, shards, threads))
     return {name: account for name, account in zip(shards, found, strict=True) if account}
 
 

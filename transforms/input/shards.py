@@ -22,10 +22,9 @@ from transforms.input.partitions import Partition, names_apart, output_name, par
 from transforms.output_schema import extended_schema
 from transforms.pairs import TextColumns, check_schema
 from transforms.storage import files
-from transforms.threads import in_threads
+from transforms.threads import LOCAL_THREADS, in_threads
 
 FOOTER_THREADS = 64  # object storage answers slowly, not busily
-LOCAL_THREADS = 8  # a disk answers at once: more threads wait for each other, for twice the CPU
 MAX_NAME_BYTES = 200  # file systems allow 255, and hidden names are longer
 
 

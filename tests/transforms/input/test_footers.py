@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import duckdb
 import pytest
 
 from transforms.errors import UserError
@@ -24,3 +25,18 @@ def test_a_cut_file_is_called_cut(tmp_path: Path):
         read_footer(str(tmp_path / "pairs.parquet"))
     with pytest.raises(UserError, match="is not there"):
         read_footer(str(tmp_path / "gone.csv"))
+
+
+def test_columns_that_arrow_cannot_write_again_are_named(tmp_path: Path):
+    kinds = (
+        "time '01:02:03' as here, timetz '01:02:03+00' as utc, interval 3 day as pause, "
+        "[timetz '01:02:03+00'] as many, 'a' as text"
+    )
+    duckdb.sql(f"copy (select {kinds}) to '{tmp_path}/in.parquet' (format parquet)")
+    footer = read_footer(str(tmp_path / "in.parquet"))
+
+    assert set(footer.rewritten) == {
+        "utc TIME in UTC", "pause INTERVAL", "many.list.element TIME in UTC",
+    }  # fmt: skip
+    duckdb.sql(f"copy (select timetz '01:02:03+00' a, 1 b) to '{tmp_path}/utc.parquet'")
+    assert read_footer(str(tmp_path / "utc.parquet")).rewritten == (), "all of a file's can be kept"

@@ -101,9 +101,13 @@ def test_a_file_that_is_gone_or_another_is_noticed(tmp_path):
     (shard,) = shards.plan_shards([str(source)], COLUMNS, shard_rows=9)
     with read_shards.ShardReader(shard) as reader:
         assert reader.schema == pairs(5).schema
-    write(source, pairs(6))
-    with pytest.raises(RunError, match="changed"):
-        next(read_shards.read_shard(shard))
+    for damage in (pairs(6), b"", b"no Parquet any more", source.read_bytes()[:-9]):
+        if isinstance(damage, bytes):
+            source.write_bytes(damage)
+        else:
+            write(source, damage)
+        with pytest.raises(RunError, match="changed after the run had looked at it"):
+            next(read_shards.read_shard(shard))
     source.unlink()
     with pytest.raises(RunError, match="vanished"):
         read_shards.ShardReader(shard)
