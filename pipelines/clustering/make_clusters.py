@@ -77,7 +77,9 @@ def make_clusters(options: ClusterOptions) -> dict[str, Any]:
             options.max_reject_fraction,
             started,
         )
-        run_clustering(options, tables, Exchange(folder, buckets), commit, key, beam_options)
+        run_clustering(
+            options, tables, Exchange(folder, buckets, work.claim), commit, key, beam_options
+        )
     return {} if dataflow.only_staged(beam_options) else print_clusters(options.output)
 
 

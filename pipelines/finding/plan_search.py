@@ -152,7 +152,12 @@ class FindSearch:
     def cell_settings(self) -> CellSettings:
         """What decides the cells."""
         return CellSettings(
-            self.joining.output, self.reading.key, self.blocks, self.distance, self.visited
+            self.joining.output,
+            self.reading.key,
+            self.blocks,
+            self.distance,
+            self.visited,
+            self.reading.run,
         )
 
     @property

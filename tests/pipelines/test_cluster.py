@@ -257,7 +257,7 @@ def test_a_run_that_died_leaves_the_same_bytes_in_the_end(tmp_path, monkeypatch,
     write(tmp_path / "in.parquet", random_pairs(400, 300), row_group_size=100)
     flags = "--min_similarity", 0.6, "--edges_at_once", 150, "--shard_rows", 100
     run_cluster(tmp_path / "in.parquet", tmp_path / "quiet", *flags)
-    real, calls = cluster.Exchange.write, []
+    real, calls = Exchange.write, []
 
     def die(*args, **more):
         calls.append(1)

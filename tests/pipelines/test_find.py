@@ -20,9 +20,11 @@ from tests.finding_kit import (
 )
 from tests.scoring_kit import write
 from transforms.accounts import shard_account
+from transforms.accounts.claims import take
 from transforms.errors import RunError, UserError
 from transforms.finding import find_pairs
-from transforms.vector_blocks import units
+from transforms.storage.exchange import Exchange
+from transforms.vector_blocks import make_blocks, make_cells, units
 
 DISTANCES = ("cosine", "euclidean", "manhattan")
 
@@ -335,3 +337,37 @@ def test_a_complete_folder_is_judged_again(tmp_path):
     assert run_find(tmp_path / "out", *flags, 0.1) == manifest
     with pytest.raises(RunError, match=r"2 of 22 rows were rejected.*--max_reject_fraction 0.05"):
         run_find(tmp_path / "out", *flags, 0.05)
+
+
+@pytest.mark.parametrize(
+    ("module", "name", "flags"),
+    [
+        (make_blocks, "write_block", ["--cells=0"]),
+        (make_blocks, "write_block_account", ["--cells=0"]),
+        (make_cells, "_chosen", ["--cells=3"]),
+        (make_cells, "write_block_table", ["--cells=3"]),
+        (Exchange, "write", ["--cells=3"]),
+    ],
+)
+def test_a_run_that_was_superseded_leaves_no_block_to_the_other(
+    tmp_path, monkeypatch, module, name, flags
+):
+    """In a bucket no lock keeps it away, and the blocks of both have the same names."""
+    write(tmp_path / "in.parquet", table(texts(200)), row_group_size=90)
+    real, seen = getattr(module, name), []
+
+    def late(*args, **more):
+        if not seen:
+            take(str(tmp_path / "out"))
+            seen.append(blocks_in(tmp_path / "out"))
+        return real(*args, **more)
+
+    monkeypatch.setattr(module, name, late)
+    with pytest.raises(RunError, match="taken over by another run"):
+        run_find(tmp_path / "out", f"--input={tmp_path}/in.parquet", *flags)
+    assert blocks_in(tmp_path / "out") == seen[0]
+
+
+def blocks_in(output) -> dict:
+    found = (path for path in (output / "_shards/blocks").rglob("*") if path.is_file())
+    return {str(path.relative_to(output)): path.read_bytes() for path in found}

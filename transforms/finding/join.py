@@ -69,7 +69,7 @@ def best_exchange(settings: JoinSettings, blocks: int) -> Exchange:
     """Where lists of the most similar partners wait for the blocks that write their pairs."""
     key = hashlib.sha256(f"{settings.run_key}-{settings.inputs}".encode()).hexdigest()
     folder = files.join(settings.output, *BLOCKS_FOLDER.split("/"), f"best-{key[:12]}")
-    return Exchange(folder, blocks)
+    return Exchange(folder, blocks, settings.claim)
 
 
 def _join_run(unit: Unit, to: PairWriter) -> None:

@@ -10,7 +10,7 @@ from __future__ import annotations
 import json
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 import pyarrow as pa
@@ -22,6 +22,19 @@ from transforms.storage import files
 BUCKETS, NOTES = "twinbeam buckets", "twinbeam notes"
 
 
+class Owner(Protocol):
+    """Keeps other runs out of a folder; see `transforms.accounts.claims.Claim`."""
+
+    @property
+    def folder(self) -> str:
+        """The folder."""
+        ...
+
+    def reveal(self, hidden: str, name: str) -> None:
+        """Gives a file of `_tmp/` its final name, unless another run has taken the folder."""
+        ...
+
+
 @dataclass(frozen=True)
 class Exchange:
     """A folder of tables on their way from step to step.
@@ -29,10 +42,13 @@ class Exchange:
     Attributes:
         folder: for this run's key and input alone.
         buckets: into how many pieces the nodes are divided.
+        claim: of the run to the output that the folder lies in; None where no other writer is
+            kept out.
     """
 
     folder: str
     buckets: int
+    claim: Owner | None = None
 
     def path(self, step: str, task: int | str) -> str:
         """The file of a task."""
@@ -64,8 +80,9 @@ class Exchange:
             The notes, which the next step reads without reading the table.
         """
         found, notes = [], dict(notes or {})
-        folder, _, name = self.path(step, task).rpartition("/")
-        hidden, file = files.create_hidden(folder, name)
+        path = self.path(step, task)
+        folder, _, name = path.rpartition("/")
+        hidden, file = files.create_hidden(self.claim.folder if self.claim else folder, name)
         with pq.ParquetWriter(
             pa.PythonFile(file, mode="w"), table.schema, compression="none",
             use_dictionary=False, write_statistics=False,  # they cost more than reading all
@@ -76,7 +93,10 @@ class Exchange:
                 found.append(bucket)
             to.add_key_value_metadata({BUCKETS: json.dumps(found), NOTES: json.dumps(notes)})
         file.close()
-        files.reveal(hidden, files.join(folder, name))
+        if self.claim is None:
+            files.reveal(hidden, path)
+        else:
+            self.claim.reveal(hidden, path.removeprefix(self.claim.folder).lstrip("/"))
         return notes
 
     def note(self, step: str, task: int | str, notes: Mapping[str, Any]) -> dict[str, Any]:

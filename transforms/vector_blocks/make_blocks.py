@@ -183,11 +183,11 @@ def make_block(
     table = gather_rows(list(batches), settings.schemas[side])
     sentences, _ = distinct(table)
     vectors, fresh = encode_stored(sentences.to_pylist(), encoder, store)
-    write_block(settings.output, block_name(side, number, settings.kind), table, vectors)
+    write_block(settings.claim, block_name(side, number, settings.kind), table, vectors)
     account = BlockAccount(
         side, number, settings.key, len(sentences), table.num_rows, fresh, settings.kind
     )
-    return write_block_account(settings.output, account)
+    return write_block_account(settings.claim, account)
 
 
 def check_ids(arrays: Iterable[pa.Array]) -> None:

@@ -12,6 +12,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from transforms.accounts.claims import Claim
 from transforms.hashing import text_hash
 from transforms.input.search_names import Side
 from transforms.storage import files
@@ -48,6 +49,7 @@ class CellSettings:
         distance: of the comparison.
         visited: how many cells vectors visit; None where each block is a cell, and what need not
             be compared is proved.
+        run: that has claimed the output folder; None where no other writer is kept out.
     """
 
     output: str
@@ -55,6 +57,12 @@ class CellSettings:
     blocks: TableBlocks
     distance: Distance
     visited: int | None = None
+    run: str | None = None
+
+    @property
+    def claim(self) -> Claim:
+        """What the run writes by."""
+        return Claim(self.output, self.run)
 
     @property
     def folder(self) -> str:
@@ -64,7 +72,7 @@ class CellSettings:
     @property
     def exchange(self) -> Exchange:
         """Where sentences change their block."""
-        return Exchange(self.folder, self.blocks.left)
+        return Exchange(self.folder, self.blocks.left, self.claim)
 
     def numbers(self, side: str) -> range:
         """Of the blocks of a side."""
@@ -73,10 +81,11 @@ class CellSettings:
 
 def choose_cells(settings: CellSettings) -> AnyCells:
     """The cells, from a sample of all blocks by hash; those chosen before, where there are any."""
-    path = files.join(settings.folder, CENTROIDS if settings.visited is None else VISITED)
+    name = CENTROIDS if settings.visited is None else VISITED
+    path = files.join(settings.folder, name)
     if not files.exists(path):
         sample = np.concatenate([_sample(settings, *block) for block in settings.blocks.all()])
-        files.write_bytes(path, _chosen(sample, settings))
+        settings.claim.write(f"{BLOCKS_FOLDER}/{name}", _chosen(sample, settings))
     content = files.read_bytes(path)
     if settings.visited is not None:
         return VisitedCells.from_bytes(content, settings.distance)
@@ -132,7 +141,7 @@ def gather_cell(block: tuple[Side, int], cells: AnyCells, settings: CellSettings
     by = [("home", "ascending")] if "home" in table.schema.names else []
     order = pc.sort_indices(table, sort_keys=[*by, ("sentence", "ascending")])
     table = table.take(order).combine_chunks()
-    write_block_table(settings.output, block_name(side, number), table)
+    write_block_table(settings.claim, block_name(side, number), table)
     widest = 0.0
     if isinstance(cells, Cells):
         own = Cells(cells.distance, cells.centroids[number : number + 1])
@@ -141,7 +150,7 @@ def gather_cell(block: tuple[Side, int], cells: AnyCells, settings: CellSettings
     account = BlockAccount(
         side, number, settings.key, table.num_rows, rows, 0, widest=float(widest)
     )
-    return write_block_account(settings.output, account)
+    return write_block_account(settings.claim, account)
 
 
 def _visiting_nothing(empty: pa.Table, cells: AnyCells) -> pa.Table:

@@ -12,7 +12,7 @@ from dataclasses import asdict, dataclass, field
 import numpy as np
 import pyarrow as pa
 
-from transforms.accounts.claims import SHARDS_FOLDER
+from transforms.accounts.claims import SHARDS_FOLDER, Claim
 from transforms.input.search_names import Side
 from transforms.storage import files
 from transforms.storage.parquet import read_table
@@ -128,10 +128,10 @@ def with_visits(table: pa.Table, homes: np.ndarray, visits: np.ndarray) -> pa.Ta
     )
 
 
-def write_block_account(output: str, account: BlockAccount) -> BlockAccount:
+def write_block_account(claim: Claim, account: BlockAccount) -> BlockAccount:
     """Commits a block: from here on it is not made again."""
     name = block_name(account.side, account.number, account.kind).removesuffix(".parquet") + ".json"
-    files.write_json(files.join(output, *name.split("/")), asdict(account))
+    claim.write(name, files.as_json(asdict(account)))
     return account
 
 

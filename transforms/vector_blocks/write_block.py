@@ -33,7 +33,7 @@ def distinct(table: pa.Table) -> tuple[pa.Array, np.ndarray]:
     return encoded.dictionary, np.append(starts, table.num_rows).astype(np.int64)
 
 
-def write_block(output: str, name: str, table: pa.Table, vectors: np.ndarray) -> None:
+def write_block(claim: Claim, name: str, table: pa.Table, vectors: np.ndarray) -> None:
     """Writes rows in order, and the vectors [n, d] of their distinct sentences, as a block."""
     sentences, starts = distinct(table)
     rows = table.drop_columns([SENTENCE]).combine_chunks()
@@ -43,12 +43,12 @@ def write_block(output: str, name: str, table: pa.Table, vectors: np.ndarray) ->
     flat = pa.array(np.ascontiguousarray(vectors, np.float32).ravel())
     matrix = pa.FixedSizeListArray.from_arrays(flat, vectors.shape[1])
     columns = {"sentence": sentences, "vector": matrix, "rows": lists}
-    write_block_table(output, name, pa.table(columns))
+    write_block_table(claim, name, pa.table(columns))
 
 
-def write_block_table(output: str, name: str, table: pa.Table) -> None:
+def write_block_table(claim: Claim, name: str, table: pa.Table) -> None:
     """Writes a block: `sentence`, `vector` and `rows`, a row for each sentence."""
-    with ShardWriter(Claim(output), name, table.schema, "", "none") as writer:
+    with ShardWriter(claim, name, table.schema, "", "none") as writer:
         for batch in table.combine_chunks().to_batches(max_chunksize=_BATCH):
             writer.write(batch)
         writer.finish()

@@ -9,9 +9,12 @@ from pathlib import Path
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
+import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from transforms.accounts.claims import take
+from transforms.errors import RunError
 from transforms.storage.exchange import Exchange
 
 
@@ -73,3 +76,29 @@ def test_nodes_are_spread_over_all_buckets():
     found = np.bincount(Exchange("x", 4).buckets_of(nodes).astype(np.int64), minlength=4)
 
     assert len(found) == 4 and (abs(found - 10_000) < 500).all()
+
+
+def test_a_run_that_another_has_superseded_hands_nothing_on(tmp_path: Path):
+    first = take(str(tmp_path))
+    exchange = Exchange(f"{tmp_path}/_shards/steps", 2, first)
+    exchange.write("step", 0, table(0, 3), np.array([0, 1, 0]))
+    before = sorted(path for path in tmp_path.rglob("*.parquet"))
+    second = Exchange(exchange.folder, 2, take(str(tmp_path)))
+    with pytest.raises(RunError, match="taken over by another run"):
+        exchange.write("step", 0, table(7, 3), np.array([0, 1, 0]))
+    with pytest.raises(RunError, match="taken over by another run"):
+        exchange.note("step", 1, {})
+    second.write("step", 2, table(9, 1), np.array([1]))
+
+    assert before == [tmp_path / "_shards/steps/step-0.parquet"]
+    assert exchange.read("step", [0], 0)["node"].to_pylist() == [0, 2]
+    assert exchange.read("step", [0, 2], 1)["node"].to_pylist() == [1, 9]
+    assert exchange.done("step", 1) is None
+
+
+def test_an_attempt_that_is_late_adds_nothing_to_a_committed_folder(tmp_path: Path):
+    claim = take(str(tmp_path))
+    claim.close()
+    with pytest.raises(RunError, match="committed by this run already"):
+        Exchange(f"{tmp_path}/_shards/steps", 1, claim).note("step", 0, {})
+    assert not list(tmp_path.rglob("step-0.parquet"))
