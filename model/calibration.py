@@ -79,14 +79,20 @@ def _interpolated(value: Any, x: tuple[float, ...], y: tuple[float, ...]) -> Any
     return low + (high - low) * (value - left) / (right - left)
 
 
-def fit(histogram: ScoreHistogram, method: Method) -> Calibration:
+def fit(histogram: ScoreHistogram, method: Method, *, trusted: float = 0) -> Calibration:
     """The calibration that fits labelled scores best.
+
+    Args:
+        histogram: of the labelled scores.
+        method: the kind of function.
+        trusted: that similarities are the probabilities which they should be counts for so many
+            pairs more; a few labels then change little.
 
     Raises:
         UserError: there is one label only, or similarities do not rise with the labels.
     """
     zeros, ones = histogram.by_label.sum(axis=1)
-    if not zeros or not ones:
+    if not ((zeros and ones) or (trusted and histogram.rows)):
         raise UserError(
             f"calibration needs pairs of both labels; received {zeros} of 0 and {ones} of 1"
         )
@@ -94,7 +100,8 @@ def fit(histogram: ScoreHistogram, method: Method) -> Calibration:
     mean = small.similarity / small.counts.sum(axis=(0, 1))
     similarity = np.r_[mean, mean]
     label = np.repeat([0, 1], len(mean))
-    rows = small.by_label.ravel()
+    share = small.counts.sum(axis=(0, 1)) / histogram.rows
+    rows = (small.by_label + trusted * share * np.stack([1 - mean, mean])).ravel()
     fitter = _platt if method == "platt" else _isotonic
     return fitter(similarity, label, rows)
 

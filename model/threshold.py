@@ -17,6 +17,7 @@ EXPECTED = (
 )
 # Of each cut: positives found, negatives found [cuts]; all positives, all negatives → score [cuts].
 Score = Callable[[np.ndarray, np.ndarray, int, int], np.ndarray]
+_TRUSTED = 100  # pairs: at so many, what they say weighs as much as what training aimed at
 _AT_LEAST = re.compile(r"(precision|recall)>=(0?\.\d+|0|1(?:\.0*)?)")
 _FIXED = re.compile(r"fixed=(0?\.\d+|0|1(?:\.0*)?)")
 _COST = re.compile(r"cost=(\d+\.?\d*):(\d+\.?\d*)")
@@ -82,22 +83,29 @@ def _at_least(name: str, floor: float) -> Score:
 
 
 def choose_threshold(
-    similarities: np.ndarray, labels: np.ndarray, rule: str = DEFAULT_RULE
+    similarities: np.ndarray,
+    labels: np.ndarray,
+    rule: str = DEFAULT_RULE,
+    *,
+    probabilities: bool = False,
 ) -> tuple[float, float]:
     """The threshold with the best score by a rule (see `parse_rule`), and that score.
 
     The rule `logistic` also seeks the most pairs labelled correctly, but trusts the cuts of these
     few pairs less: it takes the similarity that a logistic curve through all of them gives even
     odds. The best cut of thousands of noisy pairs lies far from that of the next thousands.
-    `balanced_logistic` does so as if both labels were equally frequent. `fixed=0.5` takes 0.5,
-    whatever the pairs say; its score is the accuracy.
+    `balanced_logistic` does so as if both labels were equally frequent. With `probabilities` the
+    similarities were trained to be these, which counts as much to the curve as 100 pairs: fifteen
+    pairs of a small evaluation part leave the threshold near 0.5, thousands choose it alone.
+    `fixed=0.5` takes 0.5, whatever the pairs say; its score is the accuracy.
 
     A pair is similar where similarity ≥ threshold. `similarities` float [n] in 0…1, `labels` 0 or
     1 [n]. Every cut between two neighbouring similarities is tried; of equally good ones the
     nearest to 0.5 is taken. The threshold is a float32, halfway in its gap.
     """
     if rule in (LOGISTIC, BALANCED_LOGISTIC):
-        return _on_curve(similarities, labels, balanced=rule == BALANCED_LOGISTIC)
+        trusted = _TRUSTED if probabilities else 0
+        return _on_curve(similarities, labels, trusted, balanced=rule == BALANCED_LOGISTIC)
     if fixed := _FIXED.fullmatch(rule):
         cut = np.float32(fixed[1])
         predicted = np.asarray(similarities, np.float32) >= cut
@@ -120,7 +128,7 @@ def choose_threshold(
 
 
 def _on_curve(
-    similarities: np.ndarray, labels: np.ndarray, *, balanced: bool
+    similarities: np.ndarray, labels: np.ndarray, trusted: float, *, balanced: bool
 ) -> tuple[float, float]:
     from model.calibration import fit
     from transforms.evaluation.histograms import ScoreHistogram
@@ -128,11 +136,13 @@ def _on_curve(
     rule = "balanced_accuracy" if balanced else DEFAULT_RULE
     ones = np.asarray(labels) >= 0.5
     try:
-        curve = fit(ScoreHistogram.count(similarities, ones, ones), "platt")
+        curve = fit(ScoreHistogram.count(similarities, ones, ones), "platt", trusted=trusted)
     except UserError:  # one label only, or worse than chance: no curve rises through these
         return choose_threshold(similarities, labels, rule)
     # Were the labels balanced, a pair as likely to be similar as any other would have even odds.
-    threshold = np.float32(curve.similarity_of(ones.mean() if balanced else 0.5))
+    expected = ones.sum() + trusted * np.mean(similarities)
+    share = expected / (len(ones) + trusted)
+    threshold = np.float32(curve.similarity_of(share if balanced else 0.5))
     similar = np.float32(similarities) >= threshold
     hits, alarms = (np.array([np.sum(similar & kind)]) for kind in (ones, ~ones))
     score = RULES[rule](hits, alarms, int(ones.sum()), int((~ones).sum()))

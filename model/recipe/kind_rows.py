@@ -84,6 +84,7 @@ class LossKind:
         across: whether a pair's loss depends on the other pairs of its batch, so that replicas
             must show each other theirs.
         positives_suffice: whether it learns from similar pairs alone.
+        probabilities: whether it is least where the similarity is the probability of label 1.
     """
 
     part: type[parts.Kinded]
@@ -93,6 +94,7 @@ class LossKind:
     on_vectors: bool = False
     across: bool = False
     positives_suffice: bool = False
+    probabilities: bool = False
 
 
 @cache  # TensorFlow takes it as it is, where it would trace an import otherwise

@@ -114,6 +114,7 @@ LOSSES: dict[str, LossKind] = {
         make=f"{_LOSSES}:make_binary_crossentropy",
         tasks=("binary",),
         reads=("log_similarity", "logit"),
+        probabilities=True,
     ),
     "softmax_crossentropy": LossKind(
         part=parts.PlainLoss,
@@ -126,6 +127,7 @@ LOSSES: dict[str, LossKind] = {
         make=f"{_LOSSES}:make_mse",
         tasks=("binary", "regression"),
         reads=("log_similarity", "logit"),
+        probabilities=True,
     ),
     "cosine_mse": LossKind(
         part=parts.CosineMse,

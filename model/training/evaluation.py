@@ -90,7 +90,7 @@ def quality(recipe: Recipe, evaluation: EvaluatedPairs) -> float:
         case None if recipe.task == "regression":
             return pearson(similar, labels)
         case None if recipe.task == "binary":
-            return choose_threshold(similar, labels, recipe.training.threshold_rule)[1]
+            return _threshold(recipe, evaluation, recipe.training.threshold_rule)[1]
         case _:
             return float(np.mean(_predicted(recipe, evaluation) == labels))
 
@@ -106,6 +106,16 @@ def _predicted(recipe: Recipe, evaluation: EvaluatedPairs) -> np.ndarray:
         return evaluation.predicted
     threshold, _ = choose_threshold(evaluation.similarity, evaluation.labels)
     return evaluation.similarity >= np.float32(threshold)
+
+
+def _threshold(recipe: Recipe, evaluation: EvaluatedPairs, rule: str) -> tuple[float, float]:
+    """The threshold by a rule, and its score."""
+    return choose_threshold(
+        evaluation.similarity,
+        evaluation.labels,
+        rule,
+        probabilities=recipe.loss_kind.probabilities,
+    )
 
 
 def _ranking(name: str, similar: np.ndarray, labels: np.ndarray) -> float:
@@ -137,7 +147,7 @@ def measure(
     elif recipe.task == "classes":
         threshold = 0.5
     else:
-        threshold, _ = choose_threshold(evaluation.similarity, evaluation.labels, rule)
+        threshold, _ = _threshold(recipe, evaluation, rule)
     found = measures_at(recipe, evaluation, threshold)
     measures = {f"eval_{name}": value for name, value in found.items()}
     return threshold, {"eval_loss": evaluation.loss, **measures}

@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from scipy.optimize import minimize
 from sklearn.metrics import balanced_accuracy_score, precision_score, recall_score
 
 from model.threshold import choose_threshold
@@ -114,6 +115,50 @@ def test_even_odds_stray_less_than_the_best_cut_of_a_small_part():
         for rule in ("logistic", "accuracy")
     }
     assert strays["logistic"] < strays["accuracy"] / 2
+
+
+def likely(rng: np.random.Generator, rows: int, shift: float = 0.0):
+    """Similarities that are probabilities, but for a shift of their log-odds; and labels."""
+    odds = rng.normal(0, 2, rows)
+    labels = (rng.random(rows) < 1 / (1 + np.exp(-odds))).astype(int)
+    return 1 / (1 + np.exp(-(odds + shift))), labels
+
+
+def test_fifteen_pairs_leave_the_threshold_where_training_aimed():
+    rng = np.random.default_rng(8)
+    parts = [likely(rng, 15) for _ in range(100)]
+    alone = [choose_threshold(*part, "logistic")[0] for part in parts]
+    found = [choose_threshold(*part, "logistic", probabilities=True)[0] for part in parts]
+    assert max(abs(cut - 0.5) for cut in found) < 0.15
+    assert np.std(found) < np.std(alone) / 3
+    one_label = choose_threshold(np.float32([0.7, 0.9]), np.array([1, 1]), "logistic")
+    assert one_label[0] <= 0.7  # the best cut, for lack of a curve
+
+
+@pytest.mark.parametrize("rule", ["logistic", "balanced_logistic"])
+def test_thousands_of_pairs_choose_the_threshold_alone(rule: str):
+    # All log-odds are 1 too high, so even odds lie at 1: 0.731.
+    similarities, labels = likely(np.random.default_rng(9), 40_000, shift=1)
+    threshold, _ = choose_threshold(similarities, labels, rule, probabilities=True)
+    assert threshold == pytest.approx(1 / (1 + np.exp(-1)), abs=0.01)
+
+
+def test_a_hundred_pairs_weigh_as_much_as_the_aim():
+    """The likelihood of pairs and aim together, climbed by another optimiser."""
+    similarities, labels = likely(np.random.default_rng(10), 100, shift=1.5)
+    odds = np.log(similarities / (1 - similarities))
+
+    def surprise(line: np.ndarray) -> float:
+        said = line[0] * odds + line[1]
+        of_labels = np.logaddexp(0, said) - labels * said
+        of_the_aim = np.logaddexp(0, said) - similarities * said
+        return float(np.sum(of_labels + of_the_aim))
+
+    slope, offset = minimize(surprise, [1.0, 0.0], method="Nelder-Mead").x
+
+    found, _ = choose_threshold(similarities, labels, "logistic", probabilities=True)
+
+    assert found == pytest.approx(1 / (1 + np.exp(offset / slope)), abs=0.01)
 
 
 @pytest.mark.parametrize("labels", [[1, 1, 1], [1, 1, 0]])

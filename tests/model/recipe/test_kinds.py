@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
+from dataclasses import replace
 from importlib.metadata import EntryPoint
 from pathlib import Path
 from typing import Any
@@ -25,6 +26,7 @@ from model.recipe.installed_kinds import add_installed
 from model.recipe.kind_rows import ComparisonKind, EncoderKind, LossKind, resolve
 from model.recipe.kinds import COMPARISONS, ENCODERS, KINDS, LOSSES
 from model.recipe.reading import read_recipe
+from model.training.evaluation import EvaluatedPairs, measure
 from tests.model.tiny_recipes import recipe
 from transforms.errors import UserError
 
@@ -70,7 +72,11 @@ def with_rows(monkeypatch):
         distance=f"{HERE}:surplus",
     )
     loss = LossKind(
-        part=parts.PlainLoss, make=f"{HERE}:make_hinge", tasks=("binary",), reads=("cosine",)
+        part=parts.PlainLoss,
+        make=f"{HERE}:make_hinge",
+        tasks=("binary",),
+        reads=("cosine",),
+        probabilities=True,
     )
     monkeypatch.setitem(ENCODERS, "bags", encoder)
     monkeypatch.setitem(COMPARISONS, "surplus", comparison)
@@ -223,3 +229,15 @@ def test_entry_points_that_cannot_be_used_are_named(monkeypatch):
         with pytest.raises(UserError, match=message):
             add_installed([entry(name, value)])
     assert "x" not in ENCODERS
+
+
+def test_a_threshold_obeys_a_loss_s_row(with_rows, monkeypatch):
+    """Five pairs, of which a curve alone would make 0.86: the aim holds the threshold near 0.5."""
+    similarities = np.float32([0.75, 0.8, 0.85, 0.9, 0.95])
+    pairs = EvaluatedPairs(np.float32([0, 0, 1, 0, 1]), similarities, loss=0.5)
+    made = recipe(comparison={"kind": "cosine"}, loss={"kind": "hinge"})
+    aimed, _ = measure(made, pairs, "logistic")
+    monkeypatch.setitem(LOSSES, "hinge", replace(LOSSES["hinge"], probabilities=False))
+    alone, _ = measure(made, pairs, "logistic")
+
+    assert aimed < 0.6 and alone > 0.8
