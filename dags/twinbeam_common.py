@@ -1,6 +1,6 @@
 """What the DAGs of twinbeam share: settings, steps, where things are, small files.
 
-No DAG is in here, and `.airflowignore` keeps Airflow from looking for one. It lies beside the DAG
+No DAG is in here, and `.airflowignore` keeps Airflow from looking for one. It is beside the DAG
 files, in the folder that Airflow has on its path. It imports Airflow and the standard library.
 """
 

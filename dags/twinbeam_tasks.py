@@ -126,7 +126,7 @@ class ResultLink(BaseOperatorLink):
         return f"_link_{self._name.lower()}"
 
     def get_link(self, operator: BaseOperator, *, ti_key) -> str:
-        """The address; empty, and then there is no button to press, where there is no result."""
+        """The address; empty where there is no result, and then there is no button."""
         from airflow.sdk.execution_time.xcom import XCom
 
         run = {"dag_id": ti_key.dag_id, "run_id": ti_key.run_id}
@@ -192,7 +192,7 @@ class WaitForInput(BaseOperator):
         self.operator_extra_links = (ResultLink("Pairs"),)
 
     def execute(self, context):
-        """Gives its place up to a trigger of Airflow's own; a run by hand does not wait.
+        """Hands its slot to a trigger of Airflow's own; a run by hand does not wait.
 
         It would hold up the night's run, and whoever started it is there to correct the day.
         """

@@ -259,7 +259,7 @@ def decide(new: dict, current: dict | None, metric: str, min_gain: float) -> tup
             type=["null", "integer"],
             minimum=1,
             title="Epochs",
-            description="Times that all examples are seen. Empty: what the recipe says.",
+            description="Epochs. Empty: the recipe's.",
             section="How",
         ),
         "seed": Param(

@@ -182,7 +182,7 @@ def command(name: str, **flags: Any) -> list[str]:
 
 
 def timed(words: list[str]) -> float:
-    """Runs a command as a user would, but for the greeting; returns its seconds with start-up.
+    """Runs a command as a user would, without the greeting; returns its seconds with start-up.
 
     Raises:
         SystemExit: with the command's exit code, where that is not 0.

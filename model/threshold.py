@@ -93,7 +93,7 @@ def choose_threshold(
 
     The rule `logistic` also seeks the most pairs labelled correctly, but trusts the cuts of these
     few pairs less: it takes the similarity that a logistic curve through all of them gives even
-    odds. The best cut of thousands of noisy pairs lies far from that of the next thousands.
+    odds. The best cut of thousands of noisy pairs is far from that of the next thousands.
     `balanced_logistic` does so as if both labels were equally frequent. With `probabilities` the
     similarities were trained to be these, which counts as much to the curve as 100 pairs: fifteen
     pairs of a small evaluation part leave the threshold near 0.5, thousands choose it alone.

@@ -218,7 +218,7 @@ def write_doubts(
 
 
 def print_summary(output: str) -> dict[str, Any]:
-    """Says what was found and where it lies; returns the content of doubts.json."""
+    """Prints the result and where it is; returns the content of doubts.json."""
     summary: dict[str, Any] = files.read_json(files.join(output, SUMMARY))
     print(format_counts(summary))
     print(f"page: {output}/{PAGE}   ranked: {output}/{DOUBTS}   triangles: {output}/{TRIANGLES}")

@@ -227,7 +227,7 @@ def check_replaceable(output: str, *, overwrite: bool) -> None:
 
 
 def print_report(output: str) -> dict[str, Any]:
-    """Says what was found and where it lies; returns the content of metrics.json."""
+    """Prints the result and where it is; returns the content of metrics.json."""
     found: dict[str, Any] = files.read_json(files.join(output, METRICS))
     for name, value in found["metrics"].items():
         low, high = found["intervals"].get(name, (None, None))

@@ -129,7 +129,7 @@ def print_search_plan(tables: FindTables, work: output_folder.Work) -> None:
 
 
 def print_pairs(output: str) -> dict[str, Any]:
-    """Prints what was found and where it lies; returns the manifest."""
+    """Prints the result and where it is; returns the manifest."""
     manifest = output_folder.read_manifest(output)
     reasons = ", ".join(f"{n:,} {reason}" for reason, n in manifest["rejected_by_reason"].items())
     print(

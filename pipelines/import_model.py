@@ -79,7 +79,7 @@ def _files(options: ImportOptions, path: str) -> list[str]:
 
 
 def finished(options: ImportOptions, identity: str) -> dict[str, Any] | None:
-    """The metrics of a bundle that this very import has made; None where there is none.
+    """The metrics of a bundle that the same import has made; None where there is none.
 
     Raises:
         UserError: the folder holds something else.
@@ -171,6 +171,7 @@ def text_of(options: ImportOptions, twins: ForeignTwins) -> ForeignText:
 def import_saved_model(options: ImportOptions, path: str, identity: str, staging: Staging) -> None:
     """A SavedModel from sentences to vectors → bundle, by a recipe of that kind."""
     from model.network.saved_model_vectors import SavedModelVectors
+    from model.recipe.kinds import COMPARISONS
     from model.recipe.reading import parse_recipe
     from model.training.untrained import export_untrained
     from pipelines.examples.transform_graph import given_vocabulary, write_graph
@@ -179,7 +180,9 @@ def import_saved_model(options: ImportOptions, path: str, identity: str, staging
     encoder = {"kind": "saved_model", "path": path, "dimensions": layer.dimensions}
     named = {"signature": options.signature, "output": options.vectors}
     comparison = options.comparison or "cosine"
-    cosine = {"kind": "cosine_mse", "low": 0, "high": 1}
+    loss: dict[str, Any] = {"kind": "binary_crossentropy"}
+    if COMPARISONS[comparison].output == "cosine":  # cosines have a loss of their own scale
+        loss = {"kind": "cosine_mse", "low": 0, "high": 1}
     recipe = parse_recipe(
         {
             "name": options.name or Path(options.model.rstrip("/")).name,
@@ -190,7 +193,7 @@ def import_saved_model(options: ImportOptions, path: str, identity: str, staging
             "text": {"tokenizer": "none"},
             "encoder": encoder | {key: value for key, value in named.items() if value},
             "comparison": {"kind": comparison},
-            "loss": cosine if comparison == "cosine" else {"kind": "binary_crossentropy"},
+            "loss": loss,
             "untrained": {"threshold": options.threshold, "measured_on": options.measured_on},
         },
         source=options.model,

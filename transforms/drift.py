@@ -28,7 +28,7 @@ Profile = dict[str, list[int]]
 def similarity_counts(
     similarity: np.ndarray, similarity_range: tuple[float, float], rows: np.ndarray | None = None
 ) -> list[int]:
-    """Similarities [n], each standing for so many `rows` [n], counted in equal steps."""
+    """Similarities [n], each standing for a number of `rows` [n], counted in equal steps."""
     low, high = similarity_range
     place = (np.asarray(similarity, np.float64) - low) / (high - low) * SIMILARITY_BINS
     bins = np.nan_to_num(place).astype(int).clip(0, SIMILARITY_BINS - 1)
@@ -36,7 +36,7 @@ def similarity_counts(
 
 
 def length_counts(lengths: np.ndarray, sentences: np.ndarray | None = None) -> list[int]:
-    """Lengths in tokens [n], each of so many `sentences` [n], counted in steps that grow."""
+    """Lengths in tokens [n], each of a number of `sentences` [n], counted in growing steps."""
     place = np.searchsorted(LENGTH_ENDS, lengths)
     return np.bincount(place, sentences, minlength=len(LENGTH_ENDS) + 1).astype(int).tolist()
 

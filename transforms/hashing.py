@@ -30,7 +30,7 @@ def unordered_hash(first: np.ndarray, second: np.ndarray) -> np.ndarray:
 
 
 def split_by_hash(hashes: np.ndarray, count: int) -> Iterator[tuple[int, np.ndarray]]:
-    """Parts rows by their hashes, uint64 [n], into so many buckets: (bucket, its rows' numbers)."""
+    """Divides rows by their hashes, uint64 [n], into buckets: (bucket, its rows' numbers)."""
     number = hashes % np.uint64(count)
     order = np.argsort(number, kind="stable")
     found, starts = np.unique(number[order], return_index=True)

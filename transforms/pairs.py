@@ -163,7 +163,7 @@ def sentences(batch: pa.RecordBatch, name: str) -> pa.Array:
 def cut_sentences(
     batch: pa.RecordBatch, columns: PairColumns, max_chars: int
 ) -> tuple[list[pa.Array], int]:
-    """Both sentence columns of checked rows, at most so many characters of each, as large_string.
+    """Both sentence columns of checked rows as large_string, of each at most so many characters.
 
     Returns:
         The two columns, and how many sentences were cut.

@@ -150,7 +150,7 @@ def check_gives(twins: ForeignTwins, gives: str) -> None:
     """Makes sure that what the model gives can be read as a similarity.
 
     Raises:
-        UserError: it has another shape, or lies outside of 0…1.
+        UserError: it has another shape, or is outside of 0…1.
     """
     shape = twins.comparison.output_shape
     if len(shape) > 2 or (len(shape) == 2 and shape[-1] not in (1, 2)):

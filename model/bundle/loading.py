@@ -38,7 +38,7 @@ def verify(folder: str, *, name: str | None = None) -> dict[str, Any]:
     Only files that are in the folder are opened, whatever paths the manifest may hold.
 
     Args:
-        folder: where the bundle lies.
+        folder: the bundle's.
         name: what errors call it, where that is not the folder.
 
     Returns:

@@ -61,7 +61,7 @@ def write_in_precision(
 ) -> dict[str, Any]:
     """Copies a bundle with other arrays, threshold, metrics and card; returns its manifest.
 
-    The SavedModel stays in float32, but for the threshold.
+    The SavedModel stays in float32, except for the threshold.
     """
     with tempfile.TemporaryDirectory(prefix="twinbeam-bundle-") as temporary:
         old, new = Path(temporary) / "old", Path(temporary) / "new"

@@ -32,7 +32,7 @@ class TeacherVectors:
     vectors: tf.Tensor
 
     def add_to(self, batch: dict[str, tf.Tensor]) -> dict[str, tf.Tensor]:
-        """A batch with its sentences' vectors in the place of keys; unknown ones are zeros."""
+        """A batch with its sentences' vectors instead of keys; unknown ones are zeros."""
         kept = {name: value for name, value in batch.items() if not name.endswith("_key")}
         found = {FIRST: self._of(batch["first_key"]), SECOND: self._of(batch["second_key"])}
         return kept | found

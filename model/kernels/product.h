@@ -5,7 +5,7 @@ constexpr int TILE_COLUMNS = TILE_VECTORS * LANES;
 constexpr int ROW_BLOCK = 120;    // with DEPTH_BLOCK: rows that stay in the second cache
 constexpr int DEPTH_BLOCK = 384;  // a panel's part that stays in the first cache
 
-// What becomes of a sentence's tokens: one of them (an LSTM's last, a BERT's first), or MEAN | MAX.
+// How a sentence's tokens become one vector: one of them (an LSTM's last, a BERT's first), or MEAN | MAX.
 enum Pooling { ONE = 0, MEAN = 1, MAX = 2 };
 
 // Rows of a matrix: where they start and how far one is from the next.
@@ -16,7 +16,7 @@ struct Rows {
   const float* at(size_t row, size_t column = 0) const { return first + row * stride + column; }
 };
 
-// What becomes of a product v, and of the number `more` in its place where there is one.
+// What is done with a product v, and with the number `more` in its place where there is one.
 enum Finish { PLAIN, GELU, EXACT_GELU, ADD, RELU, RELU_ADD, ADD_RELU };
 
 INLINE Floats finished(Floats v, Finish finish, Rows more, size_t row, size_t column) {

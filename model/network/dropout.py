@@ -111,7 +111,7 @@ def drop_by_step(layer: keras.layers.Layer) -> None:
     """Makes all of Keras's dropout inside of a built layer or model drop by example and step.
 
     Attention and pre-trained networks make their dropout themselves, and give no way to hand in
-    another. A class that only overrides `call` can take the place of an instance's own.
+    another. A class that only overrides `call` can replace an instance's own.
     """
     for inner in layer._flatten_layers():
         if type(inner) is keras.layers.Dropout:

@@ -42,7 +42,7 @@ def make_loss(recipe: Recipe) -> Loss:
         exact = keras.tree.map_structure(lambda part: ops.cast(part, "float32"), output)
         losses = loss(ops.cast(labels, "float32"), exact, weights)
         if by_class:
-            # Between two classes, for a teacher's score, by how far it lies between them.
+            # Between two classes, for a teacher's score, by how far it is between them.
             places = ops.arange(len(by_class), dtype="float32")
             near = ops.relu(1 - ops.abs(ops.cast(labels, "float32")[:, None] - places[None, :]))
             losses = losses * ops.sum(near * ops.convert_to_tensor(by_class, "float32"), axis=1)
@@ -134,7 +134,7 @@ def logit_crossentropy(labels: Any, logits: Any) -> Any:
 def log_similarity_crossentropy(labels: Any, log_similarity: Any) -> Any:
     """Binary cross-entropy of p = exp(x): labels [b], x [b] ≤ 0 → [b].
 
-    log p is x itself, so the loss keeps its gradient however far apart a similar pair lies, where
+    log p is x itself, so the loss keeps its gradient however far apart a similar pair is, where
     the cross-entropy of p would be cut off.
     """
     x = ops.minimum(log_similarity, -_LEAST_DISTANCE)

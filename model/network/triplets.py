@@ -15,6 +15,8 @@ from typing import Any
 from keras import ops
 
 from model.network.comparisons import distance
+from model.recipe.kind_rows import resolve
+from model.recipe.kinds import COMPARISONS
 
 _FAR = 1e9
 
@@ -109,22 +111,43 @@ def _semi_hard(distances: Any, negative: Any) -> Any:
 
 
 def pairwise(kind: str, x: Any) -> Any:
-    """Distances of all to all: vectors [n, d] → [n, n], without ever holding n² d numbers."""
-    if kind == "manhattan":
-        columns = ops.transpose(x)
+    """Distances of all to all: vectors [n, d] → [n, n], without ever holding n² d numbers.
 
-        def add(number: Any, total: Any) -> Any:
-            column = columns[number]
-            return total + ops.abs(column[:, None] - column[None, :])
+    The kind's own function for it, where its row names one; else its distance, row by row.
+    """
+    row = COMPARISONS[kind]
+    if row.pairwise is not None:
+        return resolve(row.pairwise)(x)
+    return ops.map(lambda one: distance(kind, one[None], x), x)
 
-        nothing = ops.zeros((ops.shape(x)[0], ops.shape(x)[0]), x.dtype)
-        return ops.fori_loop(0, ops.shape(x)[1], add, nothing)
-    squares = ops.sum(ops.square(x), axis=1)
-    products = ops.matmul(x, ops.transpose(x))
-    if kind == "cosine":
-        norms = ops.sqrt(ops.maximum(squares, 1e-12))
-        return 1 - products / (norms[:, None] * norms[None, :])
+
+def pairwise_manhattan(x: Any) -> Any:
+    """Manhattan distances of all to all, a dimension at a time: [n, d] → [n, n]."""
+    columns = ops.transpose(x)
+
+    def add(number: Any, total: Any) -> Any:
+        column = columns[number]
+        return total + ops.abs(column[:, None] - column[None, :])
+
+    nothing = ops.zeros((ops.shape(x)[0], ops.shape(x)[0]), x.dtype)
+    return ops.fori_loop(0, ops.shape(x)[1], add, nothing)
+
+
+def pairwise_euclidean(x: Any) -> Any:
+    """Euclidean distances of all to all, by |x|² + |y|² − 2 x·y: [n, d] → [n, n]."""
+    squares, products = _squares_and_products(x)
     return ops.sqrt(ops.maximum(squares[:, None] + squares[None, :] - 2 * products, 1e-12))
+
+
+def pairwise_cosine(x: Any) -> Any:
+    """1 − cosine of all to all: [n, d] → [n, n]."""
+    squares, products = _squares_and_products(x)
+    norms = ops.sqrt(ops.maximum(squares, 1e-12))
+    return 1 - products / (norms[:, None] * norms[None, :])
+
+
+def _squares_and_products(x: Any) -> tuple[Any, Any]:
+    return ops.sum(ops.square(x), axis=1), ops.matmul(x, ops.transpose(x))
 
 
 def know_batch(pairs: LabelledVectors) -> tuple[Any, Any]:

@@ -21,7 +21,7 @@ from model.network.pooling import PACKAGE
 class QuantizedEmbedding(keras.layers.Layer):
     """Vectors of ids from 1 on: byte · scale + least, each row by the values of its chunk.
 
-    What training adds to a row lies in a matrix of its own, with a row for each that may be
+    What training adds to a row is in a matrix of its own, with a row for each that may be
     trained: gradients and the optimiser's state are as large as that, however large the table is.
     All other rows stay as they are, to the bit. Weight decay pulls trained rows back to where they
     began (Li et al. 2018, "Explicit inductive bias for transfer learning").
@@ -171,7 +171,7 @@ class NgramConvolution(keras.layers.Layer):
 class NormalizedSum(keras.layers.Layer):
     """Layer normalisation of each token, their sum over √n, and a projection of that.
 
-    All three are linear but for each token's own mean and scale, so the normalised tokens are
+    All three are linear except for each token's own mean and scale, so the normalised tokens are
     never made: the sum of centred tokens is weighted by their scales, one product a sentence.
     """
 

@@ -57,6 +57,8 @@ class ComparisonKind:
         symmetric: whether (u, v) and (v, u) come out the same. Without a default: it must be known.
         output: what its output means.
         distance: vectors (u […, d], v […, d]) → distances […], for losses on vectors.
+        pairwise: vectors [n, d] → distances of all to all [n, n], for mining in a batch; without
+            one `distance` is taken row by row.
         splits: whether its features never join u and v, so that without a hidden layer the output
             is f(u) + g(v).
         imported: whether it only occurs in bundles that `twinbeam import` made.
@@ -67,6 +69,7 @@ class ComparisonKind:
     symmetric: bool
     output: Output
     distance: str | None = None
+    pairwise: str | None = None
     splits: bool = False
     imported: bool = False
 

@@ -18,6 +18,7 @@ from model.recipe.kind_rows import ComparisonKind, EncoderKind, LossKind
 
 _ENCODERS, _COMPARISONS = "model.network.encoders", "model.network.comparisons"
 _LOSSES, _BATCH_LOSSES = "model.network.losses", "model.network.batch_losses"
+_TRIPLETS = "model.network.triplets"
 
 
 ENCODERS: dict[str, EncoderKind] = {
@@ -72,6 +73,7 @@ def _distance(name: str) -> ComparisonKind:
         symmetric=True,
         output="log_similarity",
         distance=f"{_COMPARISONS}:{name}",
+        pairwise=f"{_TRIPLETS}:pairwise_{name}",
     )
 
 
@@ -94,6 +96,7 @@ COMPARISONS: dict[str, ComparisonKind] = {
         symmetric=True,
         output="cosine",
         distance=f"{_COMPARISONS}:cosine_distance",
+        pairwise=f"{_TRIPLETS}:pairwise_cosine",
     ),
     "l1": _head("l1", symmetric=True),
     "absdiff_product": _head("absdiff_product", symmetric=True),

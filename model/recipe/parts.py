@@ -125,7 +125,7 @@ class Transformer(Kinded):
 class Bert(Kinded):
     """A pre-trained BERT, DistilBERT or XLM-RoBERTa.
 
-    `preset` is a folder as the Hugging Face hub has them (`package:NAME/FOLDER` lies in a Python
+    `preset` is a folder as the Hugging Face hub has them (`package:NAME/FOLDER` is in a Python
     package). What is not given of `pooling` and `normalize` is what its sentence-transformers files
     say, else the mean as it is.
     """
@@ -295,7 +295,7 @@ class Training(Part):
         mirror: shows each pair also with its sides exchanged.
         encode_at_once: how many pairs of a batch are in memory together, for losses on vectors,
             which may so have large batches (see `training.cached_gradients`).
-        patience: so many epochs without a better evaluation end the training.
+        patience: training ends after this many epochs without a better evaluation.
         keep: which epoch's weights the bundle gets: those of the best on the evaluation part, or
             the last, where that part is too small to choose by.
         monitor: the measure that epochs are compared by; without one, the threshold rule's own.
@@ -304,7 +304,7 @@ class Training(Part):
         threshold_rule: chooses the threshold on the evaluation part (see `model.threshold`).
         precision: what layers compute in. bfloat16 is for Ampere and newer; weights stay float32,
             and so does all that is evaluated and exported.
-        xla: compiles the step, but for recurrent encoders, which run as cuDNN kernels.
+        xla: compiles the step, except for recurrent encoders, which run as cuDNN kernels.
     """
 
     epochs: Count = 10

@@ -2,7 +2,7 @@
 
 Read without TensorFlow, so that a recipe that does not fit is refused at once. `config.json` names
 the network; `tokenizer_config.json` and `tokenizer.json` the tokeniser; `modules.json` and
-`1_Pooling/config.json`, which sentence-transformers writes, what becomes of the tokens' vectors.
+`1_Pooling/config.json`, which sentence-transformers writes, how the tokens' vectors are pooled.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ class Preset:
     """A pre-trained model's own words.
 
     Attributes:
-        folder: where it lies.
+        folder: its path.
         family: a key of `FAMILIES`.
         places: tokens of its longest sentence, [CLS] and [SEP] among them.
         lowercase: whether its tokeniser makes no difference of case; None where nothing says so.

@@ -147,7 +147,7 @@ _PLAIN: dict[str, type[BaseModel]] = {
 
 
 def _part_at(location: tuple[int | str, ...], values: Any) -> type[BaseModel]:
-    """The part whose keys a location lies among."""
+    """The part whose keys a location is among."""
     if not location:
         return Recipe
     name = str(location[0])

@@ -157,5 +157,5 @@ class Recipe(parts.Part):
 
 
 def similarity_range(recipe: Recipe) -> tuple[float, float]:
-    """Least and greatest similarity: 0 and 1, but for number labels."""
+    """Least and greatest similarity: 0 and 1, except for number labels."""
     return recipe.label_range if recipe.task == "regression" else (0.0, 1.0)

@@ -129,7 +129,7 @@ class LoadedScorer:
         return self._columns(compared), {name: counts[name] for name in self._counts}
 
     def compare(self, vectors: np.ndarray, first: np.ndarray, second: np.ndarray) -> list[pa.Array]:
-        """Compares sentences by their vectors, to the very bits that `score` gives.
+        """Compares sentences by their vectors, with the same bits that `score` gives.
 
         Args:
             vectors: float32 [n, d].

@@ -9,7 +9,7 @@ from transforms.errors import UserError
 
 
 class ShortVectors:
-    """The functions of a bundle, with vectors cut to so many floats.
+    """The functions of a bundle, with vectors cut to their first floats.
 
     What is kept and compared is a part of what it was; encoding costs what it did.
     """
@@ -54,5 +54,5 @@ def check_dimensions(manifest: dict, dimensions: int | None) -> None:
 
 
 def short_threshold(manifest: dict, dimensions: int | None) -> float | None:
-    """The threshold that was chosen for so many floats; None for all of them."""
+    """The threshold that was chosen for this many floats; None for all of them."""
     return None if dimensions is None else manifest["shorter"][str(dimensions)]

@@ -1,4 +1,4 @@
-"""Tells which sentences hold a token that the vocabulary of an examples folder does not."""
+"""Which sentences hold a token that the vocabulary of an examples folder does not."""
 
 from __future__ import annotations
 

@@ -31,7 +31,7 @@ def cached_gradients(
     at_once: int,
     dimensions: int,
 ) -> tuple[tf.Tensor, list[tf.Tensor]]:
-    """The losses of a batch and the gradients of their sum, encoding so many pairs at once.
+    """The losses of a batch and the gradients of their sum, encoding a number of pairs at a time.
 
     Args:
         batch: of b pairs, each value with b rows.

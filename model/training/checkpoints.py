@@ -103,7 +103,7 @@ class Checkpoints:
         return Progress(**content), [value.numpy() for value in self._best]
 
     def due(self) -> bool:
-        """Counts a step; true when so many steps or minutes went by since the last save."""
+        """Counts a step; true when the steps or minutes between two saves have passed."""
         self._steps += 1
         late = self._every_seconds and self._clock() - self._saved_at >= self._every_seconds
         return bool(late or (self._every_steps and self._steps >= self._every_steps))

@@ -21,7 +21,7 @@ class EvaluatedPairs:
         similarity: [n].
         loss: mean of the examples.
         predicted: class indices [n], for several classes.
-        shorter: number of floats → similarities [n] by so many first ones.
+        shorter: number of floats → similarities [n] by that many first ones.
     """
 
     labels: np.ndarray

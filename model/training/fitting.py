@@ -62,7 +62,7 @@ def fit(
 ) -> FitResult:
     """Train `siamese`, built in the placement's scope, as `recipe.training` says.
 
-    With checkpoints it resumes from the last one of this very run.
+    With checkpoints it resumes from the last one of this run.
 
     Raises:
         UserError: the checkpoints are another run's, or the workers disagree about what to train.

@@ -35,7 +35,7 @@ DROPOUT = 0.2  # of the tokens' vectors, and of the states
 
 
 class LanguageModel:
-    """Tells each token of a sentence from those before it, and from those after it."""
+    """Predicts each token of a sentence from those before it, and from those after it."""
 
     def __init__(self, encoder: keras.Model, *, steps: int, seed: int):
         self.embedding = encoder.get_layer(EMBEDDING)
@@ -165,7 +165,7 @@ def _step(model: LanguageModel, ids: np.ndarray, progress: Progress, epochs: int
 
 
 def _end_epoch(progress: Progress, epochs: int) -> None:
-    """Says how the epoch went, and sets `progress` to the begin of the next one."""
+    """Reports the epoch, and sets `progress` to the start of the next one."""
     loss = progress.loss_sum / progress.rows
     progress.history.append({"loss": loss})
     progress.epoch, progress.step, progress.loss_sum, progress.rows = progress.epoch + 1, 0, 0, 0

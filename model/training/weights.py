@@ -37,7 +37,7 @@ class TrainedWeights:
         vocabulary_size: int,
         steps: int,
     ):
-        """`exact` was built in the placement's scope; an epoch has so many `steps`."""
+        """`exact` was built in the placement's scope; `steps` is an epoch's."""
         self._strategy, self._average = placement.strategy, recipe.training.average
         precision = recipe.training.precision
         self.exact = self.trained = exact
@@ -67,7 +67,7 @@ class TrainedWeights:
         return [variable.numpy() for variable in self._variables]
 
     def assign(self, values: Sequence[np.ndarray]) -> None:
-        """Puts values in the place of the trained weights."""
+        """Replaces the trained weights by other values."""
         for variable, value in zip(self._variables, values, strict=True):
             variable.assign(value)
 

@@ -26,7 +26,7 @@ class CommitClusters:
     Attributes:
         claim: the run's claim to the output folder.
         names: of all shards of the plan.
-        exchange: the folder of what steps handed on; it goes.
+        exchange: the folder of what steps pass on; it is deleted.
         header: what the manifest says besides the accounts.
         max_reject_fraction: of rows; with more the run fails.
         started: when the run began.
@@ -45,7 +45,7 @@ class CommitClusters:
         Args:
             _: nothing.
             parts: sums of the accounts of all shards.
-            notes: what is shown of each bucket, and counts of what became of earlier clusters.
+            notes: what is shown of each bucket, and counts of merged and split earlier clusters.
         """
         summary = dict(commit.merge(parts, self.names, len(self.names)).summary)
         for name in ("sentences", "sentences_encoded"):

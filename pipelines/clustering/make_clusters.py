@@ -137,7 +137,7 @@ def run_clustering(
 
 
 def print_clusters(output: str) -> dict[str, Any]:
-    """Prints what was made and where it lies; returns the manifest."""
+    """Prints the result and where it is; returns the manifest."""
     manifest = output_folder.read_manifest(output)
     changed = [
         f"{manifest[name]:,} {what}"

@@ -28,7 +28,7 @@ _MACHINE = re.compile(r"(.+)-(\d+)")
 
 @dataclass(frozen=True)
 class EstimateOptions:
-    """Whether an estimate is asked for, and what it is made from."""
+    """Whether an estimate is wanted, and what it is made from."""
 
     wanted: bool = False
     prices: str = str(PRICES)

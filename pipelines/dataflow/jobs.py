@@ -1,4 +1,4 @@
-"""Jobs on Dataflow: what one is called, whether it runs already, and what becomes of it."""
+"""Jobs on Dataflow: their names, whether one runs already, and how it ends."""
 
 from __future__ import annotations
 
@@ -147,7 +147,7 @@ def submit(pipeline: beam.Pipeline, options: PipelineOptions) -> None:
 
 
 def follow(result: Any, options: PipelineOptions) -> None:
-    """Says which job it is at once, and waits for its end.
+    """Prints the job's id at once, and waits for its end.
 
     Raises:
         RunError: it failed or was cancelled.

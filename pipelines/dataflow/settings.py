@@ -36,7 +36,7 @@ def is_used(options: PipelineOptions) -> bool:
 
 
 def only_staged(options: PipelineOptions) -> bool:
-    """Whether a template is asked for: the job is staged and does not run now."""
+    """Whether a template is wanted: the job is staged and does not run now."""
     return is_used(options) and bool(options.view_as(GoogleCloudOptions).template_location)
 
 

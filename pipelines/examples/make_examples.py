@@ -170,7 +170,7 @@ def graph_folder(staging: str, beam_options: PipelineOptions) -> Iterator[str]:
 
 
 def print_examples(output: str) -> dict[str, Any]:
-    """Says what was done and where it lies; returns the manifest."""
+    """Prints the result and where it is; returns the manifest."""
     manifest = files.read_json(files.join(output, folder.MANIFEST))
     reasons = ", ".join(f"{n:,} {reason}" for reason, n in manifest["rejected_by_reason"].items())
     inferred = manifest["rows_inferred"]

@@ -118,7 +118,7 @@ def is_made(options: PreprocessOptions, plan: ExamplesPlan) -> bool:
 
 
 def print_examples_plan(options: PreprocessOptions, plan: ExamplesPlan) -> None:
-    """Says what is about to be done, and what of the recipe looks odd."""
+    """Prints what is about to be done, and what looks wrong in the recipe."""
     for doubt in doubts(options.recipe):
         print(f"recipe {options.recipe.name}: {doubt}", flush=True)
     for line in missing_files(options.recipe):

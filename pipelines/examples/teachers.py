@@ -77,7 +77,7 @@ def check_teacher(bundle: str, recipe: Recipe) -> None:
     """Checks that a teacher's similarities mean what the recipe's do.
 
     Raises:
-        UserError: it is no bundle, or its similarities go from one number to another one.
+        UserError: it is no bundle, or its similarities have another range.
     """
     path = files.join(bundle, loading.RECIPE)
     if not files.exists(path):

@@ -75,7 +75,7 @@ class CommitPairs:
         return manifest
 
     def _sentences(self, made: list[BlockAccount], summary: dict[str, Any]) -> dict[str, Any]:
-        """Counts of sentences and pairs, once every pair is seen to be accounted for."""
+        """Counts of sentences and pairs, once every pair is accounted for."""
         found = {(block.side, block.number) for block in made if block.kind == BLOCK}
         lacking = sorted(set(self.blocks.all()) - found)
         if lacking:

@@ -19,7 +19,7 @@ OURS = {CHOICE, PAIRS, PAGE, SUCCESS}
 
 
 def choice_is_there(options: LabelOptions, key: str) -> bool:
-    """Whether the very same choice lies in the output folder.
+    """Whether the same choice is in the output folder.
 
     Raises:
         UserError: the folder holds something else.
@@ -40,7 +40,7 @@ def choice_is_there(options: LabelOptions, key: str) -> bool:
 
 
 def print_choice(output: str) -> dict[str, Any]:
-    """Says what was chosen and where the page lies; returns the content of choice.json."""
+    """Prints what was chosen and where the page is; returns the content of choice.json."""
     found: dict[str, Any] = files.read_json(files.join(output, CHOICE))
     rows = sum(found["rows_by_predicted"].values())
     skipped = ", ".join(f"{n:,} {why}" for why, n in found["rows_skipped"].items())

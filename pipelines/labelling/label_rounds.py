@@ -97,7 +97,7 @@ def read_answers(options: LabelOptions, rounds: Rounds) -> tuple[pa.Table, dict[
 
 
 def print_labels(counts: dict[str, int]) -> None:
-    """Says what became of the rows of the files."""
+    """Prints how many rows of the files were used."""
     parts = [
         f"{counts[name]:,} {what}"
         for name, what in (

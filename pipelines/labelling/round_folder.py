@@ -51,7 +51,7 @@ def round_settings(options: LabelOptions) -> dict[str, Any]:
     """What all rounds of a folder share, by the names of flags.
 
     Raises:
-        UserError: there is no bundle, or its recipe is not one of same or not.
+        UserError: there is no bundle, or its recipe does not say same or not.
     """
     assert options.next is not None
     path = files.join(options.next.model, MANIFEST)
@@ -93,7 +93,7 @@ def check_free(output: str) -> None:
 
 
 def round_folder(output: str, number: int) -> str:
-    """Where a round lies."""
+    """The folder of a round."""
     return files.join(output, f"round-{number}")
 
 

@@ -17,7 +17,7 @@ EXAMPLE = "twinbeam doubts --input 'labelled/*.parquet' --id_column id --output 
 
 @dataclass(frozen=True)
 class DoubtsOptions:
-    """All that a search for doubtful labels was asked for.
+    """The options of a search for doubtful labels.
 
     Attributes:
         inputs: Parquet files of labelled pairs, with labels 0 and 1.
@@ -78,7 +78,7 @@ def flags() -> argparse.ArgumentParser:
 
 
 def parse(argv: Sequence[str]) -> DoubtsOptions:
-    """Flags → what was asked for."""
+    """Flags → options."""
     args = flags().parse_args(argv)
     return DoubtsOptions(
         inputs=tuple(args.input),

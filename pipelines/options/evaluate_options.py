@@ -20,7 +20,7 @@ EXAMPLE = "twinbeam evaluate --input scores --label_column label --output report
 
 @dataclass(frozen=True)
 class EvaluateOptions:
-    """All that an evaluation was asked for."""
+    """The options of an evaluation."""
 
     inputs: tuple[str, ...]
     output: str
@@ -75,7 +75,7 @@ def flags() -> argparse.ArgumentParser:
 
 
 def parse(argv: Sequence[str]) -> EvaluateOptions:
-    """Flags → what the run was asked for.
+    """Flags → options.
 
     Raises:
         UserError: the flags contradict one another.

@@ -24,7 +24,7 @@ _SAVED_MODEL_ONLY = ("comparison", "signature", "vectors")
 
 @dataclass(frozen=True)
 class ImportOptions:
-    """What an import was asked for; what is None was not given."""
+    """The options of an import; None was not given."""
 
     model: str
     output: str
@@ -150,7 +150,7 @@ def _add_saved_model_flags(parser: argparse.ArgumentParser) -> None:
 
 
 def parse(argv: Sequence[str]) -> ImportOptions:
-    """Flags → what was asked for.
+    """Flags → options.
 
     Raises:
         UserError: a flag that means nothing for such a model, or an id that is none.

@@ -31,7 +31,7 @@ class NextRound:
 
 @dataclass(frozen=True)
 class LabelOptions:
-    """All that a choice of pairs, or an estimate, was asked for.
+    """The options of a choice of pairs, or of an estimate.
 
     Attributes:
         inputs: scores, or with `next` pairs; none where answers are to be judged.
@@ -78,7 +78,7 @@ class LabelOptions:
 
 
 def parse(argv: Sequence[str]) -> LabelOptions:
-    """Flags → what was asked for.
+    """Flags → options.
 
     Raises:
         UserError: the flags contradict one another.

@@ -18,7 +18,7 @@ BEAM_NOTE = (
 
 
 class _Store(argparse.Action):
-    """argparse's default, but for flags that take several values: given twice, both count."""
+    """argparse's default, except for flags that take several values: given twice, both count."""
 
     def __call__(
         self, parser: Any, namespace: argparse.Namespace, values: Any, option_string: Any = None
@@ -165,7 +165,7 @@ def _width() -> int:
 
 
 class _HelpFormatter(argparse.RawDescriptionHelpFormatter):
-    """Says what kind of value a flag takes, and its default where there is one."""
+    """Shows what kind of value a flag takes, and its default where there is one."""
 
     def __init__(self, prog: str, **how: Any):
         super().__init__(prog, max_help_position=32, **how)

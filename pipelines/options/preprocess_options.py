@@ -1,4 +1,4 @@
-"""What a preprocessing run may be asked for, and the flags that say it."""
+"""The options of preprocessing, and their flags."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ LEAST_TRAIN_FILES = 16  # so that several readers find work
 
 @dataclass(frozen=True, kw_only=True)
 class PreprocessOptions(PairOptions):
-    """All that a preprocessing run was asked for."""
+    """The options of a preprocessing run."""
 
     recipe: Recipe
     train_shards: int | None = None
@@ -92,7 +92,7 @@ def flags() -> argparse.ArgumentParser:
 
 
 def parse(argv: Sequence[str]) -> PreprocessOptions:
-    """Flags → what the run was asked for."""
+    """Flags → options."""
     args, beam_flags = flags().parse_known_args(argv)
     from model.recipe.reading import load_recipe  # help reads no recipe
 

@@ -1,4 +1,4 @@
-"""What a scoring run may be asked for, and the flags that say it."""
+"""The options of scoring, and their flags."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ EXAMPLE = "twinbeam score --input 'pairs/*.parquet' --model bundle --output scor
 
 @dataclass(frozen=True, kw_only=True)
 class ScoreOptions(PairOptions):
-    """All that a scoring run was asked for."""
+    """The options of a scoring run."""
 
     model: str
     scoring: ScorerOptions = field(default_factory=ScorerOptions)
@@ -82,7 +82,7 @@ def flags() -> argparse.ArgumentParser:
 
 
 def parse(argv: Sequence[str]) -> ScoreOptions:
-    """Flags → what the run was asked for."""
+    """Flags → options."""
     args, beam_flags = flags().parse_known_args(argv)
     if args.dimensions and args.embedding_store:
         raise UserError("--dimensions keeps parts of vectors, and --embedding_store all of them")
@@ -124,7 +124,7 @@ def add_flags(parser: argparse.ArgumentParser) -> None:
     group.add_argument(
         "--dimensions",
         type=shared_flags.positive,
-        help="compare so many first floats of the vectors, for bundles trained with matryoshka",
+        help="compare this many first floats of the vectors, for bundles trained with matryoshka",
     )
     group.add_argument(
         "--embedding_cache_mb",

@@ -60,7 +60,7 @@ def flags() -> argparse.ArgumentParser:
 def _add_training_flags(parser: argparse.ArgumentParser) -> None:
     training = parser.add_argument_group("training", "what is not given the recipe decides")
     training.add_argument(
-        "--epochs", type=shared_flags.positive, help="times that all examples are seen"
+        "--epochs", type=shared_flags.positive, help="how often all examples are used"
     )
     training.add_argument("--seed", type=int, help="of weights, order and dropout")
     training.add_argument(

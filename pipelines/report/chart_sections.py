@@ -54,7 +54,7 @@ def thresholds(found: dict[str, Any]) -> list[list[float]]:
     """Threshold, true and false negatives, false and true positives: the grid, and the used one.
 
     The counts at the used threshold are those of the labels that were given, so the page starts
-    with the very numbers of its other parts.
+    with the same numbers as its other parts.
     """
     table: list[list[float]] = [list(entry.values()) for entry in found.get("thresholds", [])]
     used = used_threshold(found)

@@ -48,7 +48,7 @@ def doubt(mistake: dict[str, Any]) -> str:
     first, second = mistake["sentence1"], mistake["sentence2"]
     for reading, words in (
         (_spaced, "equal sentences"),
-        (_letters, "equal but for punctuation"),
+        (_letters, "equal except for punctuation"),
         (_words, "the same words in another order"),
     ):
         if reading(first) == reading(second):

@@ -1,6 +1,6 @@
 """Writes the report of an evaluation: one HTML file that needs nothing else, and PNG plots.
 
-The page is static but for one script, that moves the threshold. It is drawn from metrics.json.
+The page is static except for one script, which moves the threshold. It is drawn from metrics.json.
 """
 
 from __future__ import annotations

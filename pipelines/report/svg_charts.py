@@ -149,7 +149,7 @@ def _cut(text: str) -> str:
 def bar_chart(
     name: str, series: Sequence[tuple[str, str, Sequence[int]]], axes: Axes, *, marker: str = ""
 ) -> str:
-    """Bars of (name, style, heights) that lie over one another, in equal steps of the x axis."""
+    """Bars of (name, style, heights) that overlap, in equal steps of the x axis."""
     inside = []
     for _, style, heights in series:
         step = (axes.x[1] - axes.x[0]) / len(heights)
@@ -197,7 +197,7 @@ def _svg(
 
 
 def ticks(low: float, high: float, most: int = 5) -> list[float]:
-    """Round numbers from `low` to `high`, at most so many: multiples of 1, 2 or 5 of a power of 10.
+    """Round numbers from `low` to `high`, multiples of 1, 2 or 5 of a power of 10.
 
     Where the ends are equal, that one number.
     """

@@ -1,4 +1,4 @@
-"""Shows how a run gets on: a live bar on a terminal, a line now and then in a log.
+"""Shows a run's progress: a live bar on a terminal, a line now and then in a log.
 
 It reads the accounts in the output folder, so it works the same on every runner.
 """
@@ -157,7 +157,7 @@ STEPS_EVERY_SECONDS = 5.0
 
 @contextmanager
 def show_steps(staging: str, shards: int) -> Iterator[None]:
-    """Says every few seconds, until the block ends, which step is how far."""
+    """Prints every few seconds, until the block ends, how far each step is."""
     started, ended = time.monotonic(), threading.Event()
 
     def look() -> None:

@@ -51,13 +51,13 @@ def plan_input(
 
 
 def print_left_out(rejected: Sequence[RejectedFile]) -> None:
-    """Says which files are left out, and why."""
+    """Prints which files are left out, and why."""
     for file in rejected:
         print(f"left out: {file.reason}", flush=True)
 
 
 def print_rewritten(columns: Sequence[str]) -> None:
-    """Says which columns cannot be written as the kind they are, before there is any work."""
+    """Prints which columns cannot be written with their type, before there is any work."""
     if columns:
         print(
             f"note: {', '.join(columns)}: written without this kind, which Arrow does not know; "

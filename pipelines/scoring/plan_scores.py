@@ -32,7 +32,7 @@ class ScorePlan:
     """All that is known before a folder is claimed.
 
     Attributes:
-        options: what the run was asked for.
+        options: of the run.
         scorer: the bundle and how to score with it.
         bundle: its manifest.
         input: shards, schemas, and files left out.

@@ -129,7 +129,7 @@ def run_scoring(
 
 
 def print_scoring_plan(work: output_folder.Work, planned: Plan) -> None:
-    """Says what there is to do, what is left out, and what is written otherwise."""
+    """Prints what there is to do, what is left out, and what is written with another type."""
     run_inputs.print_left_out(planned.rejected)
     run_inputs.print_rewritten(planned.rewritten)
     rows = sum(shard.rows for shard in work.todo)
@@ -138,10 +138,10 @@ def print_scoring_plan(work: output_folder.Work, planned: Plan) -> None:
 
 
 def print_scores(output: str, key: str) -> dict[str, Any]:
-    """Says what was done and where it lies; returns the manifest.
+    """Prints the result and where it is; returns the manifest.
 
     Raises:
-        RunError: what lies there is not what this run was to make.
+        RunError: it holds what another run made.
     """
     manifest = output_folder.read_manifest(output)
     if manifest.get("run_key") != key:

@@ -13,7 +13,7 @@ from transforms.storage import files
 
 
 def bundle_exists(options: TrainOptions) -> bool:
-    """Whether a bundle lies in the output folder.
+    """Whether a bundle is in the output folder.
 
     Raises:
         UserError: something else does.
@@ -30,7 +30,7 @@ def is_bundle_kept(options: TrainOptions) -> bool:
     """Refuses to write over anything but a bundle, and over that without permission.
 
     Returns:
-        Whether a bundle is there that this very run may have written.
+        Whether there is a bundle that the same run may have written.
     """
     if options.checkpoints and half_written(files.list_folder(options.output)):
         return False
@@ -38,7 +38,7 @@ def is_bundle_kept(options: TrainOptions) -> bool:
 
 
 def finished(options: TrainOptions, recipe: Recipe, run: str) -> dict[str, Any]:
-    """The metrics of the bundle that this very run has written before it was started again.
+    """The metrics of the bundle that the same run has written before it was started again.
 
     Machines that are lost just after the bundle appeared start all workers once more, and a person
     may type the same command again.

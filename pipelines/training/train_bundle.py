@@ -60,7 +60,7 @@ def train_bundle(options: TrainOptions) -> dict[str, Any]:
 
 
 def with_enough_steps(recipe: Recipe, rows: int) -> Recipe:
-    """The recipe for so many training examples (see `Training.for_examples`); says what changed."""
+    """The recipe for few training examples (see `Training.for_examples`); prints what changed."""
     training = recipe.training.for_examples(rows)
     if training != recipe.training:
         print(

@@ -31,7 +31,7 @@ class KnownSentences:
     vectors: np.ndarray
 
     def nearest(self, bundle: Any, sentence: str, most: int) -> list[tuple[float, str]]:
-        """The most similar of them by the bundle's comparison, but for the sentence itself."""
+        """The most similar of them by the bundle's comparison, without the sentence itself."""
         if not self.texts:
             return []
         one = np.broadcast_to(bundle.encode(np.array([sentence], object)), self.vectors.shape)

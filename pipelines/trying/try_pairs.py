@@ -1,4 +1,4 @@
-"""Scores single pairs with a bundle, to get a feeling for it.
+"""Scores single pairs with a bundle, to try it out.
 
 twinbeam try bundle "how do I pay?" "where can I pay?"
 Without sentences it reads pairs from standard input, one a line, separated by a tab.

@@ -1,1 +1,1 @@
-"""What became of every row: accounts of shards, the output folder and the commit."""
+"""What was done with every row: accounts of shards, the output folder and the commit."""

@@ -110,7 +110,7 @@ class Claim:
 
         Args:
             contents: of each file, by its name.
-            new: names under which nothing may be, but the very same content.
+            new: names under which nothing may be, but the same content.
 
         Raises:
             RunError: the folder is another run's.
@@ -133,7 +133,7 @@ class Claim:
 
     @property
     def replacing_mark(self) -> str:
-        """Says, while it is there, that this run deletes what another one finished."""
+        """Shows, while it is there, that this run deletes what another one finished."""
         return f"{SHARDS_FOLDER}/{_REPLACING}{self.run}"
 
     def _closed(self) -> str:

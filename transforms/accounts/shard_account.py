@@ -40,7 +40,7 @@ class WrittenFile:
 
 @dataclass(frozen=True)
 class ShardAccount:
-    """What became of one shard.
+    """The result of one shard.
 
     Attributes:
         shard: the shard as planned.

@@ -166,7 +166,7 @@ def stage(output: str, *, overwrite: bool) -> Staging:
 
     Args:
         output: the folder that is to appear.
-        overwrite: whether it may take the place of what is there.
+        overwrite: whether it may replace what is there.
     """
     claim = take(workshop(output))
     assert claim.run is not None

@@ -33,7 +33,7 @@ class ClusterSettings:
         output: the output folder.
         run_key: see `transforms.accounts.shard_account.run_key`.
         inputs: fingerprint of all that is read.
-        shards: names of the shards of pairs, rows and earlier clusters that were handed on.
+        shards: names of the shards of pairs, rows and earlier clusters that were passed on.
         rows: names of the shards of a table of all rows, where there is one.
         previous: names of the shards of earlier clusters.
         most: rows of the largest cluster that is no matter of concern; None for any.

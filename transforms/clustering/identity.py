@@ -3,7 +3,7 @@
 A new cluster is called after the least id of its rows. One that has a past keeps the id of its
 past: that of the earlier cluster whose name-giving row it holds or, where that row is gone, of the
 earlier cluster of which it holds the most rows. So no two clusters can have one id: it is the id of
-one of the cluster's own rows, or of a row that is no more.
+one of the cluster's own rows, or of a row that no longer exists.
 """
 
 from __future__ import annotations

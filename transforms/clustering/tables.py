@@ -69,7 +69,7 @@ class ReadSettings:
 def read_table(
     table: ClusterShard, exchange: Exchange, settings: ReadSettings
 ) -> tuple[TaskDone, ShardAccount]:
-    """Reads a shard of any table, hands on what is in it, and accounts for its rows."""
+    """Reads a shard of any table, passes on what is in it, and accounts for its rows."""
     shard, key = table.shard, settings.run_key
     if table.kind == "pairs":
         account = find_account(settings.output, shard, key)

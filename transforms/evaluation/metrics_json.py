@@ -20,7 +20,7 @@ from transforms.evaluation.slices import Slice
 def results(
     evaluation: EvaluationCounts, classes: tuple[str, ...], *, resamples: int = RESAMPLES
 ) -> dict[str, Any]:
-    """The content of metrics.json but for lineage; numbers that have no meaning are null."""
+    """The content of metrics.json without lineage; numbers that have no meaning are null."""
     whole = evaluation.tallies[ALL]
     found = {
         "rows": whole.rows,

@@ -36,7 +36,7 @@ class JointHistogram:
         score_range: tuple[float, float],
         label_range: tuple[float, float],
     ) -> JointHistogram:
-        """Counts scores [n] and labels [n]; what lies outside a range counts at its edge."""
+        """Counts scores [n] and labels [n]; what is outside a range counts at its edge."""
         x, y = np.asarray(scores, np.float64), np.asarray(labels, np.float64)
         low = np.array([score_range[0], label_range[0]], np.float64)
         width = (np.array([score_range[1], label_range[1]]) - low) / BINS

@@ -92,7 +92,7 @@ def add_up(counters: Iterable[Counts]) -> Counts:
 
 
 def accounts(counts: Counts, written: Sequence[WrittenFile], *, planned: int) -> dict[str, Any]:
-    """The counts as the manifest has them, once they are seen to add up.
+    """The counts as the manifest has them, after a check that they add up.
 
     Args:
         counts: of the whole run.

@@ -29,7 +29,7 @@ class Joined:
     counts: Counter[str] = field(default_factory=Counter)
 
     def add(self, pairs: int, compared: int) -> None:
-        """So many pairs, of which so many were compared."""
+        """A number of pairs, and how many of them were compared."""
         self.counts.update({PAIRS: pairs, COMPARED: compared, EXCLUDED: pairs - compared})
 
     def visit(self, compared: int) -> None:

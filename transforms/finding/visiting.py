@@ -52,7 +52,7 @@ class Meeting:
         guests: any sentences of the other side, or of the same table; maybe the block itself.
         search: the cells.
         reach: how near pairs are.
-        keeps: what becomes of pairs that visit each other.
+        keeps: what is done with pairs that visit each other.
     """
 
     def __init__(

@@ -25,7 +25,7 @@ _HIDDEN = ("_", ".")
 
 @dataclass(frozen=True)
 class FoundFile:
-    """A file that was named, or lies in a folder, or was matched by a pattern.
+    """A file that was named, is in a folder, or was matched by a pattern.
 
     Attributes:
         path: where it is.
@@ -125,7 +125,7 @@ class _Pattern:
         return len(names) < len(self.rest) and all(fit)
 
     def takes(self, path: str) -> bool:
-        """Whether a file fits, or lies in a folder that does, and is not hidden."""
+        """Whether a file fits, or is in a folder that does, and is not hidden."""
         below = path.removeprefix(self.start)
         if _is_hidden(below) and not any(part.startswith(_HIDDEN) for part in self.rest):
             return False
@@ -191,7 +191,7 @@ def _local(path: str, below: str) -> FoundFile:
 
 
 def _walk(start: str, enter: Callable[[str], bool]) -> Iterator[str]:
-    """The files below a folder, links followed, but no link to a folder that it lies in."""
+    """The files below a folder, links followed, but no link to a folder that contains it."""
     waiting = [(start, frozenset([os.path.realpath(start or ".")]))]
     while waiting:
         folder, above = waiting.pop()

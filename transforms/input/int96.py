@@ -2,7 +2,7 @@
 
 INT96 is a day and the nanoseconds of that day. 64 bits of microseconds hold every day, but not the
 last three digits; 64 bits of nanoseconds hold all digits, but end in 1677 and 2262, and Arrow lets
-what lies outside wrap around. Both readings of a time together show whether either lost something.
+what is outside wrap around. Both readings of a time together show whether either lost something.
 """
 
 from __future__ import annotations

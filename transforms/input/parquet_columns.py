@@ -55,7 +55,7 @@ def open_parquet(file: Any, *, int96: Int96Unit = "us", **how: Any) -> pq.Parque
     Args:
         file: an open file.
         int96: the unit of INT96 times. As nanoseconds, which is what Arrow makes of them else,
-            64 bits end in the years 1677 and 2262, and what lies outside comes out as another
+            64 bits end in the years 1677 and 2262, and what is outside comes out as another
             time; and Spark does not read what is written.
         how: passed on to `pq.ParquetFile`.
     """

@@ -179,7 +179,7 @@ def _look_at_all(
 
 
 def _look(path: str, columns: TextColumns, int96: Int96Unit, written: Mapping[str, str]) -> Looked:
-    """A file's footer, with the columns in its path, once they are seen to be usable."""
+    """A file's footer, with the columns in its path, after a check that they can be used."""
     footer = read_footer(path, int96)
     names = footer.schema.names
     partitions = tuple(partitions_of(path, names, written, columns.maybe_in_folders))

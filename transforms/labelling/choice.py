@@ -59,7 +59,7 @@ def pair_names(keys: np.ndarray) -> pa.Array:
 
 
 def choose_random(candidates: Candidates, wanted: int) -> pa.Table:
-    """Random pairs, as many of each predicted class, as far as there are so many.
+    """Random pairs, equally many of each predicted class, as far as it has them.
 
     Precision needs pairs that are called the same, recall mostly those that are not: a plain
     sample would hold few of the rarer kind.

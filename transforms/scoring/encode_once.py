@@ -51,7 +51,7 @@ class Vectors:
 
 
 def bucket_count(rows: int) -> int:
-    """How many buckets the sentences of so many pairs are encoded in: a power of two."""
+    """How many buckets the sentences of a number of pairs are encoded in: a power of two."""
     # How many of the 2 · rows sentences differ is not known before they are read, so all may. A
     # power of two, and leading bits: with more rows a bucket splits, and its sentences stay near.
     wanted = max(1, -(-2 * rows // BUCKET_SENTENCES))

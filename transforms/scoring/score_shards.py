@@ -163,7 +163,7 @@ def scored_schema(schema: pa.Schema, scorer: Scorer) -> pa.Schema:
 
 @dataclass
 class Outcome:
-    """What became of the good rows of a batch: scored, or failed in the model, and counts."""
+    """The good rows of a batch: those scored, those that failed in the model, and counts."""
 
     scored: list[pa.RecordBatch] = field(default_factory=list)
     failed: list[pa.RecordBatch] = field(default_factory=list)
@@ -176,7 +176,7 @@ def score_rows(batch: pa.RecordBatch, scorer: Scorer, settings: ScoreSettings) -
     Halving also answers a batch that does not fit in memory.
 
     Raises:
-        RunError: so many rows fail alone that the model must be at fault, not the rows.
+        RunError: more rows fail alone than bad rows explain, so the model is at fault.
     """
     outcome = Outcome()
     pending = [batch] if batch.num_rows else []

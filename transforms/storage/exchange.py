@@ -1,7 +1,7 @@
 """Hands tables from the tasks of one step to those of the next, through files.
 
 Each task writes one Parquet file with a row group for each bucket; a task of the next step reads
-its bucket's row group of every file. So what is handed on lies on the disk or in the bucket, not in
+its bucket's row group of every file. So what is passed on is on the disk or in the bucket, not in
 the memory of the runner, and a step that is done need not be done again.
 """
 

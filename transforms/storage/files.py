@@ -1,6 +1,6 @@
 """Paths and files, local or `gs://`: the one place that knows how they are found, read and written.
 
-What lies in a bucket goes through `gcs`, what lies on this machine through Python's own calls (to
+Paths in a bucket go through `gcs`, paths on this machine through Python's own calls (to
 Beam's FileSystems a local name with `[`, `*` or `?` in it is a pattern), other stores through
 Beam's. A file is written beside its final name and renamed, so a half-written one is never seen.
 """
@@ -39,7 +39,7 @@ def is_local(path: str) -> bool:
 
 
 def is_inside(path: str, folder: str) -> bool:
-    """Whether a file lies below a folder, however both are written."""
+    """Whether a file is below a folder, however both are written."""
     if is_local(path) and is_local(folder):
         return Path(path).resolve().is_relative_to(Path(folder).resolve())
     return path.startswith(folder.rstrip("/") + "/")
@@ -235,7 +235,7 @@ def reveal(hidden: str, path: str, *, new: bool = False) -> None:
     Args:
         hidden: where it was written.
         path: the final name.
-        new: nothing may be there, but the very same content.
+        new: nothing may be there, but the same content.
 
     Raises:
         FileExistsError: with `new`, something else is there.
@@ -270,7 +270,7 @@ def write_bytes(path: str, content: bytes) -> None:
 
 
 def create_bytes(path: str, content: bytes) -> None:
-    """Writes a small file that must not be there yet; the very same content may be.
+    """Writes a small file that must not be there yet; the same content may be.
 
     In a bucket the store itself sees to it: of two runs that write at once, one is refused. On
     this machine a lock keeps the other run away (see `lock`).

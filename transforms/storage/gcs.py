@@ -320,7 +320,7 @@ def write(path: str, content: bytes) -> None:
 
 
 def create(path: str, content: bytes) -> None:
-    """Writes a small object that must not be there; the very same content may be.
+    """Writes a small object that must not be there; the same content may be.
 
     Raises:
         FileExistsError: there is one with other content. Of two that try, one gets this.

@@ -1,4 +1,4 @@
-"""What became of each line of a text file, and whether that is all of them."""
+"""What was done with each line of a text file, and whether that is all of them."""
 
 from __future__ import annotations
 
@@ -54,7 +54,7 @@ class Doubts:
 
 @dataclass
 class Account:
-    """The lines of a file and what became of them.
+    """The lines of a file and what was done with them.
 
     Attributes:
         total: lines of the file, counted where they are cut, not where they are read.

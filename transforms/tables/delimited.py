@@ -43,7 +43,7 @@ class DelimitedReader:
         names: of its columns.
         header: the values of its header, None where it has none.
         encoding: what the file was decoded by, for the reasons.
-        account: records what becomes of each line.
+        account: records what is done with each line.
     """
 
     layout: Layout

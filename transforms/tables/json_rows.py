@@ -34,7 +34,7 @@ class JsonReader:
 
     Attributes:
         encoding: what the file was decoded by, for the reasons.
-        account: records what becomes of each line, or of each element of an array.
+        account: records what is done with each line, or of each element of an array.
     """
 
     encoding: str

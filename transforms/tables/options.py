@@ -96,7 +96,7 @@ def layout_of(kind: Format, table: TextTable, found_delimiter: str | None) -> La
 
     Args:
         kind: csv or tsv.
-        table: what was asked for.
+        table: the options of reading.
         found_delimiter: the one that the file's own `sep=` line names.
 
     Raises:

@@ -31,7 +31,7 @@ def read_text_table(path: str, table: TextTable, account: Account) -> Iterator[R
     Args:
         path: local or `gs://`; gzip, bzip2, xz and Zstandard are unpacked.
         table: how to read it.
-        account: records what becomes of each line, and checked at the end.
+        account: records what is done with each line, and checked at the end.
 
     Raises:
         UserError: the file as a whole cannot be read: what it is, and what to do.

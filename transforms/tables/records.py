@@ -46,7 +46,7 @@ class RecordScanner:
         self._escaped = re.compile(f"{escape}({escape}|{QUOTE})|{QUOTE}{QUOTE}")
 
     def pattern(self, columns: int) -> re.Pattern[str]:
-        """Matches a record of so many columns with its line break, each column a group."""
+        """Matches a record of a number of columns with its line break, each column a group."""
         between = re.escape(self._delimiter)
         fields = between.join([f"({self._field})"] * columns)
         return re.compile(fields + self._end.pattern, re.DOTALL)

@@ -88,7 +88,7 @@ def open_unpacked(path: str) -> Iterator[Callable[[int], bytes]]:
     """A file's bytes, unpacked by what they are and not by what the file is called.
 
     Yields:
-        A function that reads up to so many bytes; none at the end.
+        A function that reads up to a number of bytes; none at the end.
 
     Raises:
         UserError: the packed file is cut or damaged.

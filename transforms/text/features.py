@@ -168,7 +168,7 @@ def lower(decomposed: tf.Tensor) -> tf.Tensor:
     `tf.strings.lower` follows the locale of the process: "I" becomes a dotless i where it is
     Turkish, and a bundle would score differently there. What locales disagree on are I and J,
     once accents are apart, and those are ASCII: they are lowered first, by bytes. It also drops
-    all that follows a NUL, so a space takes the place of that.
+    all that follows a NUL, so a space replaces it.
     """
     text = tf.strings.regex_replace(decomposed, r"\x00", " ")
     return tf.strings.lower(tf.strings.lower(text), encoding="utf-8")

@@ -119,7 +119,7 @@ class FindShard:
 
 
 def table_shards(side: Side, shards: Iterable[Shard], *, alone: bool) -> list[FindShard]:
-    """Shards in the order of a plan, as those of one side; `alone`: there is no other."""
+    """Shards in the order of a plan, as those of one side; `alone`: it is the only one."""
     found, source, row = [], None, 0
     for shard in shards:
         row = 0 if shard.source != source else row

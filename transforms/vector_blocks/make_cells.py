@@ -1,4 +1,4 @@
-"""Blocks of sentences by hash → blocks by cell: what is near lies in few of them."""
+"""Blocks of sentences by hash → blocks by cell: near vectors are in few of them."""
 
 from __future__ import annotations
 

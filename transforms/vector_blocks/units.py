@@ -65,7 +65,7 @@ class Unit:
 
 
 def block_count(rows: int) -> int:
-    """How many blocks so many rows are divided into."""
+    """How many blocks a number of rows is divided into."""
     return min(MAX_BLOCKS, max(1, -(-rows // BLOCK_ROWS)))
 
 

@@ -57,7 +57,7 @@ class VectorBlock:
 
 @dataclass(frozen=True)
 class BlockAccount:
-    """What became of a block.
+    """The result of a block.
 
     Attributes:
         side: `left` or `right`.

@@ -6,7 +6,7 @@ b that are at most r apart satisfy, by the triangle inequality alone,
     d(x, p_b) ≤ d(x, y) + d(y, p_b) ≤ r + d(y, p_a) ≤ 2 r + d(x, p_a),
     d(x, p_b) ≤ r + the greatest distance of cell b from its centroid,
 
-and the same with x and y, a and b changed over. Where the distance is Euclidean, x lies beside the
+and the same with x and y, a and b changed over. Where the distance is Euclidean, x is beside the
 plane half way between the centroids, at least (d(x, p_b)² − d(x, p_a)²) / (2 d(p_a, p_b)) away
 from all of b, and that must be at most r. So only those vectors of a that may reach b are compared
 with those of b that may reach a, in the unit of work of both cells and nowhere else: the pairs of

@@ -1,7 +1,7 @@
 """Finds all pairs of vectors within a distance, by tiles: none missing, none twice.
 
 What is found is a superset, as small as the rounding of float32 lets it be: whoever uses it
-compares the few pairs found once more, by the very function that decides. So a pair is never lost
+compares the few pairs found once more, by the function that decides. So a pair is never lost
 to the rounding of a matrix product.
 """
 
@@ -98,7 +98,7 @@ def as_unit(vectors: np.ndarray, distance: Distance) -> np.ndarray:
 
 
 def rounding(dimensions: int) -> float:
-    """By how much of Σ|uᵢvᵢ| a float32 sum of so many products may be off, in any order.
+    """By how much of Σ|uᵢvᵢ| a float32 sum of `dimensions` products may be off, in any order.
 
     γₙ = n u / (1 − n u) with u = 2⁻²⁴ (Higham, Accuracy and Stability of Numerical Algorithms,
     2002, section 3.1), doubled: the function that decides rounds as well.

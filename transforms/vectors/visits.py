@@ -1,4 +1,4 @@
-"""Cells that vectors visit: what is near lies in few of them, and how few is measured.
+"""Cells that vectors visit: near vectors are in few of them, and how few is measured.
 
 Each vector lives in the cell of its nearest centroid and visits those of the next nearest ones, as
 an inverted file is probed (Jégou, Douze and Schmid, IEEE PAMI 33, 2011). Two vectors are compared

@@ -21,6 +21,7 @@ from model.network.comparisons import compare
 from model.network.encoders import build_encoder
 from model.network.losses import make_loss
 from model.network.siamese import build_siamese, similarity
+from model.network.triplets import pairwise
 from model.recipe import parts
 from model.recipe.installed_kinds import add_installed
 from model.recipe.kind_rows import ComparisonKind, EncoderKind, LossKind, resolve
@@ -155,6 +156,13 @@ def test_losses_on_vectors_take_the_new_distance(with_rows):
     np.testing.assert_allclose(losses, [1, 0])  # the squares of −1 and 0
 
 
+def test_mining_takes_the_new_distance(with_rows):
+    x = np.array([[0, 0], [3, 1], [1, 5]], np.float32)
+    # Minus what the row's vector has more than the column's: (0, 0) nothing, (3, 1) over it 3 + 1.
+    expected = [[0, 0, 0], [-4, 0, -2], [-6, -4, 0]]
+    np.testing.assert_allclose(pairwise("surplus", x), expected)
+
+
 @pytest.mark.parametrize("kind", [kind for kind, row in COMPARISONS.items() if not row.imported])
 def test_a_comparison_is_as_symmetric_as_its_row_says(kind):
     rng = np.random.default_rng(0)
@@ -167,7 +175,8 @@ def test_every_row_names_a_function_that_is_there():
     for rows in KINDS.values():
         for row in rows.values():
             names = (
-                getattr(row, field, None) for field in ("build", "compute", "distance", "make")
+                getattr(row, field, None)
+                for field in ("build", "compute", "distance", "pairwise", "make")
             )
             assert all(callable(resolve(name)) for name in names if name)
 

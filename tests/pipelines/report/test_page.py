@@ -74,8 +74,8 @@ def test_rows_of_files_it_was_trained_on_are_warned_of(found: dict):
     [
         ("A b", "a  b", "0", "equal sentences"),
         ("ＡＢ１", "ab1", "0", "equal sentences"),
-        ("How do I pay?", "how do I pay", "0", "equal but for punctuation"),
-        ("怎么还款？", "怎么还款", "0", "equal but for punctuation"),
+        ("How do I pay?", "how do I pay", "0", "equal except for punctuation"),
+        ("怎么还款？", "怎么还款", "0", "equal except for punctuation"),
         ("pay rent now", "now pay rent!", "0", "the same words in another order"),
         ("a", "a", "1", None),
         ("a", "b", "0", None),
