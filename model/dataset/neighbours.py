@@ -62,9 +62,11 @@ def neighbour_order(sides: np.ndarray) -> np.ndarray:
     links = links.reshape(sides.shape)
     count = int(links.max(initial=-1)) + 1
     first, second = np.tile(links[:, 0], sides.shape[1] - 1), links[:, 1:].T.ravel()
+    # Sentences are nodes and pairs edges, both ways: the ordering wants a symmetric matrix.
     ends = (np.concatenate([first, second]), np.concatenate([second, first]))
     graph = csr_matrix((np.ones(len(ends[0]), np.int8), ends), (count, count))
     place = np.argsort(reverse_cuthill_mckee(graph, symmetric_mode=True))[links]
+    # By the pair's lesser place, then by its greater: after narrowing the band the two are close.
     return np.lexsort((place.max(axis=1), place.min(axis=1)))
 
 

@@ -45,6 +45,8 @@ struct Packed {
       pack_whole(matrix);
       return;
     }
+    // `tile` goes down one panel: TILE_COLUMNS columns of a row are neighbours in memory, then those of
+    // the next row, so it reads straight ahead. The last panel is filled up with columns of zeros.
     values.assign(size_t(panels) * depth * TILE_COLUMNS, 0.0f);
     for (int column = 0; column < columns; ++column) {
       float* panel = values.data() + size_t(column / TILE_COLUMNS) * depth * TILE_COLUMNS;
@@ -66,6 +68,8 @@ struct Packed {
       float by = weight_step(sum, greatest, depth);
       scales[column] = by * step;
       int16_t* panel = whole.data() + size_t(column / TILE_COLUMNS) * even() * TILE_COLUMNS;
+      // Rows 2i and 2i + 1 of a column are neighbours: `dot` multiplies two int16 by two others and
+      // adds both products to an int32. An odd depth has a last row of zeros.
       for (int k = 0; k < depth; ++k)
         panel[size_t(k / 2) * 2 * TILE_COLUMNS + column % TILE_COLUMNS * 2 + k % 2] =
             int16_t(std::lrint(matrix[size_t(k) * columns + column] / by));
@@ -84,6 +88,8 @@ NOINLINE void tile(Rows a, const float* panel, int depth, Rows start, float* out
   Floats sum[ROWS][TILE_VECTORS];
   for (int r = 0; r < ROWS; ++r)
     for (int v = 0; v < TILE_VECTORS; ++v) sum[r][v] = load(start.at(r, v * LANES));
+  // ROWS x TILE_VECTORS sums stay in registers, and each one takes its products in the order of k. So a
+  // row's bits depend neither on how many rows come with it nor on how many a tile has.
   for (int k = 0; k < depth; ++k) {
     Floats b[TILE_VECTORS];
     for (int v = 0; v < TILE_VECTORS; ++v) b[v] = load(panel + k * TILE_COLUMNS + v * LANES);

@@ -81,6 +81,8 @@ class TrainedWeights:
         if self._average is None:
             yield
             return
+        # Keras's optimizer overwrites the weights with their average; training has to continue from
+        # the weights themselves, or each epoch would start from an average of averages.
         own = self.values()
         with self._strategy.scope():
             self.optimizer.finalize_variable_values(self._variables)

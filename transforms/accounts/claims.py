@@ -160,7 +160,12 @@ def take(folder: str, *, replacing: bool = False) -> Claim:
     claim = Claim(folder, uuid.uuid4().hex)
     if replacing:
         files.write_bytes(files.join(folder, *claim.replacing_mark.split("/")), b"")
+    # First the claim, then the others' hidden files. A late writer checks the claim before it
+    # reveals, so after this line it stops; if it had checked just before, its hidden file is gone
+    # when it reveals, or has its final name before this run looks at the folder. In the other order
+    # it could write a new hidden file in between, and reveal that.
     files.write_json(files.join(folder, SHARDS_FOLDER, CLAIM), {"run": claim.run})
+    # Renamed before it is deleted, so that all of it is gone at one moment on this machine.
     aside = files.join(folder, SHARDS_FOLDER, f".{claim.run}")
     files.retire_folder(files.join(folder, files.TEMPORARY_FOLDER), aside)
     return claim

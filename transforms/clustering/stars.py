@@ -37,6 +37,8 @@ def large_star(edges: np.ndarray) -> np.ndarray:
         Edges from greater to lesser nodes, each once.
     """
     nodes, neighbours, least = _around(edges)
+    # Only the greater ones: an edge is seen from both of its ends, and the lesser end handles it. The
+    # node's own link to `least` is handled there in the same way, so no component falls apart.
     greater = neighbours > nodes
     return _distinct(neighbours[greater], least[greater])
 
@@ -51,6 +53,7 @@ def small_star(edges: np.ndarray) -> np.ndarray:
         Edges from greater to lesser nodes, each once.
     """
     nodes, neighbours, least = _around(edges)
+    # The first node moves as well: between its lesser neighbours it was the only link.
     return _distinct(np.concatenate([neighbours, nodes]), np.concatenate([least, least]))
 
 
@@ -82,7 +85,7 @@ def distinct(edges: np.ndarray) -> np.ndarray:
 def as_stars(edges: np.ndarray) -> np.ndarray:
     """The stars of the components of edges that fit in memory: (node, least node), in order."""
     edges = distinct(downward(edges[edges[:, 0] != edges[:, 1]]))
-    while True:
+    while True:  # a round that changes nothing leaves stars: each node has one edge, to the least
         joined = small_star(downward(large_star(both_ways(edges))))
         if len(joined) == len(edges) and (joined == edges).all():
             return edges

@@ -82,8 +82,11 @@ def may_reach(
         bool [n, c]; a vector's own cell is always among them.
     """
     own = distances[np.arange(len(homes)), homes][:, None]
+    # Lines one and two of the module's text, which hold for every metric. What they leave out cannot
+    # be within the radius; what they leave in costs a comparison at most.
     reached = (distances <= own + 2 * radius) & (distances <= widest + radius)
     if cells.distance != "manhattan":
+        # The plane between two centroids is Euclid's: Manhattan distance has no such bound.
         apart = cells.between()[homes]
         beyond = (distances**2 - own**2) > 2 * apart * (radius + _SLACK)
         reached &= ~(beyond & (apart > 0))
@@ -158,6 +161,7 @@ def _nearest_to_means(points: np.ndarray, count: int, seed: int) -> np.ndarray:
 
 def _copies(shares: np.ndarray, count: int) -> np.ndarray:
     """How often each cell is listed, so that the largest piece is as small as can be."""
+    # Each further copy goes to the cell whose pieces are the largest now.
     copies = np.ones(len(shares), np.int64)
     for _ in range(count - len(shares)):
         copies[np.argmax(shares / copies)] += 1
