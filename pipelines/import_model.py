@@ -170,10 +170,10 @@ def text_of(options: ImportOptions, twins: ForeignTwins) -> ForeignText:
 
 def import_saved_model(options: ImportOptions, path: str, identity: str, staging: Staging) -> None:
     """A SavedModel from sentences to vectors → bundle, by a recipe of that kind."""
+    from model.bundle.untrained import export_untrained
     from model.network.saved_model_vectors import SavedModelVectors
     from model.recipe.kinds import COMPARISONS
     from model.recipe.reading import parse_recipe
-    from model.training.untrained import export_untrained
     from pipelines.examples.transform_graph import given_vocabulary, write_graph
 
     layer = SavedModelVectors(path, None, options.signature, options.vectors)

@@ -7,18 +7,20 @@ examples; these hold a key of each sentence.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import keras
 import numpy as np
 import tensorflow as tf
 
 from model.dataset.examples import Examples
-from model.recipe.recipe import Recipe
 from transforms.errors import UserError
 from transforms.scoring.embedding_store import open_store
 from transforms.storage import files
 from transforms.text_keys import as_short
+
+if TYPE_CHECKING:
+    from model.recipe.recipe import Recipe
 
 FIRST, SECOND = "first_vector", "second_vector"  # of a batch: the teacher's, [b, d]
 _SAMPLE = 100_000  # vectors that the principal components are taken from

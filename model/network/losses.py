@@ -118,8 +118,8 @@ def nested(loss: Loss, sizes: tuple[int, ...]) -> Loss:
         wide = sides["u"].shape[-1]
         if max(sizes) > wide:
             raise UserError(f"loss.matryoshka: vectors have {wide} floats; received {max(sizes)}")
-        # All floats are one of the sizes, or nothing would train those behind the last cut. The cuts
-        # share one encoding: a size costs a comparison, and no pass through the encoder.
+        # All floats are one of the sizes, or nothing would train those behind the last cut. The
+        # cuts share one encoding: a size costs a comparison, and no pass through the encoder.
         numbers = sorted({*sizes, wide})
         cut = [{**sides, "u": sides["u"][:, :n], "v": sides["v"][:, :n]} for n in numbers]
         return sum(loss(labels, each, weights) for each in cut) / len(numbers)

@@ -1,15 +1,25 @@
-"""The eval part as the network sees it, and how good that is."""
+"""The eval part as the network sees it, how good that is, and the metrics of a finished run."""
 
 from __future__ import annotations
 
+import resource
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field, replace
-from typing import Any
+from importlib.metadata import version
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from model.recipe.recipe import Recipe
+from model.recipe.recipe import Recipe, similarity_range
 from model.threshold import choose_threshold
+from transforms.drift import training_profile
+
+if TYPE_CHECKING:
+    from model.dataset.examples import Examples
+    from model.training.fitting import FitResult
+    from model.training.strategy import Placement
+
+PACKAGES = ("tensorflow", "keras", "numpy")
 
 
 @dataclass(frozen=True)
@@ -197,3 +207,53 @@ def pearson(left: np.ndarray, right: np.ndarray) -> float:
     left, right = left - left.mean(), right - right.mean()
     norm = np.sqrt((left @ left) * (right @ right))
     return float(left @ right / norm) if norm > 0 else 0.0
+
+
+def measure_run(
+    recipe: Recipe, examples: Examples, placement: Placement, fitted: FitResult
+) -> dict[str, Any]:
+    """The metrics of a finished run, its threshold among them."""
+    from model.dataset.examples import run_fingerprint
+
+    rule = recipe.training.threshold_rule
+    threshold, measures = measure(recipe, fitted.evaluation, rule)
+    shorter = measure_shorter(recipe, fitted.evaluation, rule)
+    return {
+        "run": run_fingerprint(recipe, examples),
+        **describe_run(recipe, examples, placement, fitted),
+        "threshold_rule": rule,
+        **measures,
+        **({"shorter": shorter} if shorter else {}),
+        "profile": training_profile(
+            examples.manifest, fitted.evaluation.similarity, similarity_range(recipe)
+        ),
+        "trained_on": examples.manifest.get("input_files", {}),
+        "threshold": threshold,
+        "peak_memory_mb": round(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024, 1),
+    }
+
+
+def describe_run(
+    recipe: Recipe, examples: Examples, placement: Placement, fitted: FitResult
+) -> dict[str, Any]:
+    """What was trained where, and how it went, epoch by epoch."""
+    history = fitted.history
+    spent = sum(record["seconds"] for record in history)
+    pairs = sum(record["seconds"] * record["pairs_per_second"] for record in history)
+    return {
+        "recipe": recipe.name,
+        "task": recipe.task,
+        "vocabulary_size": examples.vocabulary_size,
+        "rows_train": examples.manifest.get("rows_train"),
+        "rows_eval": len(fitted.evaluation.labels),
+        "strategy": placement.why.removeprefix("strategy: "),
+        "replicas": placement.replicas,
+        "global_batch_size": recipe.training.batch_size,
+        "seed": recipe.training.seed,
+        "epochs": len(history),
+        "best_epoch": fitted.best_epoch,
+        "training_seconds": round(spent, 3),
+        "pairs_per_second": round(pairs / max(spent, 1e-9), 1),
+        "history": history,
+        "versions": {name: version(name) for name in PACKAGES},
+    }

@@ -17,14 +17,10 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from model.dataset.batch_plan import EpochOrder, Records
-from model.dataset.batches import InputShare, evaluation_batches
-from model.dataset.data_sets import DataSet, data_sets, order_of_steps
+from model.dataset.batch_plan import EpochOrder
+from model.dataset.data_sets import data_sets, order_of_steps
 from model.dataset.examples import Examples, run_fingerprint
-from model.dataset.neighbours import arrange
-from model.network.forward import choose_forward
-from model.network.losses import make_loss
-from model.network.siamese import Siamese, connect
+from model.network.siamese import Siamese
 from model.recipe.recipe import Recipe
 from model.training.checkpoints import (
     CheckpointOptions,
@@ -34,9 +30,9 @@ from model.training.checkpoints import (
     stopped_message,
 )
 from model.training.evaluation import EvaluatedPairs, better, evaluate, monitored, quality
+from model.training.inputs import arranged, evaluation_step, learner_of, training_step
 from model.training.reporter import Reporter
 from model.training.sigterm import SigtermFlag
-from model.training.steps import Learner, distribute, make_eval_step, make_train_step
 from model.training.strategy import Placement
 from model.training.weights import TrainedWeights, share_weights
 from transforms.errors import RunError
@@ -74,23 +70,6 @@ def fit(
             return run.to_the_end()
 
 
-def learner_of(recipe: Recipe, weights: TrainedWeights, *, first: bool) -> Learner:
-    """What a data set's training step works on: its own loss, on the parts of the first one's."""
-    trained, network = weights.trained, weights.trained.network
-    if not first:
-        sides = [keras.Input(s.shape[1:], dtype=s.dtype, name=s.name) for s in network.inputs]
-        output = connect(recipe, sides, trained.encoder, trained.comparison)
-        trained = Siamese(trained.encoder, trained.comparison, keras.Model(sides, output))
-    return Learner(
-        recipe,
-        trained.network,
-        choose_forward(trained, recipe),
-        make_loss(recipe),
-        weights.optimizer,
-        network.trainable_variables,
-    )
-
-
 class _TrainingLoop:
     """The loop: it holds the weights, the input and how far it has come."""
 
@@ -125,7 +104,9 @@ class _TrainingLoop:
         self.checkpoints = self._open(options)
         placement.check_agreement(self.run, self.progress.epoch, self.progress.step)
         self._prepare_training(placement.strategy)
-        self._prepare_evaluation(placement.strategy)
+        self.eval_batches, self.eval_step, self.eval_steps = evaluation_step(
+            placement.strategy, recipe, examples, self.weights.exact
+        )
 
     def _open(self, options: CheckpointOptions | None) -> Checkpoints | None:
         if options is None:
@@ -136,10 +117,7 @@ class _TrainingLoop:
         found = checkpoints.restore()
         if found:
             self.progress, self.best = found
-            self.reporter.line(
-                f"resuming from the checkpoint in {options.folder}: epoch "
-                f"{self.progress.epoch + 1}, step {self.progress.step} of {self.steps}"
-            )
+            self.reporter.line(f"resuming from the checkpoint in {options.folder}: {self._place}")
         return checkpoints
 
     def _prepare_training(self, strategy: tf.distribute.Strategy) -> None:
@@ -147,48 +125,24 @@ class _TrainingLoop:
         done = self._order()[: self.progress.step]
         self.batches, self.train_steps = [], []
         for number, each in enumerate(self.data_sets):
-            records, order = self._arranged(each, number)
+            records, sentences = arranged(each, Path(self.scratch.name) / str(number))
+            if sentences is not None:
+                self.reporter.line(
+                    f"neighbours: a batch has {sentences:.2f} sentences for each pair"
+                )
+            order = EpochOrder(self.training.seed, self.training.length_noise, sentences is None)
             skip = int(np.sum(done == number))
             make = partial(
                 each.batches, records=records, order=order, epochs=epochs, skip_steps=skip
             )
-            batches, spec = distribute(strategy, make)
             learner = learner_of(each.recipe, self.weights, first=number == 0)
+            batches, step = training_step(strategy, learner, make)
             self.batches.append(batches)
-            self.train_steps.append(make_train_step(strategy, learner, element_spec=spec))
-
-    def _arranged(self, data_set: DataSet, number: int) -> tuple[Records, EpochOrder]:
-        """A data set's records, and how they are put in order, as its recipe says."""
-        training, records = data_set.recipe.training, data_set.records
-        by_length = training.batches == "lengths"
-        if not by_length:
-            folder = Path(self.scratch.name) / str(number)
-            folder.mkdir()
-            records, sentences = arrange(records, str(folder), training.batch_size)
-            self.reporter.line(f"neighbours: a batch has {sentences:.2f} sentences for each pair")
-        return records, EpochOrder(self.training.seed, self.training.length_noise, by_length)
+            self.train_steps.append(step)
 
     def _order(self) -> np.ndarray:
         """Which data set each step of this epoch is of."""
         return order_of_steps(self.data_sets, self.training.seed, self.progress.epoch)
-
-    def _prepare_evaluation(self, strategy: tf.distribute.Strategy) -> None:
-        size = self.training.batch_size
-
-        def make(share: InputShare) -> tf.data.Dataset:
-            return evaluation_batches(
-                self.examples.eval.records(self.recipe), batch_size=size, share=share
-            )
-
-        self.eval_batches, spec = distribute(strategy, make)
-        self.eval_steps = -(-self.examples.eval.total // size)
-        self.eval_step = make_eval_step(
-            strategy,
-            self.recipe,
-            choose_forward(self.weights.exact, self.recipe),
-            make_loss(self.recipe),
-            element_spec=spec,
-        )
 
     def to_the_end(self) -> FitResult:
         """All epochs that are left; then the best epoch's weights are put back."""

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import keras
 import tensorflow as tf
 
-from model.recipe.recipe import Recipe
+if TYPE_CHECKING:
+    from model.recipe.recipe import Recipe
 
 
 class _GrowingAverage:

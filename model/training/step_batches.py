@@ -6,11 +6,15 @@ A batch has `ids1` and `ids2` (or `text1` and `text2`), of triplets a third side
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 import tensorflow as tf
 
 from model.dataset.teacher_vectors import FIRST, SECOND
 from model.network.dropout import current_rows, hide_tokens
-from model.recipe.recipe import Recipe
+
+if TYPE_CHECKING:
+    from model.recipe.recipe import Recipe
 
 Batch = dict[str, tf.Tensor]
 

@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import resource
 import time
 from contextlib import AbstractContextManager, ExitStack
 from dataclasses import dataclass
-from importlib.metadata import version
 from typing import TYPE_CHECKING, Any
 
 from model.bundle import export
@@ -14,7 +12,6 @@ from model.bundle.export import half_written
 from model.recipe.checks import doubts
 from model.recipe.recipe import Recipe
 from transforms.accounts.staging import Staging, claim_folder
-from transforms.drift import training_profile
 from transforms.errors import RunError
 from transforms.quiet_tensorflow import import_tensorflow
 from transforms.storage import files
@@ -23,10 +20,7 @@ if TYPE_CHECKING:
     from model.dataset.examples import Examples
     from model.network.siamese import Siamese
     from model.training.checkpoints import CheckpointOptions
-    from model.training.fitting import FitResult
     from model.training.strategy import Placement
-
-PACKAGES = ("tensorflow", "keras", "numpy")
 
 
 @dataclass(frozen=True)
@@ -63,6 +57,7 @@ def train_recipe(
     import_tensorflow()
     from model.bundle.signatures import ServingModule
     from model.training.eval_inputs import measure_inputs, plan_eval_inputs
+    from model.training.evaluation import measure_run
     from model.training.fitting import fit
     from model.training.reporter import Reporter
     from model.training.strategy import choose_strategy
@@ -164,32 +159,6 @@ def begin(
     return siamese, coverage
 
 
-def measure_run(
-    recipe: Recipe, examples: Examples, placement: Placement, fitted: FitResult
-) -> dict[str, Any]:
-    """The metrics of a finished run, its threshold among them."""
-    from model.dataset.examples import run_fingerprint
-    from model.recipe.recipe import similarity_range
-    from model.training.evaluation import measure, measure_shorter
-
-    rule = recipe.training.threshold_rule
-    threshold, measures = measure(recipe, fitted.evaluation, rule)
-    shorter = measure_shorter(recipe, fitted.evaluation, rule)
-    return {
-        "run": run_fingerprint(recipe, examples),
-        **describe_run(recipe, examples, placement, fitted),
-        "threshold_rule": rule,
-        **measures,
-        **({"shorter": shorter} if shorter else {}),
-        "profile": training_profile(
-            examples.manifest, fitted.evaluation.similarity, similarity_range(recipe)
-        ),
-        "trained_on": examples.manifest.get("input_files", {}),
-        "threshold": threshold,
-        "peak_memory_mb": round(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024, 1),
-    }
-
-
 def wait_for_bundle(placement: Placement) -> None:
     """Nobody leaves before the bundle is there: workers that are gone cannot be started again.
 
@@ -252,32 +221,3 @@ def pretrained_weights(
         run=run_fingerprint(recipe, examples),
     )
     return encoder.get_weights()
-
-
-def describe_run(
-    recipe: Recipe, examples: Examples, placement: Placement, fitted: FitResult
-) -> dict[str, Any]:
-    """What was trained where, and how it went, epoch by epoch."""
-    history = fitted.history
-    spent = sum(record["seconds"] for record in history)
-    return {
-        "recipe": recipe.name,
-        "task": recipe.task,
-        "vocabulary_size": examples.vocabulary_size,
-        "rows_train": examples.manifest.get("rows_train"),
-        "rows_eval": len(fitted.evaluation.labels),
-        "strategy": placement.why.removeprefix("strategy: "),
-        "replicas": placement.replicas,
-        "global_batch_size": recipe.training.batch_size,
-        "seed": recipe.training.seed,
-        "epochs": len(history),
-        "best_epoch": fitted.best_epoch,
-        "training_seconds": round(spent, 3),
-        "pairs_per_second": round(
-            sum(record["seconds"] * record["pairs_per_second"] for record in history)
-            / max(spent, 1e-9),
-            1,
-        ),
-        "history": history,
-        "versions": {name: version(name) for name in PACKAGES},
-    }

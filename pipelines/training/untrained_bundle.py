@@ -5,10 +5,10 @@ from __future__ import annotations
 import tempfile
 from typing import Any
 
+from model.bundle.untrained import check_untrained, export_untrained, run_of
 from model.recipe.needed_files import check_files
 from model.recipe.reading import load_recipe
 from model.training.train import TrainOptions
-from model.training.untrained import check_untrained, export_untrained, run_of
 from pipelines.training.bundle_output import bundle_exists, finished
 from transforms.accounts.staging import claim_folder
 

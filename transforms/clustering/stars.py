@@ -37,8 +37,8 @@ def large_star(edges: np.ndarray) -> np.ndarray:
         Edges from greater to lesser nodes, each once.
     """
     nodes, neighbours, least = _around(edges)
-    # Only the greater ones: an edge is seen from both of its ends, and the lesser end handles it. The
-    # node's own link to `least` is handled there in the same way, so no component falls apart.
+    # Only the greater ones: an edge is seen from both of its ends, and the lesser end handles it.
+    # The node's own link to `least` is handled there in the same way, so no component falls apart.
     greater = neighbours > nodes
     return _distinct(neighbours[greater], least[greater])
 

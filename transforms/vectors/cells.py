@@ -82,8 +82,8 @@ def may_reach(
         bool [n, c]; a vector's own cell is always among them.
     """
     own = distances[np.arange(len(homes)), homes][:, None]
-    # Lines one and two of the module's text, which hold for every metric. What they leave out cannot
-    # be within the radius; what they leave in costs a comparison at most.
+    # Lines one and two of the module's text, which hold for every metric. What they leave out
+    # cannot be within the radius; what they leave in costs a comparison at most.
     reached = (distances <= own + 2 * radius) & (distances <= widest + radius)
     if cells.distance != "manhattan":
         # The plane between two centroids is Euclid's: Manhattan distance has no such bound.

@@ -10,7 +10,7 @@ import pytest
 
 from model.bundle import export
 from model.recipe import load_recipe
-from model.training import fitting, strategy, train
+from model.training import evaluation, fitting, strategy, train
 from model.training.train import TrainOptions, train_recipe
 from transforms.accounts.staging import Staging, stage
 from transforms.errors import RunError
@@ -35,7 +35,7 @@ def train_older(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     alone = SimpleNamespace(cluster=SimpleNamespace(is_chief=True, workers=1), why="alone")
     monkeypatch.setattr(strategy, "choose_strategy", lambda name: alone)
     monkeypatch.setattr(train, "begin", lambda *_: (None, {}))
-    monkeypatch.setattr(train, "measure_run", lambda *_: {"threshold": 0.5})
+    monkeypatch.setattr(evaluation, "measure_run", lambda *_: {"threshold": 0.5})
     monkeypatch.setattr(
         export, "export_bundle", lambda staging, **_: publish(tmp_path, staging, "older")
     )

@@ -8,10 +8,11 @@ from typing import Any
 
 from model.bundle.export import export_bundle
 from model.recipe.recipe import Recipe
-from model.training.train import PACKAGES
 from transforms.accounts.staging import Staging
 from transforms.errors import UserError
 from transforms.quiet_tensorflow import import_tensorflow
+
+PACKAGES = ("tensorflow", "keras", "numpy")
 
 
 def check_untrained(recipe: Recipe) -> None:
