@@ -96,7 +96,7 @@ def convert(options: ConvertOptions) -> dict[str, Any]:
     before = read_about(options.output) if files.exists(options.output) else {}
     done = before.get(same_run.MADE_FROM)
     if same_run.is_done(options.output, done, made_from, overwrite=options.overwrite):
-        judge_again(before, options)
+        judge_rejects_again(before, options)
         return dict(before[COUNTS])
     if files.exists(options.output) and not options.overwrite:
         raise UserError(f"{options.output} is there already; give another, or --overwrite")
@@ -126,7 +126,7 @@ def convert(options: ConvertOptions) -> dict[str, Any]:
     return counts
 
 
-def judge_again(about: Mapping[str, Any], options: ConvertOptions) -> None:
+def judge_rejects_again(about: Mapping[str, Any], options: ConvertOptions) -> None:
     """Meets a complete file again: the limits may be stricter than when it was written.
 
     Raises:

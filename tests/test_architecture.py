@@ -118,6 +118,11 @@ FOLDERS = {
         "pipelines.examples", "model.recipe", "model.dataset", "model.bundle", "model.training",
         "transforms", "transforms.storage", "transforms.accounts",
     },
+    "pipelines.bundles": {
+        "pipelines.options", "model", "model.recipe", "model.dataset", "model.bundle",
+        "model.kernels", "model.training", "transforms", "transforms.storage", "transforms.input",
+        "transforms.accounts", "transforms.evaluation",
+    },
     "pipelines.trying": {
         "pipelines.options", "pipelines.running", "model.bundle", "transforms",
         "transforms.storage", "transforms.input", "transforms.scoring", "transforms.text",

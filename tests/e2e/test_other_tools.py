@@ -15,8 +15,8 @@ import pyarrow.dataset as ds
 import pyarrow.parquet as pq
 import pytest
 
-from pipelines import calibrate, inspect
-from pipelines.options.scored_inputs import lineage, score_inputs
+from pipelines import inspect
+from pipelines.options.scored_inputs import is_folder, lineage, score_inputs
 from pipelines.scoring import plan_scores
 from tests.scoring_kit import EqualBundle, exit_code, pairs, run_score, write
 
@@ -97,7 +97,7 @@ def test_a_folder_with_earlier_names_is_read(earlier: Path):
         path.name for path in earlier.glob("*.parquet")
     )
     assert lineage([str(earlier)], None, None)["scores"]["rows_rejected"] == 1
-    assert calibrate.is_folder(str(earlier))
+    assert is_folder(str(earlier))
 
 
 def test_scoring_into_a_folder_with_earlier_names_says_so(

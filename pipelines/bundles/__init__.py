@@ -1,0 +1,1 @@
+"""New versions of a bundle: calibrated, or of another precision."""
