@@ -7,15 +7,18 @@ import pytest
 
 from model.bundle.loading import PACKED, load
 from model.bundle.packed_weights import packed_weights
+from model.bundle.precision import in_precision
 from model.kernels import library
 from model.kernels.encoders import open_encoder
 from model.network.encoders import build_encoder
 from model.recipe import parts
 from model.scoring.engine import Engine
+from tests.model.kernels.arrays import cnn_arrays
 from tests.model.network.test_encoders import bert_recipe
 from tests.model.tiny_bundle import SENTENCES, VOCABULARY_SIZE, build, export, write_graph
 from tests.model.tiny_recipes import recipe
 from tests.model.tiny_universal import SMALL, write_weights
+from transforms.errors import UserError
 
 needs_library = pytest.mark.skipif(library.open_library() is None, reason="not built here")
 
@@ -107,6 +110,13 @@ def test_a_universal_encoder_is_that_of_keras(tmp_path, trained, normalize):
 def test_what_c_does_not_know_has_no_arrays(spec):
     rules = recipe(encoder=spec)
     assert packed_weights(build(rules).encoder, rules) is None
+
+
+def test_convolutions_have_no_other_precision(tmp_path):
+    np.savez(tmp_path / PACKED, **cnn_arrays(1, size=4, filters=3, widths=[2], pooling="max"))
+    sentences = np.array([1, 2], np.int32), np.array([2])
+    with pytest.raises(UserError, match="int16 would save nothing"):
+        in_precision(str(tmp_path), "int16", sentences)
 
 
 @pytest.mark.parametrize("kind", ["bilstm", "cnn", "transformer"])
