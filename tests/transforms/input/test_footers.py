@@ -21,7 +21,7 @@ def test_text_is_referred_to_convert(tmp_path: Path, name: str, content: bytes):
 
 def test_a_cut_file_is_called_cut(tmp_path: Path):
     (tmp_path / "pairs.parquet").write_bytes(b"PAR1" + b"x" * 100)
-    with pytest.raises(UserError, match="not a whole Parquet file"):
+    with pytest.raises(UserError, match="not a complete Parquet file"):
         read_footer(str(tmp_path / "pairs.parquet"))
     with pytest.raises(UserError, match="is not there"):
         read_footer(str(tmp_path / "gone.csv"))
