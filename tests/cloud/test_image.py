@@ -13,6 +13,8 @@ from importlib.metadata import version
 from pathlib import Path
 
 import pytest
+from packaging.markers import default_environment
+from packaging.requirements import Requirement
 
 from model.bundle import export
 from pipelines import template
@@ -29,8 +31,15 @@ HADOLINT = Path(sys.executable).with_name("hadolint")
 
 
 def pinned(lock: str) -> dict[str, str]:
+    """Package → version, of what the lock has for the image's Python."""
     text = (ROOT / lock).read_text(encoding="utf-8")
-    return dict(re.findall(r"^([a-z0-9_.-]+)==(\S+) \\$", text, re.M))
+    lines = map(Requirement, re.findall(r"^([a-z0-9_.-]+==[^\\]+)", text, re.M))
+    image = default_environment() | {"python_version": "3.11", "python_full_version": "3.11.9"}
+    return {
+        line.name: str(line.specifier).removeprefix("==")
+        for line in lines
+        if line.marker is None or line.marker.evaluate(image)
+    }
 
 
 def test_hadolint_finds_nothing():

@@ -51,7 +51,7 @@ def test_two_writers_of_folders_that_appear_at_once(
     made = Publishers(lambda number: f"{bucket}/out-{number}")
     before, first, second = made.ways[way]
     refused = []
-    for number, was_refused in orders(monkeypatch, first, second, before=before, every=7):
+    for number, was_refused in orders(monkeypatch, first, second, before=before, every=19):
         made.check(number)
         refused.append(was_refused)
 

@@ -12,7 +12,7 @@ import pytest
 from model.dataset.examples import open_examples
 from model.training.checkpoints import LATEST, Progress
 from model.training.train import TrainOptions
-from pipelines import train as command
+from pipelines.training.bundle_output import is_bundle_kept
 from tests.model.tiny_examples import write_examples
 from tests.model.training.test_checkpoints import checkpoints, trained, values
 from tests.model.training.test_fitting import Silent, recipe, train
@@ -86,15 +86,15 @@ def asked(output, **more):
 
 
 def test_a_run_that_died_while_it_published_may_publish_again(half_a_bundle, bucket):
-    assert command.check_output(asked(half_a_bundle, checkpoints=f"{bucket}/c")) is False
+    assert is_bundle_kept(asked(half_a_bundle, checkpoints=f"{bucket}/c")) is False
     with pytest.raises(UserError, match="is no bundle"):
-        command.check_output(asked(half_a_bundle))
+        is_bundle_kept(asked(half_a_bundle))
 
 
 def test_what_else_lies_there_is_never_replaced(cloud, half_a_bundle, bucket):
     cloud.write(f"{half_a_bundle}/photo.jpg", b"mine")
     with pytest.raises(UserError, match="is no bundle"):
-        command.check_output(asked(half_a_bundle, checkpoints=f"{bucket}/c"))
+        is_bundle_kept(asked(half_a_bundle, checkpoints=f"{bucket}/c"))
 
 
 def test_a_json_line_an_epoch_in_a_bucket(cloud, bucket, folder):

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import pyarrow as pa
-import pyarrow.compute as pc
+from typing import Any
 
 from transforms.errors import UserError
 from transforms.input.read_shards import read_shard
@@ -24,14 +23,14 @@ def check_labels(shard: Shard, column: str, rule: LabelRule) -> None:
     """
     for batch in read_shard(shard):
         labels = batch.column(column).slice(0, ROWS)
-        given = labels.filter(pc.is_valid(labels))
-        if len(given) and parse_labels(given, rule).null_count == len(given):
+        given = [value for value in labels.to_pylist() if value is not None]
+        if given and parse_labels(labels, rule).null_count == len(labels):
             raise UserError(_message(shard.source, column, given, rule))
         return
 
 
-def _message(source: str, column: str, labels: pa.Array, rule: LabelRule) -> str:
-    values = [str(value) for value in pc.unique(labels).to_pylist()]
+def _message(source: str, column: str, labels: list[Any], rule: LabelRule) -> str:
+    values = list(dict.fromkeys(map(str, labels)))
     shown = ", ".join(repr(value[:_CHARS]) for value in values[:SHOWN])
     message = (
         f"{source}: none of the first {len(labels):,} labels in column {column!r} is "
