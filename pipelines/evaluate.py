@@ -83,8 +83,6 @@ def evaluate(options: EvaluateOptions) -> dict[str, Any]:
     shards = planned.shards
     options = replace(options, columns=with_id(options.columns, planned.schemas))
     check_columns(planned.schemas, options.columns)
-    if shards and options.columns.pairs.label:
-        check_labels(shards[0], options.columns.pairs.label, options.columns.labels)
     train_shards = []
     if options.train_inputs:
         train_shards = plan_shards(
@@ -100,6 +98,8 @@ def evaluate(options: EvaluateOptions) -> dict[str, Any]:
     if same_run.is_done(options.output, done, made_from, overwrite=options.overwrite):
         return print_report(options.output)
     check_replaceable(options.output, overwrite=options.overwrite)
+    if shards and options.columns.pairs.label:
+        check_labels(shards[0], options.columns.pairs.label, options.columns.labels)
     print(f"{sum(shard.rows for shard in shards):,} scored pairs to judge", flush=True)
     identity = [options.identity(), *(shard.fingerprint for shard in [*shards, *train_shards])]
     if jobs.adopt(beam_options, step="evaluate", output=options.output, identity=identity):
