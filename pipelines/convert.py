@@ -196,9 +196,7 @@ def text_table(args: argparse.Namespace) -> TextTable:
 
 def add_flags(parser: argparse.ArgumentParser) -> None:
     """Adds the flags of conversion."""
-    parser.add_argument(
-        "--input", nargs="+", action="extend", required=True, metavar="GLOB", help="text files"
-    )
+    parser.add_argument("--input", nargs="+", required=True, metavar="GLOB", help="text files")
     parser.add_argument("--output", required=True, metavar="FILE", help="the Parquet file to write")
     text = parser.add_argument_group("text")
     text.add_argument(

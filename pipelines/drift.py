@@ -28,7 +28,6 @@ def flags() -> argparse.ArgumentParser:
     parser.add_argument(
         "--input",
         nargs="+",
-        action="extend",
         required=True,
         metavar="DIR",
         help="folders of scores; local patterns in quotes",

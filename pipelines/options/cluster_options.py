@@ -125,7 +125,6 @@ def _add_input_flags(parser: argparse.ArgumentParser) -> None:
     group.add_argument(
         "--input",
         nargs="+",
-        action="extend",
         required=True,
         metavar="DIR",
         help="folders of find or of score, or Parquet files of pairs; patterns in quotes",
@@ -145,7 +144,6 @@ def _add_input_flags(parser: argparse.ArgumentParser) -> None:
     group.add_argument(
         "--rows",
         nargs="+",
-        action="extend",
         default=[],
         metavar="GLOB",
         help="Parquet files of all rows: those in no pair become clusters of one",

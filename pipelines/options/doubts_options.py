@@ -50,7 +50,7 @@ def flags() -> argparse.ArgumentParser:
     """The command's argument parser."""
     parser = CommandParser("doubts", DESCRIPTION, EXAMPLE)
     parser.add_argument(
-        "--input", nargs="+", action="extend", required=True, metavar="GLOB",
+        "--input", nargs="+", required=True, metavar="GLOB",
         help="Parquet files of pairs labelled 0 and 1; patterns in quotes",
     )  # fmt: skip
     columns = parser.add_argument_group("input")

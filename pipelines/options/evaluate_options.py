@@ -106,7 +106,6 @@ def add_flags(parser: argparse.ArgumentParser) -> None:
     reading.add_argument(
         "--input",
         nargs="+",
-        action="extend",
         required=True,
         metavar="DIR",
         help="--output of score, or Parquet files of scores; patterns in quotes",
@@ -156,9 +155,7 @@ def _add_meaning_flags(parser: argparse.ArgumentParser) -> None:
 def _add_report_flags(parser: argparse.ArgumentParser) -> None:
     more = parser.add_argument_group("report")
     more.add_argument("--output", required=True, metavar="DIR", help="folder to write to")
-    more.add_argument(
-        "--slice_column", nargs="+", action="extend", default=[], help="measure each value apart"
-    )
+    more.add_argument("--slice_column", nargs="+", default=[], help="measure each value apart")
     more.add_argument("--train_input", nargs="+", metavar="GLOB", help="pairs it was trained on")
     more.add_argument("--train_label_column", help="their label (default: --label_column)")
     more.add_argument(

@@ -158,11 +158,7 @@ def _add_input_flags(parser: CommandParser) -> None:
         ("--left", "Parquet files of the first of two tables: pairs between them alone"),
         ("--right", "Parquet files of the second"),
     ):
-        tables.append(
-            group.add_argument(
-                flag, nargs="+", action="extend", default=[], metavar="GLOB", help=text
-            )
-        )
+        tables.append(group.add_argument(flag, nargs="+", default=[], metavar="GLOB", help=text))
     parser.need_one_of("(--input GLOB … | --left GLOB … --right GLOB …)", *tables[:1], *tables[2:])
     group.add_argument("--sentence_column", default="sentence", help="the sentence")
     group.add_argument(
@@ -173,7 +169,6 @@ def _add_input_flags(parser: CommandParser) -> None:
     group.add_argument(
         "--keep_columns",
         nargs="+",
-        action="extend",
         default=[],
         metavar="NAME",
         help="further columns to bring along, of both sides, as left_NAME and right_NAME",
@@ -186,7 +181,6 @@ def _add_training_flags(parser: argparse.ArgumentParser) -> None:
     group.add_argument(
         "--labelled",
         nargs="+",
-        action="extend",
         default=[],
         metavar="GLOB",
         help="labelled pairs (sentence1, sentence2, label): pairs are then written to be trained "

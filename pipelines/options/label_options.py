@@ -144,7 +144,7 @@ def add_flags(parser: CommandParser) -> None:
     """Adds the flags of a choice."""
     reading = parser.add_argument_group("input")
     scores = reading.add_argument(
-        "--input", nargs="+", action="extend", default=[], metavar="DIR",
+        "--input", nargs="+", default=[], metavar="DIR",
         help="--output of score or find, or Parquet files; with --next pairs without scores; "
         "patterns in quotes",
     )  # fmt: skip
@@ -156,7 +156,7 @@ def add_flags(parser: CommandParser) -> None:
     )  # fmt: skip
     reading.add_argument("--cluster_column", help="at most a few pairs of each value are chosen")
     reading.add_argument(
-        "--labelled", nargs="+", action="extend", default=[], metavar="GLOB",
+        "--labelled", nargs="+", default=[], metavar="GLOB",
         help="labels saved before, Parquet or CSV; their pairs are left out",
     )  # fmt: skip
     reading.add_argument(
@@ -190,7 +190,7 @@ def add_flags(parser: CommandParser) -> None:
     )
     judging = parser.add_argument_group("what the answers say")
     answers = judging.add_argument(
-        "--estimate", nargs="+", action="extend", default=[], metavar="LABELS",
+        "--estimate", nargs="+", default=[], metavar="LABELS",
         help="files that the page saved: estimates precision and recall of all scores in --output",
     )  # fmt: skip
     parser.need_one_of("(--input DIR … | --estimate LABELS …)", scores, answers)

@@ -23,7 +23,6 @@ def add_input_flags(to: argparse.ArgumentParser, *, label: str | None) -> None:
     group.add_argument(
         "--input",
         nargs="+",
-        action="extend",
         required=True,
         metavar="GLOB",
         help="Parquet files of pairs, folders or patterns, local or gs://; patterns in quotes",
@@ -60,7 +59,6 @@ def add_shard_flags(group: argparse._ArgumentGroup) -> None:
         "--partition_columns",
         type=partition_column,
         nargs="+",
-        action="extend",
         default=[],
         metavar="NAME[=TYPE]",
         help="write these columns of folders NAME=VALUE into the files, as text or "

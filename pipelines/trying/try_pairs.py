@@ -46,7 +46,6 @@ def flags() -> argparse.ArgumentParser:
     group.add_argument(
         "--known",
         nargs="+",
-        action="extend",
         default=[],
         metavar="GLOB",
         help="Parquet with sentences (columns sentence, sentence1, sentence2): show those that are "
