@@ -14,7 +14,7 @@ from pipelines.dataflow import jobs
 from pipelines.dataflow import settings as dataflow
 from pipelines.options import beam_interface
 from pipelines.running import same_run
-from pipelines.running.run_graph import running
+from pipelines.running.run_graph import commit_once, running
 from transforms.accounts import blocks, output_folder, shard_account
 from transforms.accounts.commit import judge_again
 from transforms.accounts.gates import Gates
@@ -124,15 +124,11 @@ def run_clustering(
             | "Add up accounts"
             >> blocks.AddUpAccounts(blocks.AccountBlocks.plan(commit.claim, commit.names))
         )
-        (
-            pipeline
-            | "Once" >> beam.Create([None])
-            | "Commit"
-            >> beam.Map(
-                commit,
-                parts=beam.pvalue.AsIter(parts),
-                notes=beam.pvalue.AsIter(made["notes"]),
-            )
+        commit_once(
+            pipeline,
+            commit,
+            parts=beam.pvalue.AsIter(parts),
+            notes=beam.pvalue.AsIter(made["notes"]),
         )
 
 

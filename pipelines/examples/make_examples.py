@@ -24,7 +24,7 @@ from pipelines.examples.transform_graph import text_features
 from pipelines.options import beam_interface
 from pipelines.running import same_run
 from pipelines.running.progress import show_steps
-from pipelines.running.run_graph import running
+from pipelines.running.run_graph import commit_once, running
 from transforms.accounts.list_shards import ListShards, listing
 from transforms.accounts.staging import claim_folder
 from transforms.examples import folder
@@ -107,16 +107,12 @@ def run_preprocessing(
         written, counts = shards | "Transform pairs" >> TransformPairs(
             how, graph, store, infer, held_out
         )
-        _ = (
-            pipeline
-            | "Once" >> beam.Create([None])
-            | "Commit"
-            >> beam.Map(
-                commit,
-                graph_written=beam.pvalue.AsIter(graph_written),
-                written=beam.pvalue.AsIter(written),
-                counts=beam.pvalue.AsSingleton(counts),
-            )
+        commit_once(
+            pipeline,
+            commit,
+            graph_written=beam.pvalue.AsIter(graph_written),
+            written=beam.pvalue.AsIter(written),
+            counts=beam.pvalue.AsSingleton(counts),
         )
 
 

@@ -10,7 +10,7 @@ from apache_beam.utils.shared import Shared
 
 from pipelines.finding.commit_pairs import CommitPairs
 from pipelines.finding.plan_search import FindSearch
-from pipelines.running.run_graph import running
+from pipelines.running.run_graph import commit_once, running
 from transforms.accounts import blocks, output_folder
 from transforms.accounts.list_shards import ListShards, listing
 from transforms.finding.block_worker import BlockWorker, Made
@@ -53,16 +53,12 @@ def run_search(
             | "Add up accounts"
             >> blocks.AddUpAccounts(blocks.AccountBlocks.plan(work.claim, commit.names))
         )
-        (
-            pipeline
-            | "Once" >> beam.Create([None])
-            | "Commit"
-            >> beam.Map(
-                commit,
-                parts=beam.pvalue.AsIter(parts),
-                made=beam.pvalue.AsIter(every),
-                chosen=beam.pvalue.AsIter(chosen),
-            )
+        commit_once(
+            pipeline,
+            commit,
+            parts=beam.pvalue.AsIter(parts),
+            made=beam.pvalue.AsIter(every),
+            chosen=beam.pvalue.AsIter(chosen),
         )
 
 

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from typing import Any
 
 import apache_beam as beam
 from apache_beam.options.pipeline_options import PipelineOptions
@@ -21,3 +22,18 @@ def running(options: PipelineOptions) -> Iterator[beam.Pipeline]:
         jobs.submit(pipeline, options)
     else:
         pipeline.run().wait_until_finish()
+
+
+def commit_once(pipeline: beam.Pipeline, commit: Callable[..., Any], **given: Any) -> None:
+    """The last step of a graph: `commit(None, …)`, when all that it is given is there.
+
+    Args:
+        pipeline: the graph.
+        commit: picklable; a runner may call it again.
+        given: side inputs by the names of its parameters.
+    """
+    _ = (
+        pipeline
+        | "Once" >> beam.Create([None])  # the work comes by side inputs, which are waited for
+        | "Commit" >> beam.Map(commit, **given)
+    )

@@ -15,7 +15,7 @@ from pipelines.dataflow import settings as dataflow
 from pipelines.options import beam_interface
 from pipelines.running import run_inputs, trained_on
 from pipelines.running.progress import show_progress
-from pipelines.running.run_graph import running
+from pipelines.running.run_graph import commit_once, running
 from pipelines.scoring.commit_scores import Commit, trained_profile
 from pipelines.scoring.plan_scores import ScorePlan, check_clashes, plan_scores
 from transforms import drift
@@ -120,11 +120,11 @@ def run_scoring(
             started,
             trained=trained_profile(plan.options.model),
         )
-        (
-            pipeline
-            | "Once" >> beam.Create([None])
-            | "Commit"
-            >> beam.Map(commit, parts=beam.pvalue.AsIter(parts), encoded=beam.pvalue.AsIter(counts))
+        commit_once(
+            pipeline,
+            commit,
+            parts=beam.pvalue.AsIter(parts),
+            encoded=beam.pvalue.AsIter(counts),
         )
 
 
