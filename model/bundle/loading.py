@@ -76,7 +76,7 @@ def verify(folder: str, *, name: str | None = None) -> dict[str, Any]:
 
 
 class LoadedBundle:
-    """An opened bundle: its functions on NumPy arrays (see `model.bundle.signatures.Twins`)."""
+    """An opened bundle: its functions on NumPy arrays (see `model.bundle.signatures`)."""
 
     def __init__(
         self,

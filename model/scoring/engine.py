@@ -1,56 +1,21 @@
-"""Scores pairs fast: each distinct sentence is encoded once, in batches of like lengths.
+"""Scores pairs fast: each distinct sentence is encoded once.
 
-sentences of both sides → distinct → (cache) → token ids → length buckets → vectors → gathered
-back to the pairs → compared. TensorFlow comes in with the bundle, not here.
+sentences of both sides → distinct → (cache) → vectors → gathered back to the pairs → compared.
+TensorFlow comes in with the bundle, not here.
 """
 
 from __future__ import annotations
 
 import copy
 from collections.abc import Sequence
-from concurrent.futures import ThreadPoolExecutor
-from typing import Protocol
 
 import numpy as np
 import pyarrow as pa
 
-from model.kernels.encoders import PackedEncoder
-from model.scoring.length_batches import Batch, batches_by_length, packed_batches, padded
+from model.scoring.batch_encoder import BatchEncoder, BundleFunctions
 from model.scoring.vector_cache import VectorCache
 
 COMPARE_ROWS = 16_384
-TEXT_ROWS = 256
-
-
-class BundleFunctions(Protocol):
-    """The functions of a bundle that the engine calls, on NumPy arrays.
-
-    Attributes:
-        dimensions: length d of a vector.
-        padding_shows: whether a vector's last bits depend on how far its sentence was padded.
-        reads_text: whether sentences are encoded as they are, without ids.
-    """
-
-    dimensions: int
-    padding_changes_bits: bool
-    reads_text: bool
-    packed: PackedEncoder | None
-
-    def tokenize(self, sentences: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        """Sentences [n] → ids of all of them in a row [m], and how many each has [n]."""
-        ...
-
-    def encode_ids(self, ids: np.ndarray) -> np.ndarray:
-        """Ids, int32 [rows, length] → vectors, float32 [rows, d]."""
-        ...
-
-    def encode(self, sentences: np.ndarray) -> np.ndarray:
-        """Sentences [n] → vectors, float32 [n, d]."""
-        ...
-
-    def compare(self, u: np.ndarray, v: np.ndarray) -> dict[str, np.ndarray]:
-        """Vectors [n, d] of both sides → `similarity` [n], `label` [n], maybe `probabilities`."""
-        ...
 
 
 class KnownVectors:
@@ -75,11 +40,11 @@ class KnownVectors:
 class Engine:
     """Scores pairs of sentences with a bundle's functions and a cache between calls."""
 
-    def __init__(self, encoder: BundleFunctions, *, cache_mb: int, threads: int = 1):
+    def __init__(self, functions: BundleFunctions, *, cache_mb: int, threads: int = 1):
         """Takes the bundle's functions, the cache's budget and how many batches run at once."""
-        self._encoder = encoder
-        self._cache: VectorCache | KnownVectors = VectorCache(cache_mb, encoder.dimensions)
-        self._pool = ThreadPoolExecutor(threads)
+        self._functions = functions
+        self._encoder = BatchEncoder(functions, threads=threads)
+        self._cache: VectorCache | KnownVectors = VectorCache(cache_mb, functions.dimensions)
 
     def with_vectors(self, known: KnownVectors) -> Engine:
         """The same engine, with known vectors in place of its cache."""
@@ -111,7 +76,7 @@ class Engine:
         return compared, counts
 
     def _encode_cached(self, sentences: list[str]) -> tuple[np.ndarray, int]:
-        vectors = np.empty((len(sentences), self._encoder.dimensions), np.float32)
+        vectors = np.empty((len(sentences), self._functions.dimensions), np.float32)
         unknown = self._cache.look_up(sentences, vectors)
         if len(unknown):
             wanted = [sentences[position] for position in unknown]
@@ -128,51 +93,11 @@ class Engine:
     @property
     def dimensions(self) -> int:
         """Length of a vector."""
-        return self._encoder.dimensions
+        return self._functions.dimensions
 
     def encode(self, sentences: list[str]) -> np.ndarray:
         """Encodes distinct sentences → vectors, float32 [n, d]."""
-        texts = np.array(sentences, object)
-        return self._encode_text(texts) if self._encoder.reads_text else self._encode_ids(texts)
-
-    def _encode_ids(self, texts: np.ndarray) -> np.ndarray:
-        values, lengths = self._encoder.tokenize(texts)
-        if self._encoder.packed is not None:
-            return self._encode_packed(self._encoder.packed, values, lengths)
-        starts = np.cumsum(lengths) - lengths
-        vectors = np.empty((len(texts), self._encoder.dimensions), np.float32)
-
-        def encode_batch(batch: Batch) -> None:
-            encoded = self._encoder.encode_ids(padded(values, starts, lengths, batch))
-            vectors[batch.positions] = encoded[: len(batch.positions)]
-
-        batches = batches_by_length(lengths, own_length=self._encoder.padding_changes_bits)
-        list(self._pool.map(encode_batch, batches))
-        return vectors
-
-    def _encode_packed(
-        self, packed: PackedEncoder, values: np.ndarray, lengths: np.ndarray
-    ) -> np.ndarray:
-        """Ids of all sentences in a row [m] and their lengths [n] → vectors [n, d]."""
-        packed.check(values, lengths)
-        starts = np.cumsum(lengths) - lengths
-        kept = self._encoder.dimensions  # the first floats of a vector, maybe all of them
-        vectors = np.empty((len(lengths), kept), np.float32)
-
-        def encode_part(positions: np.ndarray) -> None:
-            encoded = packed.encode(values, starts[positions], lengths[positions])
-            vectors[positions] = encoded[:, :kept]
-
-        list(self._pool.map(encode_part, packed_batches(lengths, packed.tokens)))
-        return vectors
-
-    def _encode_text(self, texts: np.ndarray) -> np.ndarray:
-        vectors = np.empty((len(texts), self._encoder.dimensions), np.float32)
-        for start in range(0, len(texts), TEXT_ROWS):
-            part = texts[start : start + TEXT_ROWS]
-            filled = np.resize(part, TEXT_ROWS)  # one fixed shape, as everywhere
-            vectors[start : start + len(part)] = self._encoder.encode(filled)[: len(part)]
-        return vectors
+        return self._encoder.encode(sentences)
 
     def compare(
         self, vectors: np.ndarray, first: np.ndarray, second: np.ndarray
@@ -184,6 +109,6 @@ class Engine:
             # One fixed shape: a row's bits then come from the same arithmetic in every run.
             u = vectors[np.resize(first[start : start + rows], COMPARE_ROWS)]
             v = vectors[np.resize(second[start : start + rows], COMPARE_ROWS)]
-            compared = self._encoder.compare(u, v)
+            compared = self._functions.compare(u, v)
             pieces.append({name: values[:rows] for name, values in compared.items()})
         return {name: np.concatenate([piece[name] for piece in pieces]) for name in pieces[0]}

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from model.scoring.engine import BundleFunctions
+from model.scoring.batch_encoder import BundleFunctions
 from transforms.errors import UserError
 
 
