@@ -140,7 +140,7 @@ class Expected:
     apart: float = 0.0
 
     @classmethod
-    def of(cls, search: BruteForce, scorer: LoadedScorer) -> Expected:
+    def by_brute_force(cls, search: BruteForce, scorer: LoadedScorer) -> Expected:
         """All of them; `scorer` is a bundle that was opened."""
         found, count = cls([]), len(search.vectors)
         for first, second in search.candidates():
@@ -190,7 +190,7 @@ def main() -> None:
         written = find_pairs(args, texts, least, args.output or folder)
     started, scorer = time.monotonic(), handler.load()
     search = BruteForce(scorer.encode(texts), handler.comparison()[0], least)
-    expected = Expected.of(search, scorer)
+    expected = Expected.by_brute_force(search, scorer)
     pairs = np.concatenate([np.zeros(0, np.int64), *expected.pairs])
     show(texts, written, pairs, expected, time.monotonic() - started)
 

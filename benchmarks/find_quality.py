@@ -63,9 +63,9 @@ def b_cubed(found: dict[str, object], right: dict[str, str]) -> tuple[float, flo
     )
 
 
-def precision_recall(said: Iterable[bool], true: Iterable[int]) -> tuple[float, float]:
+def precision_recall(predicted: Iterable[bool], true: Iterable[int]) -> tuple[float, float]:
     """Of pairs that were said to be similar, and of pairs that are."""
-    table = Counter(zip(map(bool, said), map(bool, true), strict=True))
+    table = Counter(zip(map(bool, predicted), map(bool, true), strict=True))
     hits = table[True, True]
     return hits / max(1, hits + table[True, False]), hits / max(1, hits + table[False, True])
 
@@ -108,12 +108,14 @@ def show(
     found = pd.read_parquet(f"{folder}/pairs", columns=["sentence1", "sentence2"])
     written = set(zip(found.min(axis=1), found.max(axis=1), strict=True))
     clusters = pd.read_parquet(f"{folder}/clusters", columns=["sentence", "cluster_id"])
-    of = dict(zip(clusters.sentence, clusters.cluster_id, strict=True))
-    said = [(one, two) in written for one, two in zip(pairs.one, pairs.two, strict=True)]
-    joined = [of[one] == of[two] for one, two in zip(pairs.one, pairs.two, strict=True)]
-    numbers = *precision_recall(said, pairs.label), *precision_recall(joined, pairs.label)
+    cluster_of = dict(zip(clusters.sentence, clusters.cluster_id, strict=True))
+    in_pairs = [(one, two) in written for one, two in zip(pairs.one, pairs.two, strict=True)]
+    joined = [
+        cluster_of[one] == cluster_of[two] for one, two in zip(pairs.one, pairs.two, strict=True)
+    ]
+    numbers = *precision_recall(in_pairs, pairs.label), *precision_recall(joined, pairs.label)
     p1, r1, p2, r2 = numbers
-    p3, r3 = b_cubed(of, right)
+    p3, r3 = b_cubed(cluster_of, right)
     print(f"| {manifest['options']['min_similarity']:.3f} | {manifest['pairs_found']:,} | {p1:.3f} "
           f"| {r1:.3f} | {made['clusters']:,} | {p2:.3f} | {r2:.3f} | {p3:.3f} | {r3:.3f} |",
           flush=True)  # fmt: skip

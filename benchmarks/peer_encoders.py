@@ -161,9 +161,9 @@ def bilstm_of(folder: Path):
             units = kernel.shape[1] // 4
             lstm = torch.nn.LSTM(kernel.shape[0], units, batch_first=True, bidirectional=True)
             for side, end in (("forward", ""), ("backward", "_reverse")):
-                for part, there in (("kernel", "weight_ih"), ("recurrent", "weight_hh")):
+                for part, parameter in (("kernel", "weight_ih"), ("recurrent", "weight_hh")):
                     transposed = weights[f"{name}_{side}_{part}"].T.contiguous()
-                    getattr(lstm, f"{there}_l0{end}").data = transposed
+                    getattr(lstm, f"{parameter}_l0{end}").data = transposed
                 getattr(lstm, f"bias_ih_l0{end}").data = weights[f"{name}_{side}_bias"]
                 torch.nn.init.zeros_(getattr(lstm, f"bias_hh_l0{end}"))
             return lstm

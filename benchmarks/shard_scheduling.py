@@ -157,11 +157,11 @@ def time_commit(shards: int, way: str) -> tuple[float, int]:
             accounts = [_account(name) for name in names]
             commit(Claim(folder), accounts, expected=names, **how)
             return time.perf_counter() - started, _peak_mb() - base
-        parted = blocks.AccountBlocks.plan(Claim(folder), names)
+        planned = blocks.AccountBlocks.plan(Claim(folder), names)
         parts = []  # what each worker does alone, with one block in its memory
         for first in range(0, shards, blocks.BLOCK_SHARDS):
             part = [(True, _account(name)) for name in names[first : first + blocks.BLOCK_SHARDS]]
-            parts.append(parted.add_up(first // blocks.BLOCK_SHARDS + 1, part))
+            parts.append(planned.add_up(first // blocks.BLOCK_SHARDS + 1, part))
         base = _peak_mb()
         started = time.perf_counter()
         publish(Claim(folder), blocks.merge(parts).summary, **how)

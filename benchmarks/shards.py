@@ -98,11 +98,11 @@ def bench_score(shards: Sequence[Shard], folder: str) -> None:
     measured("score", "progress, all new", done.look)
     measured("score", "progress, none new", done.look)
     names = [shard.name for shard in shards]
-    parted = blocks.AccountBlocks.plan(work.claim, names)
+    planned = blocks.AccountBlocks.plan(work.claim, names)
     parts: list[blocks.AccountBlock] = []  # what workers do, each with a block in its memory
     for first in range(0, len(names), blocks.BLOCK_SHARDS):
         accounts = [(True, account(shard)) for shard in shards[first : first + blocks.BLOCK_SHARDS]]
-        parts.append(parted.add_up(first // blocks.BLOCK_SHARDS + 1, accounts))
+        parts.append(planned.add_up(first // blocks.BLOCK_SHARDS + 1, accounts))
     commit = Commit(work.claim, len(names), (), {}, Gates(1.0), time.time())
     measured("score", "commit", lambda: commit(None, parts, []))
     measured(

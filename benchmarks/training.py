@@ -155,8 +155,8 @@ def run_accuracy(examples, recipe, epochs: int, files: int) -> dict[str, Any]:
             for each in np.split(rows, _cuts(len(rows), size))
         ]
         output = np.concatenate(outputs)
-        alike = similarity(recipe, output).numpy()
-        found["article"].append(quality(recipe, EvaluatedPairs(held_out[2], alike, 0.0)))
+        similarities = similarity(recipe, output).numpy()
+        found["article"].append(quality(recipe, EvaluatedPairs(held_out[2], similarities, 0.0)))
         print(json.dumps(found), file=sys.stderr, flush=True)
     return found
 

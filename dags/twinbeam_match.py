@@ -135,7 +135,7 @@ def twinbeam_match():
         columns = {key: params[key] for key in ("sentence_column", "id_column")}
         shared = {"max_reject_fraction": params["max_reject_fraction"]}
         shared |= {"overwrite": params["overwrite"]}
-        finding = {
+        search = {
             "input": [pattern] if resumes else rows,
             "against": before["rows"] if resumes else [],
             "model": bundle["bundle"],
@@ -159,7 +159,7 @@ def twinbeam_match():
         }
         name = f"{day}-{bundle['fingerprint'][:12]}"
         steps = {
-            "find": step(found, "find", finding, name=f"airflow-twinbeam-find-{name}"),
+            "find": step(found, "find", search, name=f"airflow-twinbeam-find-{name}"),
             "cluster": step(found, "cluster", clustering, name=f"airflow-twinbeam-cluster-{name}"),
         }
         links = {"Pairs": link(found, f"{folder}/pairs/")}

@@ -215,8 +215,10 @@ def decide(new: dict, current: dict | None, metric: str, min_gain: float) -> tup
         return False, f"the current bundle has no value of {metric} on these pairs"
     gain = value - before if metric in MORE_IS_BETTER else before - value
     better = gain > 0 and gain >= min_gain
-    told = f"{metric} {value:.4f} against {before:.4f} of the current bundle on {new['rows']} rows"
-    return better, f"{told}: {'better' if better else 'not better'} by at least {min_gain:g}"
+    comparison = (
+        f"{metric} {value:.4f} against {before:.4f} of the current bundle on {new['rows']} rows"
+    )
+    return better, f"{comparison}: {'better' if better else 'not better'} by at least {min_gain:g}"
 
 
 @dag(
@@ -359,7 +361,7 @@ def twinbeam_train():
                 "min_gain": params["min_gain"],
                 "new": f"{folder}/new/report/metrics.json",
                 "current": f"{folder}/current/report/metrics.json" if current else None,
-                "told": f"{folder}/gate.json",
+                "decision": f"{folder}/gate.json",
                 "bundle": bundle,
             },
             "promote": {
@@ -376,8 +378,8 @@ def twinbeam_train():
         new = read_json(options["new"])
         current = read_json(options["current"]) if options["current"] else None
         better, reason = decide(new, current, options["metric"], options["min_gain"])
-        told = {"promoted": better, "reason": reason, "bundle": options["bundle"]}
-        replace_json(options["told"], told)
+        decision = {"promoted": better, "reason": reason, "bundle": options["bundle"]}
+        replace_json(options["decision"], decision)
         print(reason)
         if not better:
             raise AirflowFailException(f"the new bundle is refused: {reason}")

@@ -57,31 +57,43 @@ class Meaning:
 
 def meanings(rng: random.Random, *, most: int = 60) -> list[Meaning]:
     """Every intent with every value of its slot, each with up to `most` sentences."""
-    phrases = yaml.safe_load(PHRASES.read_text(encoding="utf-8"))
+    languages = yaml.safe_load(PHRASES.read_text(encoding="utf-8"))
     return [
-        Meaning(language, intent["topic"], _popular(rng, spoken, intent["asks"], slots, most))
-        for language, spoken in phrases.items()
-        for intent in spoken["intents"].values()
-        for slots in _slot_values(intent["asks"], spoken["slots"])
+        Meaning(
+            language,
+            intent["topic"],
+            _popular(rng, phrases, intent["questions"], slots, most),
+        )
+        for language, phrases in languages.items()
+        for intent in phrases["intents"].values()
+        for slots in _slot_values(intent["questions"], phrases["slots"])
     ]
 
 
-def _slot_values(asks: list[str], slots: dict[str, list[str]]) -> list[dict[str, str]]:
-    names = sorted({name for ask in asks for name in _BRACES.findall(ask) if name in slots})
+def _slot_values(questions: list[str], slots: dict[str, list[str]]) -> list[dict[str, str]]:
+    names = sorted(
+        {name for question in questions for name in _BRACES.findall(question) if name in slots}
+    )
     return [dict(zip(names, values, strict=True)) for values in product(*(slots[n] for n in names))]
 
 
 def _popular(
-    rng: random.Random, spoken: dict, asks: list[str], slots: dict[str, str], most: int
+    rng: random.Random,
+    phrases: dict,
+    questions: list[str],
+    slots: dict[str, str],
+    most: int,
 ) -> tuple[str, ...]:
     """Different sentences that ask the same, in the order in which they were thought of."""
-    drawn = (_say(rng, spoken, rng.choice(asks), slots) for _ in range(most))
+    drawn = (_phrase(rng, phrases, rng.choice(questions), slots) for _ in range(most))
     return tuple(dict.fromkeys(drawn))
 
 
-def _say(rng: random.Random, spoken: dict, ask: str, slots: dict[str, str]) -> str:
-    sentence = _BRACES.sub(lambda m: slots.get(m[1]) or rng.choice(spoken["words"][m[1]]), ask)
-    return rng.choice(spoken["openings"]) + sentence + rng.choice(spoken["endings"])
+def _phrase(rng: random.Random, phrases: dict, question: str, slots: dict[str, str]) -> str:
+    sentence = _BRACES.sub(
+        lambda m: slots.get(m[1]) or rng.choice(phrases["words"][m[1]]), question
+    )
+    return rng.choice(phrases["openings"]) + sentence + rng.choice(phrases["endings"])
 
 
 def pairs(rng: random.Random, rows: int) -> Iterator[tuple[str, str, int]]:

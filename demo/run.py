@@ -132,9 +132,9 @@ def evaluate(folder: Path) -> Step:
     output = folder / "report"
     flags = {"input": folder / "scores", "train_input": folder / "pairs/labelled/*.parquet"}
     seconds = timed(command("evaluate", **flags, output=output))
-    told = read_json(output / "metrics.json")
-    accuracy = told["metrics"]["accuracy"]
-    return Step("evaluate", seconds, told["rows"], told["rows"], None, None, accuracy, output)
+    report = read_json(output / "metrics.json")
+    accuracy = report["metrics"]["accuracy"]
+    return Step("evaluate", seconds, report["rows"], report["rows"], None, None, accuracy, output)
 
 
 def find(folder: Path) -> Step:

@@ -63,14 +63,14 @@ def folders(patterns: Sequence[str]) -> list[str]:
         named = [pattern]
         if files.is_local(pattern) and find_manifest(pattern.rstrip("/")) is None:
             named = sorted(glob.glob(pattern))
-        there = [folder.rstrip("/") for folder in named]
-        there = [folder for folder in there if find_manifest(folder) is not None]
-        if not there:
+        stripped = (name.rstrip("/") for name in named)
+        scored = [folder for folder in stripped if find_manifest(folder) is not None]
+        if not scored:
             raise UserError(
                 f"--input {pattern!r} is no folder of scores; expected the --output of score, or a "
                 "pattern of such folders in quotes"
             )
-        found |= dict.fromkeys(there)
+        found |= dict.fromkeys(scored)
     return list(found)
 
 

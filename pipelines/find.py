@@ -99,7 +99,7 @@ def search_pairs(options: FindOptions) -> dict[str, Any]:
         if labels is not None:
             path = labels.save(files.join(work.claim.scratch, "labels.npz"))
             search = replace(search, joining=replace(search.joining, labels=path))
-        folder = SearchFolder.of(work, options.output, tables.blocks, tables.cells)
+        folder = SearchFolder.for_work(work, options.output, tables.blocks, tables.cells)
         with show_search(folder):
             run_search(search, work, commit, beam_options)
     return {} if dataflow.only_staged(beam_options) else print_pairs(options.output)

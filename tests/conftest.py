@@ -29,13 +29,13 @@ def upgraded(monkeypatch: pytest.MonkeyPatch) -> Callable[[str], None]:
     """Called with a package, or with our own name: from then on its version is 99.9."""
     from transforms import versions
 
-    there = versions.version
+    real_version = versions.version
 
     def upgrade(package: str) -> None:
         if package == "twinbeam":
             monkeypatch.setattr(versions, "twinbeam_version", lambda: "99.9")
         monkeypatch.setattr(
-            versions, "version", lambda name: "99.9" if name == package else there(name)
+            versions, "version", lambda name: "99.9" if name == package else real_version(name)
         )
 
     return upgrade

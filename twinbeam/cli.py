@@ -69,15 +69,15 @@ def overview() -> str:
     return "\n".join(lines)
 
 
-def whole_parser() -> argparse.ArgumentParser:
+def parser_of_all_commands() -> argparse.ArgumentParser:
     """A parser of every command with its flags, for what lists them all."""
-    whole = argparse.ArgumentParser(prog="twinbeam", add_help=False)
-    commands = whole.add_subparsers()
+    parser = argparse.ArgumentParser(prog="twinbeam", add_help=False)
+    commands = parser.add_subparsers()
     for name, command in COMMANDS.items():
         flags = commands.add_parser(name, help=command.summary, add_help=False)
         for action in command.parser()._actions:
             flags._add_action(action)
-    return whole
+    return parser
 
 
 def _complete(words: Sequence[str]) -> int:
@@ -86,7 +86,7 @@ def _complete(words: Sequence[str]) -> int:
         return 2
     import shtab
 
-    print(shtab.complete(whole_parser(), words[0]))
+    print(shtab.complete(parser_of_all_commands(), words[0]))
     return 0
 
 

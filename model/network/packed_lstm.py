@@ -59,17 +59,17 @@ def encode_packed(encoder: keras.Model, ids: tf.Tensor, *, training: bool) -> tf
     packing = pack(ids)
     tokens = tokens_of(ids, packing)
     inputs: tf.Tensor | None = None  # of the next layer: [N, d], or [b, d] after the last one
-    whole = False
+    last_only = False
     for layer in encoder.layers:
         if isinstance(layer, keras.layers.Embedding):
             embedding = layer.embeddings.value
         elif isinstance(layer, StepDropout) and training:
             inputs = tf.gather(embedding, tokens) if inputs is None else inputs
-            inputs = layer.drop(inputs, _dropout_keys(packing, whole=whole))
+            inputs = layer.drop(inputs, _dropout_keys(packing, last_only=last_only))
         elif isinstance(layer, keras.layers.Bidirectional):
-            whole = not layer.return_sequences
+            last_only = not layer.return_sequences
             states, last = bilstm(layer, inputs, packing, embedding, tokens)
-            inputs = last if whole else states
+            inputs = last if last_only else states
         elif layer.name == "pool":
             return layer(_unpack(inputs, packing, ids), tf.not_equal(ids, 0))
     return reorder(inputs, tf.argsort(packing.order, stable=True), packing.order)
@@ -81,10 +81,10 @@ def tokens_of(ids: tf.Tensor, packing: Packing) -> tf.Tensor:
     return tf.gather_nd(ids, tf.stack([rows, packing.times], axis=1))
 
 
-def _dropout_keys(packing: Packing, *, whole: bool) -> tf.Tensor:
+def _dropout_keys(packing: Packing, *, last_only: bool) -> tf.Tensor:
     """As `StepDropout` makes them of [b, d] (`whole`) or [b, t, d]."""
     rows = tf.gather(current_rows(), packing.order)
-    return mix(rows) if whole else token_keys(tf.gather(rows, packing.rows), packing.times)
+    return mix(rows) if last_only else token_keys(tf.gather(rows, packing.rows), packing.times)
 
 
 def _unpack(states: tf.Tensor, packing: Packing, ids: tf.Tensor) -> tf.Tensor:

@@ -170,12 +170,12 @@ class CheckpointFolder:
         """Copies the checkpoint just saved, `LOCAL/ckpt-N`, where the folder is in a bucket."""
         if files.is_local(self.folder):
             return
-        here = {path.name for path in Path(self.local).iterdir()}
-        for name in sorted(here):
+        local = {path.name for path in Path(self.local).iterdir()}
+        for name in sorted(local):
             if name.startswith(f"{Path(saved).name}."):
                 self._copy(name)
         self._copy(LATEST)
-        gone = set(files.list_folder(self.folder)) - here
+        gone = set(files.list_folder(self.folder)) - local
         files.delete([files.join(self.folder, name) for name in sorted(gone)])
 
     def _copy(self, name: str) -> None:

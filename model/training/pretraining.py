@@ -75,10 +75,14 @@ class LanguageModel:
         for number, layer in enumerate(self.layers, start=1):
             states = self._drop(bilstm(layer, states, packing)[0], training, number)
         ahead, back = tf.split(states, 2, axis=1)
-        here, after = neighbours(packing)
+        current, following = neighbours(packing)
         losses = [
-            self._predictions(self.heads[0], tf.gather(ahead, here), tf.gather(tokens, after)),
-            self._predictions(self.heads[1], tf.gather(back, after), tf.gather(tokens, here)),
+            self._predictions(
+                self.heads[0], tf.gather(ahead, current), tf.gather(tokens, following)
+            ),
+            self._predictions(
+                self.heads[1], tf.gather(back, following), tf.gather(tokens, current)
+            ),
         ]
         return tf.reduce_mean(tf.stack(losses))
 
@@ -98,10 +102,10 @@ class LanguageModel:
 def neighbours(packing: Packing) -> tuple[tf.Tensor, tf.Tensor]:
     """Places in the list of tokens: of all that have one after them, and of that one; int32 [m]."""
     active = tf.concat([packing.active, [0]], axis=0)
-    goes_on = packing.rows < tf.gather(active, packing.times + 1)
-    here = tf.cast(tf.where(goes_on)[:, 0], tf.int32)
-    times, rows = tf.gather(packing.times, here), tf.gather(packing.rows, here)
-    return here, tf.gather(packing.starts, times + 1) + rows
+    has_next = packing.rows < tf.gather(active, packing.times + 1)
+    current = tf.cast(tf.where(has_next)[:, 0], tf.int32)
+    times, rows = tf.gather(packing.times, current), tf.gather(packing.rows, current)
+    return current, tf.gather(packing.starts, times + 1) + rows
 
 
 def pretrain(

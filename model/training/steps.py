@@ -220,13 +220,13 @@ def _with_strangers(
     marks = [fingerprints(side) for side in sides(batch)]
     others, weights = tf.roll(marks[1], -1, axis=0), batch["weight"]
     differ = tf.logical_and(tf.not_equal(others, marks[1]), tf.not_equal(others, marks[0]))
-    strangers = {
+    unrelated = {
         **_similarities(recipe, output),
         "label": tf.zeros_like(found["label"]),
         "loss": tf.zeros_like(found["loss"]),
         "weight": weights * tf.roll(weights, -1, axis=0) * tf.cast(differ, tf.float32),
     }
-    return {name: tf.concat([found[name], strangers[name]], axis=0) for name in found}
+    return {name: tf.concat([found[name], unrelated[name]], axis=0) for name in found}
 
 
 def make_eval_step(

@@ -108,10 +108,10 @@ def is_made(options: PreprocessOptions, plan: ExamplesPlan) -> bool:
     Raises:
         UserError: it holds others, and they may not be replaced.
     """
-    there = folder.read_manifest(options.output)
-    before = there.get(same_run.MADE_FROM)
+    manifest = folder.read_manifest(options.output)
+    before = manifest.get(same_run.MADE_FROM)
     if same_run.is_done(options.output, before, plan.made_from, overwrite=options.overwrite):
-        folder.check_rejects(there, options.max_reject_fraction, options.output)
+        folder.check_rejects(manifest, options.max_reject_fraction, options.output)
         return True
     folder.check_free(options.output, overwrite=options.overwrite)
     return False

@@ -39,7 +39,7 @@ class SearchFolder:
     cells: bool
 
     @classmethod
-    def of(
+    def for_work(
         cls, work: output_folder.Work, output: str, blocks: units.TableBlocks, cells: bool
     ) -> SearchFolder:
         """The folder of a run that begins."""

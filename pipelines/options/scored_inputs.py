@@ -133,11 +133,11 @@ def find_columns(args: argparse.Namespace, pairs: PairColumns, bundle: str | Non
 
 def with_id(columns: ScoredColumns, schemas: Mapping[str, pa.Schema]) -> ScoredColumns:
     """The columns with `id` as what names a row, where none was named and every file has it."""
-    there = columns.id is None and all(
+    every_file_has_it = columns.id is None and all(
         DEFAULT_ID in schema.names and can_be_slice(schema.field(DEFAULT_ID).type)
         for schema in schemas.values()
     )
-    return replace(columns, id=DEFAULT_ID) if there else columns
+    return replace(columns, id=DEFAULT_ID) if every_file_has_it else columns
 
 
 def check_columns(schemas: Mapping[str, pa.Schema], columns: ScoredColumns) -> None:

@@ -82,11 +82,11 @@ def check_made(path: str, key: str, wanted: Any) -> None:
     Raises:
         RunError: it is not there, or was made from something else.
     """
-    there = files.read_json(path) if files.exists(path) else {}
-    if there.get(key) != wanted:
+    content = files.read_json(path) if files.exists(path) else {}
+    if content.get(key) != wanted:
+        found = "is of another run" if content else "is not there"
         raise RunError(
-            f"{path} {'is of another run' if there else 'is not there'}, though the job has ended; "
-            "run again, or choose another folder"
+            f"{path} {found}, though the job has ended; run again, or choose another folder"
         )
 
 

@@ -44,18 +44,18 @@ class Commit:
             parts: blocks of all shards of the plan.
             encoded: counts of sentences that were encoded for all shards together.
         """
-        whole = commit.merge(parts, self.names, self.shards)
-        drifted = drift.drift(self.trained, whole.profile)
-        page = self._page(whole.profile, drifted) if drifted else None
+        total = commit.merge(parts, self.names, self.shards)
+        drifted = drift.drift(self.trained, total.profile)
+        page = self._page(total.profile, drifted) if drifted else None
         return commit.publish(
             self.claim,
-            whole.summary,
+            total.summary,
             header={
                 **self.header,
                 "drift": drifted,
-                "rows_this_run": whole.fresh_rows,
-                "shards_this_run": whole.fresh_shards,
-                **_times(whole, self.started),
+                "rows_this_run": total.fresh_rows,
+                "shards_this_run": total.fresh_shards,
+                **_times(total, self.started),
             },
             more_counts=list(encoded),
             gates=self.gates,
@@ -79,14 +79,14 @@ def trained_profile(bundle: str) -> drift.Profile:
     return files.read_json(path).get("profile", {}) if files.exists(path) else {}
 
 
-def _times(whole: blocks.AccountBlock, started: float) -> dict[str, float]:
+def _times(total: blocks.AccountBlock, started: float) -> dict[str, float]:
     """How long the run took, and how much of it was start-up and how much scoring."""
     seconds = time.time() - started
-    first, last = (whole.first, whole.last) if whole.fresh_shards else (started, started)
+    first, last = (total.first, total.last) if total.fresh_shards else (started, started)
     return {
         "started": round(started, 3),
         "seconds": round(seconds, 3),
         "seconds_startup": round(first - started, 3),
         "seconds_scoring": round(last - first, 3),
-        "pairs_per_second": round(whole.fresh_rows / seconds, 1),
+        "pairs_per_second": round(total.fresh_rows / seconds, 1),
     }

@@ -64,8 +64,8 @@ def read_known(bundle: Any, patterns: Sequence[str], store: str | None) -> Known
     if opened.fingerprint != bundle.manifest["fingerprint"]:
         raise UserError(f"the embedding store {store} holds vectors of another bundle")
     vectors = np.zeros((len(texts), opened.dimensions), np.float32)
-    there = opened.look_up(sentence_keys(texts), vectors)
-    return KnownSentences([texts[place] for place in np.flatnonzero(there)], vectors[there])
+    stored = opened.look_up(sentence_keys(texts), vectors)
+    return KnownSentences([texts[place] for place in np.flatnonzero(stored)], vectors[stored])
 
 
 def read_sentences(patterns: Sequence[str]) -> list[str]:

@@ -140,9 +140,9 @@ def test_two_nights_are_matched_each_with_all_before(
     together = read_json(whole / "matches/latest.json")
     alone = read_json(f"{together['pairs'][0]}/_manifest.json")
 
-    def parts(of: dict[int, int]) -> set[frozenset[int]]:
+    def parts(cluster_of: dict[int, int]) -> set[frozenset[int]]:
         found: dict[int, set[int]] = {}
-        for row, cluster in of.items():
+        for row, cluster in cluster_of.items():
             found.setdefault(cluster, set()).add(row)
         return {frozenset(part) for part in found.values()}
 

@@ -162,10 +162,10 @@ def test_the_logs_of_a_night_have_no_warning_but_of_what_happened(
     nights: tuple[LocalAirflow, Path],
 ):
     airflow, _ = nights
-    said = warnings(airflow, "twinbeam_daily")
+    lines = warnings(airflow, "twinbeam_daily")
 
     # The first try of `score` was killed, by this test.
-    assert [text for text in said if "137" not in text and "failed" not in text.lower()] == []
+    assert [text for text in lines if "137" not in text and "failed" not in text.lower()] == []
 
 
 def test_the_links_of_a_task_lead_to_its_results(nights: tuple[LocalAirflow, Path]):

@@ -81,20 +81,20 @@ def half_a_bundle(cloud, bucket):
     return f"{bucket}/bundle"
 
 
-def asked(output, **more):
+def options_of(output, **more):
     return TrainOptions(examples="gs://none/e", output=output, **more)
 
 
 def test_a_run_that_died_while_it_published_may_publish_again(half_a_bundle, bucket):
-    assert is_bundle_kept(asked(half_a_bundle, checkpoints=f"{bucket}/c")) is False
+    assert is_bundle_kept(options_of(half_a_bundle, checkpoints=f"{bucket}/c")) is False
     with pytest.raises(UserError, match="is no bundle"):
-        is_bundle_kept(asked(half_a_bundle))
+        is_bundle_kept(options_of(half_a_bundle))
 
 
 def test_what_else_lies_there_is_never_replaced(cloud, half_a_bundle, bucket):
     cloud.write(f"{half_a_bundle}/photo.jpg", b"mine")
     with pytest.raises(UserError, match="is no bundle"):
-        is_bundle_kept(asked(half_a_bundle, checkpoints=f"{bucket}/c"))
+        is_bundle_kept(options_of(half_a_bundle, checkpoints=f"{bucket}/c"))
 
 
 def test_a_json_line_an_epoch_in_a_bucket(cloud, bucket, folder):

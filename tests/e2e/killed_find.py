@@ -41,8 +41,8 @@ def run(flags: list[str], kill_at: int) -> int | None:
         os.write(put, str(CALLS[0]).encode())
         os._exit(0)
     os.close(put)
-    with os.fdopen(get) as said:
-        calls = said.read()
+    with os.fdopen(get) as pipe:
+        calls = pipe.read()
     _, status = os.waitpid(child, 0)
     if os.WIFSIGNALED(status) and os.WTERMSIG(status) == signal.SIGKILL:
         return None

@@ -28,9 +28,9 @@ def pairs(recipe) -> pd.DataFrame:
     rng = np.random.default_rng(0)
     first, second = sentences(rng), sentences(rng)
     second[ROWS // 2 :] = first[ROWS // 2 :]
-    alike = np.arange(ROWS) >= ROWS // 2
+    similar = np.arange(ROWS) >= ROWS // 2
     low, high = recipe.label_range
-    labels = np.where(alike, high, low)
+    labels = np.where(similar, high, low)
     if recipe.labels.classes:
         labels = np.array(recipe.labels.classes)[labels.astype(int)]
     table = pd.DataFrame({"sentence1": first, "sentence2": second, "label": labels})

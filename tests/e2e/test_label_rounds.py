@@ -33,11 +33,11 @@ def test_two_rounds_by_the_same_command(tiny, tmp_path: Path, capsys):
     answers(page).to_parquet(tmp_path / "labels/one.parquet")
     capsys.readouterr()
     done = label.run(flags)
-    said = capsys.readouterr().out
+    printed = capsys.readouterr().out
     again = label.run(flags)
 
     assert again == done and "no label is new" in capsys.readouterr().out
-    assert f"weights from {tiny.bundle}" in said
+    assert f"weights from {tiny.bundle}" in printed
     assert [each["labels"] for each in done["rounds"]] == [0, 60]
     metrics = json.loads((tmp_path / "rounds/round-2/bundle/metrics.json").read_text())
     assert metrics["rows_train"] + metrics["rows_eval"] == 60

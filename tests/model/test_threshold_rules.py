@@ -149,9 +149,9 @@ def test_a_hundred_pairs_weigh_as_much_as_the_aim():
     odds = np.log(similarities / (1 - similarities))
 
     def surprise(line: np.ndarray) -> float:
-        said = line[0] * odds + line[1]
-        of_labels = np.logaddexp(0, said) - labels * said
-        of_the_aim = np.logaddexp(0, said) - similarities * said
+        formula = line[0] * odds + line[1]
+        of_labels = np.logaddexp(0, formula) - labels * formula
+        of_the_aim = np.logaddexp(0, formula) - similarities * formula
         return float(np.sum(of_labels + of_the_aim))
 
     slope, offset = minimize(surprise, [1.0, 0.0], method="Nelder-Mead").x

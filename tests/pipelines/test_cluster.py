@@ -256,7 +256,7 @@ def test_a_second_run_does_nothing(tmp_path, capsys):
 def test_a_run_that_died_leaves_the_same_bytes_in_the_end(tmp_path, monkeypatch, at):
     write(tmp_path / "in.parquet", random_pairs(400, 300), row_group_size=100)
     flags = "--min_similarity", 0.6, "--edges_at_once", 150, "--shard_rows", 100
-    run_cluster(tmp_path / "in.parquet", tmp_path / "quiet", *flags)
+    run_cluster(tmp_path / "in.parquet", tmp_path / "undisturbed", *flags)
     real, calls = Exchange.write, []
 
     def die(*args, **more):
@@ -270,8 +270,8 @@ def test_a_run_that_died_leaves_the_same_bytes_in_the_end(tmp_path, monkeypatch,
         run_cluster(tmp_path / "in.parquet", tmp_path / "out", *flags)
     monkeypatch.setattr(Exchange, "write", real)
     manifest = run_cluster(tmp_path / "in.parquet", tmp_path / "out", *flags)
-    quiet = json.loads((tmp_path / "quiet" / MANIFEST).read_text())
-    assert manifest["files"] == quiet["files"]
+    undisturbed = json.loads((tmp_path / "undisturbed" / MANIFEST).read_text())
+    assert manifest["files"] == undisturbed["files"]
 
 
 @pytest.mark.parametrize("package", ["twinbeam", "pandas"])

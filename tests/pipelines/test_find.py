@@ -297,7 +297,7 @@ def test_recall_is_measured_on_pairs_that_did_not_choose_the_cells(tmp_path, rec
 def test_a_run_that_died_leaves_the_same_bytes_in_the_end(tmp_path, monkeypatch, at, cells):
     write(tmp_path / "in.parquet", table(texts(200)))
     flags = "--input", tmp_path / "in.parquet", "--cells", cells
-    run_find(tmp_path / "quiet", *flags)
+    run_find(tmp_path / "undisturbed", *flags)
     real, calls = find_pairs.join_unit, []
 
     def die(*args, **more):
@@ -312,9 +312,9 @@ def test_a_run_that_died_leaves_the_same_bytes_in_the_end(tmp_path, monkeypatch,
     assert not (tmp_path / "out" / "_SUCCESS").exists()
     monkeypatch.setattr(find_pairs, "join_unit", real)
     manifest = run_find(tmp_path / "out", *flags)
-    quiet = json.loads((tmp_path / "quiet" / shard_account.MANIFEST).read_text())
-    assert manifest["files"] == quiet["files"]
-    assert manifest["sentences_encoded"] == quiet["sentences_encoded"]
+    undisturbed = json.loads((tmp_path / "undisturbed" / shard_account.MANIFEST).read_text())
+    assert manifest["files"] == undisturbed["files"]
+    assert manifest["sentences_encoded"] == undisturbed["sentences_encoded"]
 
 
 @pytest.mark.parametrize("package", ["twinbeam", "tensorflow", "numpy"])

@@ -49,7 +49,7 @@ def test_one_percent_of_new_rows_is_one_percent_of_the_comparisons(tmp_path):
     was, now, whole = (clusters_of(tmp_path / n) for n in ("last-night", "clusters", "whole"))
 
     def groups(found):
-        return {frozenset(r for r in found if found[r] == found[of]) for of in found}
+        return {frozenset(r for r in found if found[r] == found[row]) for row in found}
 
     assert groups(now) == groups(whole)
     touched = {now[row] for row in now if row % 2}

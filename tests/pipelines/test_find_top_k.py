@@ -42,8 +42,8 @@ def best_of(pairs, count, asking):
 def check_best(found, expected, count, asking):
     """Each sentence has its best partners, and each pair is there for one of its sentences."""
     assert found.items() <= expected.items()
-    wanted, there = best_of(expected, count, asking), best_of(found, count, asking)
-    assert wanted == there
+    wanted, best = best_of(expected, count, asking), best_of(found, count, asking)
+    assert wanted == best
     for (one, other), similar in found.items():
         assert any(row in asking and similar >= wanted[row][-1] for row in (one, other))
 
@@ -97,8 +97,8 @@ def test_its_recall_is_measured(tmp_path, recall):
     found = as_pairs(read_pairs(tmp_path / "out"))
     everyone = set(range(len(sentences)))
     wanted = best_of(brute_force(sentences, "euclidean", 0.1), 4, everyone)
-    there = best_of(found, 4, everyone)
-    hits = sum(similar >= wanted[row][-1] for row, all_of in there.items() for similar in all_of)
+    best = best_of(found, 4, everyone)
+    hits = sum(similar >= wanted[row][-1] for row, all_of in best.items() for similar in all_of)
     truth = hits / sum(map(len, wanted.values()))
     assert manifest["recall"]["low"] - 0.02 <= truth  # what others list comes on top
     assert manifest["recall"]["pairs"] > 0
@@ -109,7 +109,7 @@ def test_its_recall_is_measured(tmp_path, recall):
 def test_a_run_that_died_between_lists_and_pairs_leaves_the_same_bytes(tmp_path, monkeypatch):
     write(tmp_path / "in.parquet", table(texts(200)))
     flags = "--input", tmp_path / "in.parquet", "--top_k", 2
-    run_find(tmp_path / "quiet", *flags)
+    run_find(tmp_path / "undisturbed", *flags)
     real, calls = find_pairs.as_owned, []
 
     def die(*args):
@@ -123,5 +123,5 @@ def test_a_run_that_died_between_lists_and_pairs_leaves_the_same_bytes(tmp_path,
         run_find(tmp_path / "out", *flags)
     monkeypatch.setattr(find_pairs, "as_owned", real)
     manifest = run_find(tmp_path / "out", *flags)
-    quiet = json.loads((tmp_path / "quiet" / shard_account.MANIFEST).read_text())
-    assert manifest["files"] == quiet["files"]
+    undisturbed = json.loads((tmp_path / "undisturbed" / shard_account.MANIFEST).read_text())
+    assert manifest["files"] == undisturbed["files"]

@@ -43,15 +43,15 @@ def test_each_near_pair_is_there_once_with_what_is_known_of_it(labelled):
     more = "--min_similarity", 0.5, "--max_similarity", 0.8
     manifest = run_find(folder / "out", *flags, *more)
     found = read_pairs(folder / "out").to_pylist()
-    said = {
+    labelled = {
         tuple(sorted((row["sentence1"], row["sentence2"]))): (row["label"], row["label_source"])
         for row in found
     }
-    assert len(said) == len(found)
+    assert len(labelled) == len(found)
     expected = {pair: (int(s > 0.7), "labelled") for pair, s in known.items()}
     unlabelled = {pair: s for pair, s in near.items() if pair not in known}
     expected |= {pair: (0, "unlabelled") for pair, s in unlabelled.items() if s <= 0.8}
-    assert said == expected
+    assert labelled == expected
     assert manifest["pairs_unsure"] == sum(s > 0.8 for s in unlabelled.values()) > 0
 
 

@@ -126,9 +126,9 @@ def test_a_line_that_cannot_be_scored_ends_nothing(monkeypatch, capsys):
     monkeypatch.setattr("sys.stdin", lines)
 
     assert try_pairs.run(["bundle"]) == 3
-    told = capsys.readouterr()
-    assert [line.split()[1] for line in told.out.splitlines()] == ["1.0000", "0.2500", "1.0000"]
-    assert "twinbeam: not this one" in told.err and "no tab" in told.err
+    printed = capsys.readouterr()
+    assert [line.split()[1] for line in printed.out.splitlines()] == ["1.0000", "0.2500", "1.0000"]
+    assert "twinbeam: not this one" in printed.err and "no tab" in printed.err
 
 
 class LetterBundle(FakeBundle):

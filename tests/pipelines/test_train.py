@@ -99,11 +99,13 @@ def test_accuracy_and_area_are_scikit_learns(examples, exported, tmp_path, monke
     metrics = train.run(
         ["--examples", str(examples), "--output", str(tmp_path / "bundle"), "--epochs", "1"]
     )
-    alike, labels = seen["evaluation"].similarity, seen["evaluation"].labels
-    assert metrics["eval_roc_auc"] == pytest.approx(roc_auc_score(labels, alike))
-    predicted = alike >= np.float32(metrics["threshold"])
+    similarities, labels = seen["evaluation"].similarity, seen["evaluation"].labels
+    assert metrics["eval_roc_auc"] == pytest.approx(roc_auc_score(labels, similarities))
+    predicted = similarities >= np.float32(metrics["threshold"])
     assert metrics["eval_accuracy"] == pytest.approx(accuracy_score(labels, predicted))
-    assert metrics["eval_accuracy_at_half"] == pytest.approx(accuracy_score(labels, alike >= 0.5))
+    assert metrics["eval_accuracy_at_half"] == pytest.approx(
+        accuracy_score(labels, similarities >= 0.5)
+    )
 
 
 def test_flags_come_before_the_recipe(examples, exported, tmp_path):

@@ -129,8 +129,8 @@ def open_output(
     if _check_same(found, shards, key, output, overwrite=overwrite):
         work = _remaining(shards, found)
         marked = {SUCCESS, MANIFEST} <= found.names and not found.leftovers
-        whole = marked and not work.todo and _names_rejected(output, rejected)
-        return replace(work, committed=whole)
+        committed = marked and not work.todo and _names_rejected(output, rejected)
+        return replace(work, committed=committed)
     return Work(tuple(shards), (), committed=False, replaces=True, contents=found)
 
 

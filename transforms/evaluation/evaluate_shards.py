@@ -130,8 +130,8 @@ def worst_of(rows: ScoredRows, settings: EvaluationSettings) -> dict[str, list[d
         error = rows.score - rows.actual
         kinds = {"too high": (error > 0, error), "too low": (error < 0, -error)}
     elif settings.columns.task == "classes":
-        surely = rows.probabilities[np.arange(len(rows.score)), rows.predicted]
-        kinds = {"wrong class": (rows.predicted != rows.actual, surely)}
+        confidence = rows.probabilities[np.arange(len(rows.score)), rows.predicted]
+        kinds = {"wrong class": (rows.predicted != rows.actual, confidence)}
     else:
         kinds = {
             "false positives": ((rows.predicted == 1) & (rows.actual == 0), rows.score),

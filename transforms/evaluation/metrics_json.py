@@ -21,13 +21,13 @@ def results(
     evaluation: EvaluationCounts, classes: tuple[str, ...], *, resamples: int = RESAMPLES
 ) -> dict[str, Any]:
     """The content of metrics.json without lineage; numbers that have no meaning are null."""
-    whole = evaluation.tallies[ALL]
+    tally = evaluation.tallies[ALL]
     found = {
-        "rows": whole.rows,
+        "rows": tally.rows,
         "rows_skipped": sum(evaluation.skipped.values()),
         "skipped_by_reason": dict(sorted(evaluation.skipped.items())),
-        **measured(whole, resamples),
-        **pictures(whole, classes),
+        **measured(tally, resamples),
+        **pictures(tally, classes),
         "baselines": baselines(evaluation, classes, resamples),
         "slices": slice_table(evaluation.tallies, resamples),
         "worst": evaluation.worst,
@@ -85,15 +85,15 @@ def baselines(
     evaluation: EvaluationCounts, classes: tuple[str, ...], resamples: int
 ) -> dict[str, dict[str, Any]]:
     """What needs no model: the commonest label, and what single sentences say."""
-    whole = evaluation.tallies[ALL]
+    tally = evaluation.tallies[ALL]
     found: dict[str, dict[str, Any]] = {}
-    if not isinstance(whole, JointHistogram) and whole.rows:
+    if not isinstance(tally, JointHistogram) and tally.rows:
         actual = (
-            whole.by_label.sum(axis=1)
-            if isinstance(whole, ScoreHistogram)
-            else whole.confusion.sum(axis=1)
+            tally.by_label.sum(axis=1)
+            if isinstance(tally, ScoreHistogram)
+            else tally.confusion.sum(axis=1)
         )
-        share = float(actual.max() / whole.rows)
+        share = float(actual.max() / tally.rows)
         metrics = majority_metrics(share, int(actual.argmax()), len(actual))
         found["majority"] = {"label": classes[int(actual.argmax())], "metrics": metrics}
     if PRIOR in evaluation.tallies:

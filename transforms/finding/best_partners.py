@@ -185,6 +185,6 @@ def as_owned(block: int, best: Best, within: bool) -> tuple[pa.Table, np.ndarray
 def owned_pairs(table: pa.Table, side: Side, number: int) -> Pairs:
     """The pairs that a block writes with another one, each once and in order: int64 [n] each."""
     first, sides, numbers, second = (table[name].to_numpy() for name in LISTED)
-    there = (sides == SIDES.index(side)) & (numbers == number)
-    pairs = np.unique(np.stack([first[there], second[there]], axis=1), axis=0)
+    owned = (sides == SIDES.index(side)) & (numbers == number)
+    pairs = np.unique(np.stack([first[owned], second[owned]], axis=1), axis=0)
     return pairs[:, 0], pairs[:, 1]

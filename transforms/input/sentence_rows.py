@@ -76,14 +76,14 @@ def row_schema(schemas: Mapping[str, pa.Schema], columns: SentenceColumns) -> pa
     for path, schema in schemas.items():
         fields = [pa.field(SENTENCE, pa.large_string()), _id_field(schema, columns, path)]
         fields += [_kept_field(schema, name, path) for name in columns.keep]
-        here = pa.schema(fields)
-        if found is not None and here != found:
-            odd = next(a.name for a, b in zip(found, here, strict=True) if a != b)
+        file_schema = pa.schema(fields)
+        if found is not None and file_schema != found:
+            odd = next(a.name for a, b in zip(found, file_schema, strict=True) if a != b)
             raise UserError(
-                f"{path}: column {odd!r} is {here.field(odd).type}, in {first} it is "
+                f"{path}: column {odd!r} is {file_schema.field(odd).type}, in {first} it is "
                 f"{found.field(odd).type}; make them the same in all files"
             )
-        first, found = (first, found) if found is not None else (path, here)
+        first, found = (first, found) if found is not None else (path, file_schema)
     return found or pa.schema([])
 
 

@@ -193,8 +193,8 @@ def _format_rejected(rejected: Sequence[RejectedFile], found: int, *, choice: bo
         return rejected[0].reason
     more = f" ({len(rejected)} of {found} files cannot be used)" if len(rejected) > 1 else ""
     some = choice and len(rejected) < found
-    mend = "; leave such files out with --on_bad_file=reject" if some else ""
-    return f"{rejected[0].reason}{more}{mend}"
+    fix = "; leave such files out with --on_bad_file=reject" if some else ""
+    return f"{rejected[0].reason}{more}{fix}"
 
 
 def cut(source: str, name: str, footer: Footer, shard_rows: int) -> list[Shard]:
@@ -221,11 +221,11 @@ def cut(source: str, name: str, footer: Footer, shard_rows: int) -> list[Shard]:
 
 
 def _check_partitions(written: Mapping[str, str], looked: Sequence[Looked]) -> None:
-    there = {partition.name for _, partitions in looked for partition in partitions}
+    found = {partition.name for _, partitions in looked for partition in partitions}
     columns = {name for footer, _ in looked for name in footer.schema.names}
     for name in written:
-        if name not in there | columns:
-            some = f"there are {', '.join(sorted(there))}" if there else "no folder has any"
+        if name not in found | columns:
+            some = f"there are {', '.join(sorted(found))}" if found else "no folder has any"
             raise UserError(f"--partition_columns {name}: no folder is named {name}=VALUE; {some}")
 
 

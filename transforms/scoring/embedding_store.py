@@ -83,9 +83,9 @@ class EmbeddingStore:
         except FileNotFoundError:  # compacted meanwhile: what it held will be encoded again
             return
         places = pc.index_in(keys, value_set=table["key"].combine_chunks())
-        here = places.is_valid().to_numpy(zero_copy_only=False)
-        into[here] = _matrix(table, self.dimensions)[places.drop_null().to_numpy()]
-        found |= here
+        known = places.is_valid().to_numpy(zero_copy_only=False)
+        into[known] = _matrix(table, self.dimensions)[places.drop_null().to_numpy()]
+        found |= known
 
     def add(self, keys: pa.Array, vectors: np.ndarray) -> str:
         """Adds vectors [n, d], n > 0, as one file; returns its name."""

@@ -46,10 +46,10 @@ def read(shards, **options):
     epochs = range(first, first + options.pop("epochs", 1))
     order = replace(order, length_noise=options.pop("length_noise", 0.0))
     options = {"batch_size": 16, "order": order, "epochs": epochs} | options
-    return list(training_batches(of(shards), **options).as_numpy_iterator())
+    return list(training_batches(records_of(shards), **options).as_numpy_iterator())
 
 
-def of(shards, sizes=SIZES, **options):
+def records_of(shards, sizes=SIZES, **options):
     return Records(tuple(shards), tuple(sizes), **options)
 
 
@@ -160,14 +160,16 @@ def test_six_rows_fall_to_their_steps_as_the_worked_example_says(tmp_path):
     shards = write_shards(tmp_path, "eval", pairs, sizes=[4, 2])
     alone = [
         batch["ids1"][:, 0].tolist()
-        for batch in evaluation_batches(of(shards, [4, 2]), batch_size=4).as_numpy_iterator()
+        for batch in evaluation_batches(
+            records_of(shards, [4, 2]), batch_size=4
+        ).as_numpy_iterator()
     ]
     assert alone == [[2, 3, 6, 7], [4, 5]]
     first, second = (
         [
             (batch["ids1"][:, 0].tolist(), batch["row"].tolist(), batch["weight"].tolist())
             for batch in evaluation_batches(
-                of(shards, [4, 2]), batch_size=4, share=InputShare(worker, 2)
+                records_of(shards, [4, 2]), batch_size=4, share=InputShare(worker, 2)
             ).as_numpy_iterator()
         ]
         for worker in range(2)
@@ -208,8 +210,8 @@ def test_nothing_is_lost_or_doubled_whatever_the_sizes(
 
 
 def test_evaluation_gives_every_example_once_in_the_same_order_always(shards, pairs):
-    batches = list(evaluation_batches(of(shards), batch_size=32).as_numpy_iterator())
-    again = list(evaluation_batches(of(shards), batch_size=32).as_numpy_iterator())
+    batches = list(evaluation_batches(records_of(shards), batch_size=32).as_numpy_iterator())
+    again = list(evaluation_batches(records_of(shards), batch_size=32).as_numpy_iterator())
     assert [rows_of(b) for b in batches] == [rows_of(b) for b in again]
     assert plain(pairs) == Counter(row for batch in batches for row in rows_of(batch))
 
@@ -237,7 +239,7 @@ def test_workers_share_the_evaluation_even_of_one_file(shards, pairs):
     parts = [
         list(
             evaluation_batches(
-                of(shards[:1], SIZES[:1]), batch_size=16, share=InputShare(worker, 2)
+                records_of(shards[:1], SIZES[:1]), batch_size=16, share=InputShare(worker, 2)
             ).as_numpy_iterator()
         )
         for worker in range(2)
@@ -251,7 +253,7 @@ def test_raw_text_comes_through_as_strings(tmp_path):
     pairs = [("how old", "what age", 1.0), ("借款", "还款怎么办", 0.0), ("a", "b", 0.0)]
     shards = write_shards(tmp_path, "train", pairs, sizes=[2, 1])
     batches = training_batches(
-        of(shards, [2, 1], raw_text=True),
+        records_of(shards, [2, 1], raw_text=True),
         batch_size=2,
         order=EpochOrder(7),
         share=InputShare(replicas=2),

@@ -200,7 +200,7 @@ def test_all_instruction_sets_give_the_same_bits(name):
 
 
 @pytest.mark.parametrize(
-    ("values", "lengths", "says"),
+    ("values", "lengths", "message"),
     [
         ([1, VOCABULARY], [2], "ids from 0 to 50; the encoder has 50"),
         ([-1, 2], [2], "ids from -1 to 2"),
@@ -209,8 +209,8 @@ def test_all_instruction_sets_give_the_same_bits(name):
         ([1] * (LONGEST + 1), [LONGEST + 1], "25 tokens; the encoder has 24 positions"),
     ],
 )
-def test_what_would_be_read_beyond_an_array_is_refused(values, lengths, says, opened):
-    with pytest.raises(ValueError, match=says):
+def test_what_would_be_read_beyond_an_array_is_refused(values, lengths, message, opened):
+    with pytest.raises(ValueError, match=message):
         opened["bert mean"].check(np.array(values, np.int32), np.array(lengths))
 
 

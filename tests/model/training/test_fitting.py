@@ -91,8 +91,8 @@ def test_the_best_epochs_weights_and_evaluation_are_kept(undisturbed, examples):
     result, weights = undisturbed
     accuracies = [record["eval_accuracy"] for record in result.history]
     assert result.best_epoch == 1 + int(np.argmax(accuracies))
-    alike, labels = result.evaluation.similarity, result.evaluation.labels
-    cuts = [np.mean((alike >= cut) == labels) for cut in [*alike, 2]]
+    similarities, labels = result.evaluation.similarity, result.evaluation.labels
+    cuts = [np.mean((similarities >= cut) == labels) for cut in [*similarities, 2]]
     assert max(cuts) == pytest.approx(max(accuracies))
     assert len(result.evaluation.labels) == 50
     only_so_far = recipe(epochs=result.best_epoch)

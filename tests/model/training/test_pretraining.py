@@ -30,11 +30,11 @@ def encoder(**changes) -> keras.Model:
 
 def test_neighbours_are_the_tokens_side_by_side():
     packing = pack(IDS)
-    here, after = (np.asarray(places) for places in neighbours(packing))
+    current, after = (np.asarray(places) for places in neighbours(packing))
     order, rows, times = (np.asarray(x) for x in (packing.order, packing.rows, packing.times))
     found = {
         (int(order[rows[h]]), int(times[h]), int(order[rows[a]]), int(times[a]))
-        for h, a in zip(here, after, strict=True)
+        for h, a in zip(current, after, strict=True)
     }
     sentences = [row[row > 0] for row in IDS]
     assert found == {(n, t, n, t + 1) for n, s in enumerate(sentences) for t in range(len(s) - 1)}

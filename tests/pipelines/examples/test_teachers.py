@@ -25,7 +25,7 @@ def bundle(folder: Path, name: str, **changes) -> str:
     return str(path)
 
 
-def asked(folder: Path, *flags: str, rows: int = 3, **changes):
+def options_of(folder: Path, *flags: str, rows: int = 3, **changes):
     """The options of preprocessing pairs by a recipe."""
     values = tiny_recipes.values(**changes)
     (folder / "recipe.yaml").write_text(yaml.safe_dump(values))
@@ -53,7 +53,7 @@ def score():
 
 def test_each_teacher_scores_what_the_one_before_has_scored(tmp_path, score):
     bundles = [bundle(tmp_path, name) for name in ("one", "two")]
-    options = asked(tmp_path, distill={"teacher": bundles})
+    options = options_of(tmp_path, distill={"teacher": bundles})
     taught = ask_teachers(options, score)
 
     first, second = score.made
@@ -68,7 +68,7 @@ def test_each_teacher_scores_what_the_one_before_has_scored(tmp_path, score):
 
 
 def test_a_folder_s_name_follows_from_all_that_decides_the_scores(tmp_path, score):
-    options = asked(tmp_path, distill={"teacher": bundle(tmp_path, "one")})
+    options = options_of(tmp_path, distill={"teacher": bundle(tmp_path, "one")})
     changed = [
         options,
         options,
@@ -83,8 +83,8 @@ def test_a_folder_s_name_follows_from_all_that_decides_the_scores(tmp_path, scor
 
 def test_without_teachers_nobody_is_asked(tmp_path, score):
     for options in (
-        asked(tmp_path),
-        asked(tmp_path, "--teacher_column", "label", distill={"weight": 0.3}),
+        options_of(tmp_path),
+        options_of(tmp_path, "--teacher_column", "label", distill={"weight": 0.3}),
     ):
         assert ask_teachers(options, score) is options
     assert not score.made
@@ -93,33 +93,33 @@ def test_without_teachers_nobody_is_asked(tmp_path, score):
 def test_teachers_that_cannot_teach_are_refused_before_they_work(tmp_path, score):
     one = bundle(tmp_path, "one")
     with pytest.raises(UserError, match=r"distill.teacher: .*nowhere is no bundle"):
-        ask_teachers(asked(tmp_path, distill={"teacher": [one, "nowhere"]}), score)
+        ask_teachers(options_of(tmp_path, distill={"teacher": [one, "nowhere"]}), score)
     numbers = {
         "task": "regression",
         "labels": {"minimum": 0, "maximum": 5},
         "loss": {"kind": "mse"},
     }
     with pytest.raises(UserError, match="scores from 0 to 1, and the recipe's labels .* 0 to 5"):
-        ask_teachers(asked(tmp_path, distill={"teacher": one}, **numbers), score)
+        ask_teachers(options_of(tmp_path, distill={"teacher": one}, **numbers), score)
     with pytest.raises(UserError, match="no column 'labels'"):
         flags = ("--label_column", "labels")
-        ask_teachers(asked(tmp_path, *flags, distill={"teacher": one}), score)
+        ask_teachers(options_of(tmp_path, *flags, distill={"teacher": one}), score)
     assert not score.made
 
 
 def test_scores_come_from_a_teacher_or_from_a_column(tmp_path):
     with pytest.raises(UserError, match="either 'teacher: BUNDLE' or scores.*received both"):
-        asked(tmp_path, "--teacher_column", "label", distill={"teacher": "one"})
+        options_of(tmp_path, "--teacher_column", "label", distill={"teacher": "one"})
     with pytest.raises(UserError, match="received neither"):
-        asked(tmp_path, distill={})
+        options_of(tmp_path, distill={})
     with pytest.raises(UserError, match="--teacher_column: the recipe learns from no teacher"):
-        asked(tmp_path, "--teacher_column", "label")
+        options_of(tmp_path, "--teacher_column", "label")
 
 
 def test_vectors_are_kept_beside_the_scores_where_they_are_learned(tmp_path, score):
     one = bundle(tmp_path, "one")
-    plain = ask_teachers(asked(tmp_path, distill={"teacher": one}), score)
-    taught = ask_teachers(asked(tmp_path, distill={"teacher": one, "vectors": 2}), score)
+    plain = ask_teachers(options_of(tmp_path, distill={"teacher": one}), score)
+    taught = ask_teachers(options_of(tmp_path, distill={"teacher": one, "vectors": 2}), score)
     first, second = score.made
     assert first.embedding_store is None and not plain.columns.keyed
     assert second.output != first.output  # scored again, since vectors were not kept
@@ -127,4 +127,4 @@ def test_vectors_are_kept_beside_the_scores_where_they_are_learned(tmp_path, sco
     assert Path(second.embedding_store).parent == tmp_path / "examples.teachers"
     assert taught.columns.keyed and taught.to_json()["keyed"]
     with pytest.raises(UserError, match="distill.vectors: of one teacher, .*received 2"):
-        asked(tmp_path, distill={"teacher": [one, one], "vectors": 2})
+        options_of(tmp_path, distill={"teacher": [one, one], "vectors": 2})

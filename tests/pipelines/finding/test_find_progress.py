@@ -42,6 +42,6 @@ def test_a_run_shows_its_phases(tmp_path, monkeypatch, capsys):
     run_find(tmp_path / "out", "--input", tmp_path / "in.parquet")
     order = ("reading rows", "encoding", "measuring and comparing", "comparing")
     lines = capsys.readouterr().err.splitlines()
-    said = [next(n for n, phase in enumerate(order) if line.startswith(phase)) for line in lines]
-    assert said and said == sorted(said)
-    assert said[-1] == order.index("comparing")
+    phases = [next(n for n, phase in enumerate(order) if line.startswith(phase)) for line in lines]
+    assert phases and phases == sorted(phases)
+    assert phases[-1] == order.index("comparing")

@@ -135,12 +135,12 @@ def test_answers_that_are_blank_repeated_or_changed(flags, steps: Steps, tmp_pat
     pd.concat([new, given.iloc[[1]], changed]).to_csv(tmp_path / "labels/two.csv", index=False)
     capsys.readouterr()
     done = label.run(flags)
-    said = capsys.readouterr().out
+    printed = capsys.readouterr().out
 
     assert (
         "122 rows of labels = 119 labels + 1 without an answer + 1 repeated "
         "+ 1 changed by a later answer"
-    ) in said
+    ) in printed
     assert [each["labels"] for each in done["rounds"]] == [0, 60, 119]
     kept = pq.read_table(rounds / "round-3/labels.parquet").to_pandas().set_index("pair")["label"]
     assert kept[given["pair"].iloc[0]] == changed["label"].iloc[0]
@@ -224,7 +224,7 @@ def test_labels_before_the_first_round_and_other_settings(flags, steps: Steps, t
 
 
 @pytest.mark.parametrize(
-    ("more", "said"),
+    ("more", "message"),
     [
         (["--model", "nowhere"], "nowhere is no bundle"),
         (["--estimate", "x"], "give --input"),
@@ -234,8 +234,8 @@ def test_labels_before_the_first_round_and_other_settings(flags, steps: Steps, t
         (["--recipe", "cosine-mse"], "expected those two"),
     ],
 )
-def test_mistakes_are_reported(flags: list[str], more: list[str], said: str):
-    with pytest.raises(UserError, match=said):
+def test_mistakes_are_reported(flags: list[str], more: list[str], message: str):
+    with pytest.raises(UserError, match=message):
         label.run([*flags, *more])
 
 

@@ -70,12 +70,12 @@ def test_the_slider_shows_the_confusion_at_its_threshold(page: Path):
     before, after = browse(page, "--dump-dom"), browse(add_script(page, script), "--dump-dom")
     threshold = float(shown(after, "threshold-value"))
     similarity, label = (TABLE[name].to_numpy() for name in ("similarity", "label"))
-    alike = similarity >= threshold
+    similar = similarity >= threshold
     counts = {
-        "tn": ~alike & (label == 0),
-        "fp": alike & (label == 0),
-        "fn": ~alike & (label == 1),
-        "tp": alike & (label == 1),
+        "tn": ~similar & (label == 0),
+        "fp": similar & (label == 0),
+        "fn": ~similar & (label == 1),
+        "tp": similar & (label == 1),
     }
 
     assert float(shown(before, "threshold-value")) == pytest.approx(0.5, abs=0.01)
@@ -84,7 +84,7 @@ def test_the_slider_shows_the_confusion_at_its_threshold(page: Path):
         assert int(shown(after, name).split(" ")[0].replace(",", "")) == pytest.approx(
             expected.sum(), abs=1
         )
-    accuracy = np.mean(alike == label)
+    accuracy = np.mean(similar == label)
     assert float(shown(after, "at-accuracy")) == pytest.approx(accuracy, abs=2e-3)
 
 

@@ -132,15 +132,15 @@ def test_a_look_ends_when_the_run_does(tmp_path, monkeypatch):
     names = [f"{number}.parquet" for number in range(200)]
     for name in names:
         leave_account(tmp_path, name, 1, 0)
-    ended, asked = threading.Event(), []
+    ended, looked_up = threading.Event(), []
     read = shard_account.read_account
 
     def end(output, name):
-        asked.append(name)
+        looked_up.append(name)
         ended.set()
         return read(output, name)
 
     monkeypatch.setattr(shard_account, "read_account", end)
     done = progress.Done(str(tmp_path), dict.fromkeys(names, 1))
     done.look(ended)
-    assert len(asked) < 100 and not done.seen
+    assert len(looked_up) < 100 and not done.seen

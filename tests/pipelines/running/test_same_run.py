@@ -45,13 +45,13 @@ def test_what_differs_is_named(before, line):
 
 
 @pytest.mark.parametrize(
-    ("left", "said"), [({}, "is not there"), ({"key": 1}, "is of another run")]
+    ("left", "error"), [({}, "is not there"), ({"key": 1}, "is of another run")]
 )
-def test_what_an_adopted_job_has_left_is_checked(tmp_path, left, said):
+def test_what_an_adopted_job_has_left_is_checked(tmp_path, left, error):
     path = tmp_path / "made.json"
     if left:
         path.write_text(json.dumps(left))
-    with pytest.raises(RunError, match=f"made.json {said}, though the job has ended"):
+    with pytest.raises(RunError, match=f"made.json {error}, though the job has ended"):
         same_run.check_made(str(path), "key", 2)
     path.write_text('{"key": 2}')
     same_run.check_made(str(path), "key", 2)

@@ -63,9 +63,9 @@ WARNINGS: dict[str, tuple[dict, list[str]]] = {
 @pytest.mark.parametrize("name", WARNINGS)
 def test_warnings(name: str):
     changes, wanted = WARNINGS[name]
-    said = warnings(found(**changes))
-    assert len(said) == len(wanted)
-    assert all(one.startswith(start) for one, start in zip(said, wanted, strict=True))
+    lines = warnings(found(**changes))
+    assert len(lines) == len(wanted)
+    assert all(one.startswith(start) for one, start in zip(lines, wanted, strict=True))
 
 
 @pytest.mark.parametrize("label", [0, 1])

@@ -47,7 +47,9 @@ def by_triples(known: Known) -> Known:
             if None not in (first, second) and first + second:
                 labels.setdefault(frozenset((one, two)), set()).add(int(first + second == 2))
     return {
-        pair: min(said) for pair, said in labels.items() if len(said) == 1 and pair not in known
+        pair: min(values)
+        for pair, values in labels.items()
+        if len(values) == 1 and pair not in known
     }
 
 
@@ -119,6 +121,6 @@ def test_nothing_follows_from_nothing():
 @given(st.lists(st.integers(0, 2**64 - 1)), st.integers(1, 5))
 def test_buckets_part_all_rows(hashes: list[int], count: int):
     array = np.array(hashes, np.uint64)
-    parted = dict(split_by_hash(array, count))
-    assert sorted(np.concatenate([[], *parted.values()])) == list(range(len(hashes)))
-    assert all((array[rows] % np.uint64(count) == bucket).all() for bucket, rows in parted.items())
+    buckets = dict(split_by_hash(array, count))
+    assert sorted(np.concatenate([[], *buckets.values()])) == list(range(len(hashes)))
+    assert all((array[rows] % np.uint64(count) == bucket).all() for bucket, rows in buckets.items())

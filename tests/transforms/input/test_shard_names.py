@@ -77,7 +77,7 @@ def test_the_same_file_in_many_shards_is_no_clash(tmp_path: Path):
 
 
 @pytest.mark.parametrize(
-    ("good", "bad", "choice", "said", "hint"),
+    ("good", "bad", "choice", "error", "hint"),
     [
         (1, 1, "fail", None, True),
         (2, 2, "fail", "(2 of 4 files cannot be used)", True),
@@ -89,7 +89,7 @@ def test_the_same_file_in_many_shards_is_no_clash(tmp_path: Path):
     ],
 )
 def test_files_that_cannot_be_used_are_counted(
-    tmp_path: Path, good: int, bad: int, choice: str | None, said: str | None, hint: bool
+    tmp_path: Path, good: int, bad: int, choice: str | None, error: str | None, hint: bool
 ):
     for number in range(good):
         write(tmp_path / f"good-{number}.parquet", pairs(1))
@@ -99,7 +99,7 @@ def test_files_that_cannot_be_used_are_counted(
         plan(tmp_path, on_bad_file=choice)
     message = str(raised.value)
     assert message.startswith(f"{tmp_path}/bad-0.parquet is not a complete Parquet file (5 bytes")
-    assert (said in message) if said else "cannot be used" not in message
+    assert (error in message) if error else "cannot be used" not in message
     assert ("--on_bad_file=reject" in message) == hint
 
 

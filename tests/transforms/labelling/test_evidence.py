@@ -66,10 +66,10 @@ def test_without_vectors_nearest_are_those_that_share_rare_bigrams():
         ["where is it", "how much"], ["where is it?", "how much?"], np.ones(2)
     )
     near = evidence.nearest(pairs).toarray()
-    where, how, where2, how2 = (
+    where1, how1, where2, how2 = (
         pairs.texts.index(t) for t in ("where is it", "how much", "where is it?", "how much?")
     )
-    assert near[where].argmax() == where2 and near[how].argmax() == how2
+    assert near[where1].argmax() == where2 and near[how1].argmax() == how2
 
 
 @pytest.mark.parametrize("seed", range(5))

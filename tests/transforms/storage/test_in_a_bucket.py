@@ -80,9 +80,9 @@ def test_what_another_run_has_written_there_stays(store: MemoryBuckets, made: st
     with pytest.raises(RunError, match=f"{name} was written by another run.*--overwrite"):
         publish_folder(made, OUT, last=LAST)
 
-    there = dict(below(store, OUT))
-    assert there[name] == b"another run's"
-    assert (name == "_SUCCESS") == ("_SUCCESS" in there), "it never says that all is there"
+    content = dict(below(store, OUT))
+    assert content[name] == b"another run's"
+    assert (name == "_SUCCESS") == ("_SUCCESS" in content), "it never says that all is there"
 
 
 def test_of_two_runs_the_first_file_decides(store: MemoryBuckets, made: str):
@@ -144,16 +144,16 @@ def test_a_hidden_file_takes_its_name_and_one_that_is_gone_takes_none(store: Mem
 
 
 def test_a_name_that_must_be_new(store: MemoryBuckets):
-    for content, there in ((b"one", b"one"), (b"one", b"one"), (b"two", b"one")):
+    for content, expected in ((b"one", b"one"), (b"one", b"one"), (b"two", b"one")):
         hidden, file = files.create_hidden(OUT, "a")
         file.write(content)
         file.close()
-        if content == there:
+        if content == expected:
             files.reveal(hidden, f"{OUT}/a", new=True)
         else:
             with pytest.raises(FileExistsError):
                 files.reveal(hidden, f"{OUT}/a", new=True)
-        assert store.content()[f"{OUT}/a"] == there
+        assert store.content()[f"{OUT}/a"] == expected
     files.create_bytes(f"{OUT}/b", b"one")
     files.create_bytes(f"{OUT}/b", b"one")
     with pytest.raises(FileExistsError):
