@@ -72,11 +72,11 @@ def grow(model: str, sentences: str, rows: list[int], runs: int) -> tuple[str, d
             print(lines[-1], file=sys.stderr, flush=True)
             Path(path).unlink()
     summary = (
-        f"\nAt most {deviation(measured):.1%} off a straight line; each distinct sentence is\n"
+        f"\nAt most {deviation(measured):.1%} off a straight line. Each distinct sentence is\n"
     )
     return "\n".join(
         lines
-    ) + "\n" + summary + "encoded once, which is the part that does not grow.\n", measured
+    ) + "\n" + summary + "encoded once, and this part does not grow.\n", measured
 
 
 def main() -> None:

@@ -71,7 +71,7 @@ def table(name: str, runs: dict[str, list[Measured]]) -> str:
     speed = {way: statistics.median(run.speed for run in group) for way, group in runs.items()}
     lines = [
         f"### {name}: {runs['ours'][0].pairs:,} pairs\n",
-        "| way | pairs measured | pairs/s | with start-up | start-up s | peak MB | ours is |",
+        "| method | pairs measured | pairs/s | with start-up | start-up s | peak MB | speed-up |",
         "| --- | --- | --- | --- | --- | --- | --- |",
     ]
     for way, group in runs.items():

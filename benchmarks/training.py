@@ -1,8 +1,8 @@
-"""Training speed: our loop, the article's way, the input alone, and two workers against one.
+"""Training speed: our loop, the article's method, the input alone, and two workers against one.
 
 python -m benchmarks.training --examples out/bq/examples [--only ours article]
 
-The article's way pads every sentence to the longest one and calls Keras's `Model.fit`. All ways
+The article's method pads every sentence to the longest one and calls Keras's `Model.fit`. All ways
 train the same network on the same pairs; each runs in a process of its own. What is measured goes
 to `benchmarks/training.json` at once, and `benchmarks/TRAINING.md` is made of all runs in it.
 """
@@ -275,19 +275,19 @@ def run_way(way: str, args: argparse.Namespace) -> Iterator[tuple[str, dict]]:
 
 
 def at_once(args: argparse.Namespace, configs: list[str], step: int = 0) -> list[dict[str, float]]:
-    """Our loop in processes that run at the same time, each pinned to a core of its own."""
+    """Our loop in processes that run at the same time, each pinned to its own core."""
     processes = [start("ours", args, core, config, step) for core, config in enumerate(configs)]
     return [finish(process) for process in processes]
 
 
 def report(runs: dict[str, list[dict]]) -> str:
-    """The page that the runs make: of each way the fastest, as other work only slows one down."""
+    """The page: the fastest run of each way, since other work can only slow a run down."""
     best = {
         way: max(found, key=lambda run: run["pairs_per_second"])
         for way, found in runs.items()
         if way in TITLES and found
     }
-    lines = [HEAD, "| way | pairs/s | pairs a second of a core | pairs timed | runs | MB |"]
+    lines = [HEAD, "| method | pairs/s | pairs per CPU second | pairs timed | runs | MB |"]
     lines.append("| --- | --- | --- | --- | --- | --- |")
     for way, title in TITLES.items():
         if way in best:
@@ -306,15 +306,15 @@ def report(runs: dict[str, list[dict]]) -> str:
 
 
 def accuracy_table(found: list[dict]) -> Iterator[str]:
-    """Of both ways the mean over the starts, and how far these lie apart."""
+    """Each method's mean accuracy over the seeds, with the standard deviation."""
     if not found:
         return
     seeds = ", ".join(str(run["seed"]) for run in found)
     yield (
-        f"\nAccuracy on the eval part after epochs over {found[0]['pairs']:,} pairs, mean and "
-        f"standard deviation of {len(found)} starts (seeds {seeds}). The article's batches are "
-        "padded to their own longest sentence here: padding is masked, so they learn the same, "
-        "sooner.\n"
+        "\nAccuracy on the evaluation part after epochs over "
+        f"{found[0]['pairs']:,} pairs, mean and standard deviation of {len(found)} runs "
+        f"(seeds {seeds}). Here the article's batches are padded only to their own longest "
+        "sentence: padding is masked, so the result is the same, sooner.\n"
     )
     epochs = len(found[0]["article"])
     yield "| epoch | " + " | ".join(map(str, range(1, epochs + 1))) + " |"
@@ -328,18 +328,18 @@ def accuracy_table(found: list[dict]) -> Iterator[str]:
 TITLES = {
     "ours": "ours",
     "mixed": "ours, lengths mixed: `length_noise: 0.5`",
-    "article": "the article's: padded to the longest, `Model.fit`",
+    "article": "the article's: padded to the longest sentence, `Model.fit`",
     "input": "our input alone",
     "one_core": "ours, one worker on one core",
     "two_cores": "ours, two workers on one core each",
-    "two_apart": f"two trainings that share nothing, steps of {HALF_STEP} pairs, one core each",
+    "two_apart": f"two independent trainings, steps of {HALF_STEP} pairs, one core each",
 }
 RATIOS = (
-    ("ours", "article", "ours to the article's way", 8),
-    ("mixed", "article", "ours, lengths mixed, to the article's way", 8),
+    ("ours", "article", "ours to the article's method", 8),
+    ("mixed", "article", "ours, lengths mixed, to the article's method", 8),
     ("input", "ours", "input alone to training", 10),
     ("two_cores", "one_core", "two workers to one", 1.7),
-    ("two_apart", "one_core", "two trainings that share nothing to one: what the machine gives", 0),
+    ("two_apart", "one_core", "two independent trainings to one: the limit of the machine", 0),
 )
 HEAD = f"""# Training speed
 
@@ -348,8 +348,8 @@ One epoch of `char-bilstm-manhattan` on 72,087 pairs of BQ. Made by
     python -m benchmarks.training --examples out/bq/examples
 
 on {os.cpu_count()} cores ({platform.machine()}), TensorFlow {version("tensorflow")},
-Keras {version("keras")}. Each way runs in a process of its own, one after the other. Of several
-runs the fastest counts: other work on the machine can only slow one down.
+Keras {version("keras")}. Each method runs in its own process, one after the other. Of several
+runs the fastest counts, since other work on the machine can only slow a run down.
 """
 
 
