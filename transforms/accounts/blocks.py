@@ -76,7 +76,7 @@ class AccountBlocks:
         return AccountBlocks(claim, tuple(ordered[::BLOCK_SHARDS]), len(ordered) <= INLINE_SHARDS)
 
     def place(self, name: str) -> int:
-        """The block of a shard."""
+        """The block of a shard, from 1: the first bound is the least of all names."""
         return bisect_right(self.bounds, name)
 
     def add_up(self, place: int, accounts: Iterable[tuple[bool, ShardAccount]]) -> AccountBlock:
@@ -89,6 +89,7 @@ class AccountBlocks:
         Raises:
             RunError: an account does not add up.
         """
+        # By name, since a runner may deliver an account twice; in order, since it delivers in any.
         by_name = {account.shard["name"]: (new, account.check()) for new, account in accounts}
         ordered = [by_name[name] for name in sorted(by_name)]
         fresh = [account for new, account in ordered if new]
@@ -114,6 +115,7 @@ class AccountBlocks:
 
 def merge(blocks: Iterable[AccountBlock]) -> AccountBlock:
     """The blocks of a whole plan as one; its summary is what `summarise` says of all accounts."""
+    # In the order of the plan, so that the manifest does not depend on which worker was faster.
     ordered = sorted(blocks, key=lambda block: (block.listed, sorted(block.names[:1])))
     return AccountBlock(
         names=tuple(name for block in ordered for name in block.names),

@@ -152,6 +152,8 @@ def publish(
         for name, page in pages.items():
             claim.write(name, page)
         raise
+    # Closed before it is tidied: from here on no attempt of this run can add a file either, so what
+    # `_tidy` sees is all there will be. The manifest comes before _SUCCESS, which readers wait for.
     claim.close()
     _tidy(claim, manifest)
     marks = {MANIFEST: files.as_json(manifest), SUCCESS: b""}
@@ -171,12 +173,15 @@ def _committed_before(claim: Claim) -> dict[str, Any]:
     committed = read_manifest(claim.folder)
     if claim.run is None or committed.get("run") != claim.run:
         raise RunError(f"another run has committed {claim.folder} meanwhile; not committed")
+    # That attempt may have died between the two files: the same content is written once more.
     claim.publish({SUCCESS: b""}, new=frozenset([SUCCESS]))
     return committed
 
 
 def _tidy(claim: Claim, manifest: dict[str, Any]) -> None:
     """Deletes what died attempts left: hidden files, and outputs no account speaks of."""
+    # Versions are taken before `claim.delete` reads the claim: if another run takes the folder in
+    # between, what it writes is another version, and is kept.
     output, seen = claim.folder, files.versions(claim.folder)
     written = {file["name"] for file in manifest_files(output, manifest)}
     lists = set(manifest.get("files_listed", ()))

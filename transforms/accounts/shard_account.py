@@ -129,6 +129,8 @@ def find_account(output: str, shard: Shard, key: str) -> ShardAccount | None:
     if not files.exists(_account_path(output, shard.name)):
         return None
     account = read_account(output, shard.name)
+    # The shard as planned carries the input's fingerprint: the account of an earlier content of the
+    # file, or of other options, does not count.
     same = account.run_key == key and account.shard == shard.to_json()
     present = (files.exists(files.join(output, *file.name.split("/"))) for file in account.files)
     return account if same and all(present) else None

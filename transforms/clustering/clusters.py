@@ -72,6 +72,8 @@ def label_nodes(bucket: int, left: Before, exchange: Exchange, settings: Cluster
     done = exchange.done("labelled", bucket)
     if done is not None:  # it is the last to be written
         return done["nodes"]
+    # The last round left stars, each edge in both directions: (node, least node of its component)
+    # is the direction wanted. A node without such an edge is the least of its own component.
     found = as_array(exchange.read(left.step, left.tasks, bucket))
     found = stars.distinct(found[found[:, 0] > found[:, 1]])
     edges = exchange.read("edges", settings.shards, bucket)
@@ -135,6 +137,8 @@ def gather_clusters(bucket: int, exchange: Exchange, settings: ClusterSettings) 
     members = as_frame(table)
     if settings.cut and settings.most:
         forest, gone = cut(edges, settings.most)
+        # A cut edge divides the component, so the pieces are found anew, from the edges that are
+        # left.
         members["cluster"] = component_of(
             members["node"].to_numpy(np.uint64), stars.as_stars(forest.ends)
         )
@@ -143,15 +147,11 @@ def gather_clusters(bucket: int, exchange: Exchange, settings: ClusterSettings) 
     return Gathered(members, table.schema, forest, gone)
 
 
-_WHOLE = {
-    pa.int8(): pd.Int8Dtype(), pa.int16(): pd.Int16Dtype(), pa.int32(): pd.Int32Dtype(),
-    pa.int64(): pd.Int64Dtype(), pa.uint8(): pd.UInt8Dtype(), pa.uint16(): pd.UInt16Dtype(),
-    pa.uint32(): pd.UInt32Dtype(), pa.uint64(): pd.UInt64Dtype(),
-}  # fmt: skip
-
-
 def as_frame(table: pa.Table) -> pd.DataFrame:
-    """Rows for pandas: whole numbers stay whole where some are null."""
+    """Rows for pandas: integers stay integers even if some are null.
+
+    Without these types pandas makes floats of them, which hold no integer above 2⁵³ exactly.
+    """
     kinds = {
         pa.int64(): pd.Int64Dtype(),
         pa.uint64(): pd.UInt64Dtype(),

@@ -135,6 +135,8 @@ def read_pairs(
             shard.to_json(), key, used + rejects.rows, used, rejects.rows, dict(reasons),
             {"pairs_below": below, "pairs_used": used - below}, written, started, time.time(),
         )  # fmt: skip
+    # First what the next steps read, the stars last, then the account: `read_table` takes a shard
+    # that has both of these for done.
     _hand_on(shard.name, edges, nodes, schema, exchange)
     if find_account(claim.folder, shard, key) is None:
         write_account(claim, account)
@@ -147,6 +149,8 @@ def _hand_on(
     table = pa.concat_tables([EDGE_SCHEMA.empty_table(), *edges]).combine_chunks()
     called = distinct_nodes(pa.concat_tables([schema.empty_table(), *nodes]))
     exchange.write("nodes", name, called, exchange.buckets_of(called["node"].to_numpy()))
+    # An edge waits in the bucket of its greater node, where `label_nodes` learns its component. The
+    # stars, which become components, start from the same edges but carry no similarity.
     exchange.write("edges", name, table, exchange.buckets_of(table["first"].to_numpy()))
     write_edges(exchange, "stars-0", name, stars.as_stars(as_array(table)))
 

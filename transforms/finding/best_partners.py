@@ -50,6 +50,8 @@ class Best:
         side, number = (np.full(len(first), value) for value in (SIDES.index(place[0]), place[1]))
         partners = np.concatenate([self.partners, np.stack([first, side, number, second], axis=1)])
         scores = np.concatenate([self.similarities, similarities])
+        # lexsort's last key leads: by sentence, then the most similar first, then side, block and
+        # place of the partner. So ties do not depend on the order in which blocks are offered.
         order = np.lexsort((*partners.T[:0:-1], -scores, partners[:, 0]))
         sentences = partners[order, 0]
         kept = order[np.arange(len(order)) - np.searchsorted(sentences, sentences) < self.count]
@@ -97,7 +99,7 @@ def offer_block(
     if not len(u) or not len(v):
         return
     both = np.concatenate([u, v])
-    within = other is block
+    within = other is block  # then the nearest of each sentence is itself: one more is looked for
     for first, second in _proposed(u, v, best.count + SPARE + within, search):
         same = (first == second) & within
         first, second = first[~same], second[~same]

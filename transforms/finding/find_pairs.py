@@ -87,6 +87,9 @@ class _JoinUnit(beam.DoFn):
     ) -> Iterator[ShardAccount]:
         settings = self._worker.settings
         shard = as_shard(unit, settings.inputs)
+        # `_ready` is not read; as a side input it holds units back until lists and visitors are
+        # there. A runner that lost a worker hands out finished units again: their accounts are
+        # reused.
         account = find_account(settings.output, shard, settings.run_key)
         if account is None:
             account = join_unit(unit, self._worker.parts(made, cells, chosen), settings)
@@ -125,6 +128,8 @@ def find_best(number: int, blocks: TableBlocks, parts: JoinParts, settings: Join
     exchange = best_exchange(settings, blocks.left)
     done = exchange.done("best", number)
     if done is None:
+        # A pair may be on the lists of both of its sentences, made in two blocks. Either list sends
+        # it to the one block that writes it, where `owned_pairs` drops the repeat.
         table, owners = as_owned(number, _search(number, blocks, parts, settings), blocks.within)
         done = exchange.write("best", number, table, owners, {"pairs": table.num_rows})
     return done["pairs"]

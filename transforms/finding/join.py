@@ -47,6 +47,8 @@ def join_unit(unit: Unit, parts: JoinParts, settings: JoinSettings) -> ShardAcco
         else:
             _join_run(unit, to)
         files = (writer.finish(),) if writer.rows else ()
+    # Only a unit's own sum. That all pairs of all sentences are counted once is checked at the
+    # commit, against the number of sentences.
     if joined.counts[PAIRS] != joined.counts[COMPARED] + joined.counts[EXCLUDED]:
         raise RunError(f"{unit.name}: pairs compared and excluded are not all pairs")
     account = ShardAccount(
@@ -90,6 +92,8 @@ def _join_blocks(first: Place, second: Place, listed: pa.Table | None, to: PairW
     if own:
         to.write_equal(rows)
     if pairs is not None:
+        # The pairs are known: the lists were made by comparing the same rows, which are counted
+        # here.
         count_compared(first, block, second, other, parts, joined)
         near = iter([pairs])
     elif own:
@@ -111,6 +115,9 @@ def _join_visits(unit: Unit, to: PairWriter) -> None:
     """Pairs of a block's sentences with those that visit them, and with those they visit."""
     parts, number = to.parts, unit.block
     left, after = parts.load("left", number), parts.size_of(unit.side)
+    # Within a table each pair of sentences is counted by the block with the lesser number, at first
+    # as excluded; `joined.visit` moves those that are compared, wherever that happens, to the
+    # compared ones.
     if unit.side == "left":
         after -= sum(parts.sizes["left", before] for before in range(number + 1))
         to.joined.add(len(left) * (len(left) - 1) // 2 + len(left) * after, 0)
@@ -118,6 +125,8 @@ def _join_visits(unit: Unit, to: PairWriter) -> None:
         for guests in (left, parts.visitors("left", number)):
             _meet(left, guests, "lesser", to)
         return
+    # Between two tables either side visits the other. A pair that visit each other is met twice:
+    # here the home on the right side keeps it ("all"), the one on the left drops it ("one-way").
     right = parts.load("right", number)
     to.joined.add(len(left) * after, 0)
     for guests in (left, parts.visitors("left", number)):

@@ -84,23 +84,30 @@ def choose_search(
     """
     count = sum(len(part.rows) for part in anchors)
     pairs = _pairs_of(needed, settings.top_k)
+    # With --top_k only the anchor looks for partners. Otherwise a pair is found as soon as either
+    # of its sentences visits the other's cell.
     visits = pairs.going if settings.top_k else np.minimum(pairs.going, pairs.coming)
     chooses = pairs.anchors % 2 == 0
     effort, radius, chosen = visits, None, cells
     if settings.proposes:
+        # If every sentence is an anchor there is no similar pair at all, which is an answer.
         if not len(pairs.anchors) and count < sum(part.among for part in anchors):
             raise RunError(
                 f"none of {count:,} sentences that were compared with all others has a similar "
                 "one, so it is not known how near similar ones are; give more with --anchors, or "
                 "a lesser --min_similarity"
             )
+        # Radius and visits each lose pairs: with cells, the radius may lose half of what is
+        # allowed.
         share = settings.target if cells is None else (1 + settings.target) / 2
         learned_from = pairs.apart[chooses] if chooses.any() else pairs.apart
         radius = least_effort(learned_from, share, np.inf) if len(learned_from) else 0.0
         effort = np.where(pairs.apart <= np.float32(radius), visits, NEVER)
     if cells is not None and chooses.any():
         chosen = int(least_effort(effort[chooses], settings.target, cells))
+    # Without cells the effort of a pair is 1, or NEVER beyond the radius.
     found = effort <= (1 if chosen is None else chosen)
+    # [1::2]: the odd anchors, which chose nothing; those without any pair count as zeros.
     judged = pairs.anchors[~chooses], pairs.anchors[~chooses & found]
     total, hits = (np.bincount(part, minlength=count)[1::2] for part in judged)
     return ChosenSearch(chosen, radius, measure(total, hits))

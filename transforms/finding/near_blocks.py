@@ -82,6 +82,8 @@ def nothing_to_do(
     if not parts.search.needs(first, second):
         joined.add(count, 0)
         return True
+    # The lists hold no pair of these blocks, which does not mean that none was compared: without
+    # cells all of them were. With cells the rows that were compared have to be read to be counted.
     if pairs is not None and not len(pairs[0]) and isinstance(parts.search, AllPairs):
         joined.add(count, count)
         return True
@@ -113,6 +115,7 @@ def near_across(
         for near in near_pairs(u, v, reach, threads=parts.threads):
             one, two = joined.propose(within_reach(u, v, near, reach), reach)
             yield (one if rows1 is None else rows1[one], two if rows2 is None else rows2[two])
+    # Reached only because the caller takes all pairs: an abandoned generator would count nothing.
     joined.add(len(block) * len(other), compared)
 
 

@@ -99,6 +99,7 @@ class PairWriter:
 
     def _write(self, rows: PairRows, first: np.ndarray, second: np.ndarray) -> None:
         labels, settings = self.parts.labels, self.settings
+        # `rows.vectors` holds one block after the other; the offset is 0 within one block.
         columns = self.parts.comparer.compare(rows.vectors, first, second + rows.offset)
         similar = reachable(columns[0], settings.least)
         self.joined.counts[FOUND] += int(similar.sum())
@@ -108,6 +109,7 @@ class PairWriter:
             too_similar = columns[0].to_numpy(zero_copy_only=False) > np.float32(settings.most)
             unsure = (known == UNKNOWN) & too_similar
             self.joined.counts[UNSURE] += int((similar & unsure).sum())
+            # To train on, one pair of rows is enough for each pair of sentences.
             columns, equal = [*columns, *training_columns(known)], "first"
             similar &= ~unsure
         scores = [column.filter(pa.array(similar)) for column in columns]

@@ -39,7 +39,7 @@ from transforms.vector_blocks.vector_block import (
 from transforms.vector_blocks.write_block import distinct, gather_rows, write_block
 from transforms.vectors.reach import Comparer
 
-ID_BUCKETS = 64
+ID_BUCKETS = 64  # ids are compared bucket by bucket, so a worker holds a 64th of them
 
 
 @dataclass(frozen=True)
@@ -123,6 +123,8 @@ def table_shards(side: Side, shards: Iterable[Shard], *, alone: bool) -> list[Fi
     found, source, row = [], None, 0
     for shard in shards:
         row = 0 if shard.source != source else row
+        # STEM-00000-of-00003.parquet → STEM.parquet: a row without an id is named by its file and
+        # its number in the file, so its id does not change with --shard_rows.
         file = shard.name.rsplit("-", 3)[0] + ".parquet"
         named = shard if alone else replace(shard, name=f"{side}-{shard.name}")
         found.append(FindShard(side, named, file, row))
@@ -166,6 +168,8 @@ def read_table_shard(
             started=started,
             finished=time.time(),
         )
+    # A shard is read again when blocks are missing, or when the runner repeats it. Its rejects have
+    # the same bytes each time; the first account counts, and is not replaced.
     if find_account(settings.output, shard, settings.run_key) is None:
         write_account(settings.claim, account)
     return parts, account
@@ -180,6 +184,7 @@ def make_block(
     settings: TableSettings,
 ) -> BlockAccount:
     """Encodes the sentences of a block and writes it; doing it twice is harmless."""
+    # Beam hands the batches over in any order: sorted, the block's bytes depend on its rows alone.
     table = gather_rows(list(batches), settings.schemas[side])
     sentences, _ = distinct(table)
     vectors, fresh = encode_stored(sentences.to_pylist(), encoder, store)
@@ -238,11 +243,14 @@ class MakeBlocks(beam.PTransform):
             | "Gather ids" >> beam.GroupByKey()
             | "Check ids" >> beam.MapTuple(lambda _, arrays: check_ids(arrays))
         )
+        # None for each planned block: one that no row falls into has to be written as well.
         missing = [(block, None) for block in sorted(self._settings.missing)]
         blocks = (
             (read.rows, shards.pipeline | "List blocks" >> beam.Create(missing))
             | "Rows of all blocks" >> beam.Flatten()
             | "Gather blocks" >> beam.GroupByKey()
+            # `checked` is only waited for: nothing is encoded before the ids are known to be
+            # unique.
             | "Make block" >> beam.ParDo(self._make, beam.pvalue.AsList(checked))
         )
         return {"blocks": blocks, "accounts": read.accounts}

@@ -33,6 +33,8 @@ from transforms.vectors.cells import Cells, choose_centroids, homes
 from transforms.vectors.near import Distance
 from transforms.vectors.visits import AnyCells, VisitedCells, choose_visited
 
+# How many vectors k-means sees of each cell. Visited cells are many more than blocks, and nothing
+# is proved of them: fewer vectors are enough.
 SAMPLE_OF_A_CELL = 128
 SAMPLE_OF_A_VISITED_CELL = 16
 CENTROIDS, VISITED = "centroids.npy", "visited.npz"
@@ -83,6 +85,8 @@ def choose_cells(settings: CellSettings) -> AnyCells:
     """The cells, from a sample of all blocks by hash; those chosen before, where there are any."""
     name = CENTROIDS if settings.visited is None else VISITED
     path = files.join(settings.folder, name)
+    # Chosen once, and read back even by the attempt that chose: k-means rounds differently on other
+    # machines, and sentences that were assigned earlier must stay in their cells.
     if not files.exists(path):
         sample = np.concatenate([_sample(settings, *block) for block in settings.blocks.all()])
         settings.claim.write(f"{BLOCKS_FOLDER}/{name}", _chosen(sample, settings))
@@ -135,14 +139,17 @@ def gather_cell(block: tuple[Side, int], cells: AnyCells, settings: CellSettings
     """Writes the sentences of one cell or several as a block, in their order, cell by cell."""
     side, number = block
     table = settings.exchange.read(f"{side}-cells", settings.numbers(side), number)
-    if table is None:
+    if table is None:  # no sentence lives here; the block is planned all the same
         empty = read_block_table(settings.output, block_name(side, 0, RAW)).slice(0, 0)
         table = empty if settings.visited is None else _visiting_nothing(empty, cells)
+    # Home by home: `Meeting` takes the sentences of a home as one slice of the block.
     by = [("home", "ascending")] if "home" in table.schema.names else []
     order = pc.sort_indices(table, sort_keys=[*by, ("sentence", "ascending")])
     table = table.take(order).combine_chunks()
     write_block_table(settings.claim, block_name(side, number), table)
     widest = 0.0
+    # Of this side's own sentences alone: the smaller the ball around the centroid, the more cells
+    # the triangle inequality excludes (see `transforms.vectors.cells`).
     if isinstance(cells, Cells):
         own = Cells(cells.distance, cells.centroids[number : number + 1])
         widest = own.distances(vectors_of(table)).max(initial=0)
@@ -181,6 +188,8 @@ class MakeCells(beam.PTransform):
             | "Choose cells" >> beam.Map(_choose, beam.pvalue.AsList(raw))
         )
         chosen = beam.pvalue.AsSingleton(cells)
+        # A missing cell may hold sentences of every block by hash. What an earlier run has assigned
+        # is skipped by `assign_cells`.
         old = settings.blocks.all() if self._missing else []
         assigned = (
             pipeline
@@ -192,6 +201,7 @@ class MakeCells(beam.PTransform):
             pipeline
             | "List cells" >> beam.Create(self._missing)
             | "Spread cells" >> beam.Reshuffle()
+            # `assigned` is only waited for: a cell is complete when all blocks have been divided.
             | "Gather cell" >> beam.Map(_gather, chosen, settings, beam.pvalue.AsList(assigned))
         )
         return {"blocks": made, "cells": cells}

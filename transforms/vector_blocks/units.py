@@ -81,6 +81,8 @@ def plan_units(blocks: TableBlocks, *, visited: bool = False) -> list[Unit]:
         sides = [side for side, wanted in compared.items() if wanted]
         return [Unit(n, side, n, n + 1) for n in range(blocks.left) for side in sides]
     within = blocks.left * (blocks.left + 1) // 2 if blocks.within else 0
+    # Each unit costs a file, an account and a task, and the left block is read once for all of its
+    # run: so runs are as long as it takes to stay near MAX_UNITS.
     longest = max(1, -(-(within + blocks.left * blocks.right) // MAX_UNITS))
     units = []
     for block in range(blocks.left):

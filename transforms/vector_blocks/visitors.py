@@ -41,12 +41,14 @@ def visited_blocks(
 ) -> tuple[np.ndarray, np.ndarray]:
     """Rows of a block and the other blocks they visit, each pair of them once: int64 [n] each."""
     count = int(cells.blocks.max()) + 1
+    # A cell that is spread over several homes may be in several blocks; a visitor goes to all of
+    # them, since its partners may be in any. A block that holds no home gets no visitor.
     holding = np.zeros((len(cells.parts), max(count, number + 1)), bool)
     holding[cells.cells, cells.blocks] = True
     reached = np.zeros((len(block), holding.shape[1]), bool)
     for visit in range(visits):
         reached |= holding[block.visits[:, visit]]
-    reached[:, number] = False
+    reached[:, number] = False  # its own block has it already
     rows, to = np.nonzero(reached)
     return rows, to
 

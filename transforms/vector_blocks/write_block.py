@@ -27,6 +27,9 @@ def distinct(table: pa.Table) -> tuple[pa.Array, np.ndarray]:
     """The distinct sentences of rows in order, and where the rows of each begin: [n], [n + 1]."""
     if not table.num_rows:
         return pa.array([], pa.large_string()), np.zeros(1, np.int64)
+    # The rows are sorted by sentence: equal sentences are neighbours, and the dictionary, which
+    # Arrow fills in order of appearance, is sorted too. A sentence's rows begin where the index
+    # changes.
     encoded = table[SENTENCE].combine_chunks().dictionary_encode()
     places = encoded.indices.to_numpy()
     starts = np.flatnonzero(np.diff(places, prepend=-1))
