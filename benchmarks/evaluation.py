@@ -14,7 +14,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from benchmarks.processes import Measured, run_measured
+from benchmarks.processes import run_measured
 
 ROW_GROUP = 65_536
 SENTENCES = 20_000
@@ -39,24 +39,27 @@ def make_scores(rows: int, path: str) -> None:
         writer.close()
 
 
-def evaluate(path: str, output: str) -> Measured:
-    """An evaluation."""
-    command = [sys.executable, "-m", "pipelines.evaluate", "--input", path, "--output", output]
-    return run_measured([*command, "--task=binary", "--classes", "0", "1"])
+def measure_growth(about: str, rows: list[int], command: list[str]) -> None:
+    """Prints what a command takes over more and more scores, as a table.
 
-
-def main() -> None:
-    parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
-    parser.add_argument("--rows", type=int, nargs="+", default=[200_000, 5_000_000])
+    Args:
+        about: the benchmark's own description, for its help.
+        rows: how many scores, unless `--rows` says otherwise.
+        command: a module of `pipelines` and its flags, without input and output.
+    """
+    parser = argparse.ArgumentParser(description=about.splitlines()[0])
+    parser.add_argument("--rows", type=int, nargs="+", default=rows)
     args = parser.parse_args()
-    print("| rows | seconds with start-up | peak MB |\n| --- | --- | --- |")
-    for rows in args.rows:
+    print("| rows | s with start-up | CPU s | peak MB |\n| --- | --- | --- | --- |")
+    for count in args.rows:
         with tempfile.TemporaryDirectory(prefix="twinbeam-bench-") as folder:
             path = str(Path(folder) / "scores.parquet")
-            make_scores(rows, path)
-            took = evaluate(path, f"{folder}/report")
-        print(f"| {rows:,} | {took.wall:.1f} | {took.peak_mb:,.0f} |", flush=True)
+            make_scores(count, path)
+            places = ["--input", path, "--output", f"{folder}/output"]
+            took = run_measured([sys.executable, "-m", *command, *places])
+        print(f"| {count:,} | {took.wall:.1f} | {took.cpu:.1f} | {took.peak_mb:,.0f} |", flush=True)
 
 
 if __name__ == "__main__":
-    main()
+    binary = ["--task=binary", "--classes", "0", "1"]
+    measure_growth(__doc__ or "", [200_000, 5_000_000], ["pipelines.evaluate", *binary])
