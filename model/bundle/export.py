@@ -103,6 +103,8 @@ def export_bundle(
     from model.bundle.signatures import ServingModule
 
     def write(local: Path) -> None:
+        # Three forms of one network: the SavedModel, which scores from raw text; the weights, which
+        # `--init_from` continues from; and the arrays from which the C++ encoder is opened.
         module = ServingModule(siamese, recipe, examples_dir, threshold)
         tf.saved_model.save(module, str(local / SAVED_MODEL), signatures=module.signatures())
         siamese.network.save_weights(local / WEIGHTS)
@@ -163,6 +165,8 @@ def publish_bundle(local: Path, staging: Staging, about: dict[str, Any]) -> dict
         for path in sorted(local.rglob("*"))
         if path.is_file() and path.name != MANIFEST
     }
+    # The fingerprint covers the sums and all that is said of the model, so a pinned bundle is
+    # pinned to the last byte. The manifest is published last: without it a folder is no bundle.
     content = {**about, "files": sums}
     manifest = {"fingerprint": fingerprint(content), **content}
     write_json(local / MANIFEST, manifest)

@@ -82,7 +82,7 @@ def tokens_of(ids: tf.Tensor, packing: Packing) -> tf.Tensor:
 
 
 def _dropout_keys(packing: Packing, *, last_only: bool) -> tf.Tensor:
-    """As `StepDropout` makes them of [b, d] (`whole`) or [b, t, d]."""
+    """As `StepDropout` makes them of [b, d] (`last_only`) or [b, t, d]."""
     rows = tf.gather(current_rows(), packing.order)
     return mix(rows) if last_only else token_keys(tf.gather(rows, packing.rows), packing.times)
 

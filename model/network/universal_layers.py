@@ -50,6 +50,7 @@ class QuantizedEmbedding(keras.layers.Layer):
         self.least = self._constant("least", (self.chunks,), "float32")
         self.changes = None
         if self.trained_rows:
+            # Row of the table → 1 + its row in `changes`; 0 for rows that are not trained.
             self.places = self._constant("places", (self.rows,), "int32")
             places = np.zeros(self.rows, np.int32)
             places[self.trained_rows] = 1 + np.arange(len(self.trained_rows))
@@ -58,6 +59,7 @@ class QuantizedEmbedding(keras.layers.Layer):
             self.changes = self.add_weight(shape=size, initializer="zeros", name="changes")
 
     def _constant(self, name: str, shape: tuple[int, ...], dtype: str) -> Any:
+        # Not cast: in mixed precision Keras would round scale and least to bfloat16.
         return self.add_weight(
             shape=shape,
             dtype=dtype,
@@ -93,6 +95,8 @@ class QuantizedEmbedding(keras.layers.Layer):
         vectors = exact * ops.expand_dims(ops.take(self.scale, chunks), -1)
         vectors = vectors + ops.expand_dims(ops.take(self.least, chunks), -1)
         if self.changes is not None:
+            # Rows without a change read that of another row, times 0: so it gets no gradient from
+            # them.
             places = ops.take(self.places, rows)
             changed = ops.cast(ops.expand_dims(places > 0, -1), "float32")
             changes = ops.take(self.changes, ops.maximum(places - 1, 0), axis=0)
@@ -202,6 +206,8 @@ class NormalizedSum(keras.layers.Layer):
 
     def _projected(self, weighted, count):
         """The tokens' weighted sums [b, d] and their number [b, 1] → [b, units]."""
+        # Σ [(γ s (x − mean) + β) W + b] / √n over the n real tokens x, with s = 1 / deviation.
+        # Only s (x − mean) differs from token to token; its sum is `weighted`.
         summed = weighted * self.gamma + count * self.beta
         return (ops.matmul(summed, self.kernel) + count * self.bias) * ops.rsqrt(count)
 

@@ -74,6 +74,8 @@ class Checkpoints:
         self._place = CheckpointFolder(folder)
         self._run = run
         self._best = [tf.Variable(value, trainable=False) for value in best]
+        # Progress is a variable of the checkpoint, not a file beside it: weights and the place in
+        # the data are always of the same moment.
         self._text = tf.Variable("", dtype=tf.string, trainable=False)
         self._checkpoint = tf.train.Checkpoint(
             variables=[variable.value for variable in variables], best=self._best, text=self._text
@@ -93,12 +95,15 @@ class Checkpoints:
         path = tf.train.latest_checkpoint(self._place.local)
         if path is None:
             return None
+        # Read by itself first: the variables of another run may have other shapes, and restoring
+        # them would fail half way.
         content = json.loads(_read_text(path))
         if content.pop("run") != self._run:
             raise UserError(
                 f"--checkpoints {self.folder} holds a run with another recipe, seed, batch size "
                 "or other examples; give an empty folder, or run with the same options"
             )
+        # Without the assertion a variable that the file lacks would silently keep its first value.
         self._checkpoint.restore(path).assert_consumed()
         return Progress(**content), [value.numpy() for value in self._best]
 

@@ -101,6 +101,8 @@ class LanguageModel:
 
 def neighbours(packing: Packing) -> tuple[tf.Tensor, tf.Tensor]:
     """Places in the list of tokens: of all that have one after them, and of that one; int32 [m]."""
+    # Rows are sorted from long to short, so at each step those that still have a token come first:
+    # a token is followed by another if its row is among the active ones of the next step.
     active = tf.concat([packing.active, [0]], axis=0)
     has_next = packing.rows < tf.gather(active, packing.times + 1)
     current = tf.cast(tf.where(has_next)[:, 0], tf.int32)

@@ -174,9 +174,11 @@ def losses_of(recipe: Recipe, loss: Loss, batch: Batch, output: Any) -> tf.Tenso
     vectors = {name: tf.cast(value, tf.float32) for name, value in output.items()}
     vectors = context.all_gather(vectors, axis=0)
     count = tf.cast(tf.shape(labels)[:1], tf.float32)  # collectives of GPUs take no integers
+    # Marks have 24 bits, so that float32 holds them exactly on the way.
     known = (labels, weights, tf.cast(marks, tf.float32), count)
     labels, weights, marks, counts = context.all_gather(known, axis=0)
     losses = loss(labels, {**vectors, "fingerprints": marks}, weights)
+    # Replicas may have different numbers of rows, in the last batch of an epoch for one.
     counts, replica = tf.cast(counts, tf.int32), context.replica_id_in_sync_group
     start = tf.reduce_sum(counts[:replica])
     return losses[start : start + counts[replica]]

@@ -89,6 +89,7 @@ def _make(
         )
         return accounts, every, Made(every, chosen=chosen), chosen
     reading = replace(search.reading, kind=RAW)
+    # All cells are made: the blocks by hash from which they were made are no longer needed.
     if not missing:
         reading = replace(reading, missing=frozenset())
     accounts, raw = _read(pipeline, search, shared, reading)
@@ -116,6 +117,7 @@ def _read(
     ready = read_block_accounts(reading.output, reading.key, reading.kind)
     missing = reading.missing - {(block.side, block.number) for block in ready}
     unread = any(table.shard.name in reading.todo for table in search.tables)
+    # A block holds rows of every shard, so if one is missing all shards are read again.
     tables = search.tables if missing or unread else ()
     made = (
         pipeline

@@ -33,6 +33,7 @@ PACKAGES = ("apache-beam", "pyarrow", "numpy", "tensorflow", "keras")
 
 def search_key(options: FindOptions, bundle: dict[str, Any]) -> str:
     """A fingerprint of all that decides what is found, but the input."""
+    # Other versions may round differently, and pairs near the limit would differ from block to block.
     made_by = {"bundle": bundle["fingerprint"], "versions": versions(PACKAGES)}
     return shard_account.run_key(**made_by, **options.identity())
 
@@ -108,6 +109,7 @@ def measure_settings(
     """How recall is measured, where not all pairs are to be found."""
     if options.recall is None:
         return None
+    # Anchors are of the left side: between two tables their partners are on the right side only.
     searched = [b for b in tables.blocks.all() if options.within or b[0] == "right"]
     return MeasureSettings(
         options.output,

@@ -27,6 +27,7 @@ def made_from(options: Mapping[str, Any], inputs: Mapping[str, str]) -> dict[str
         inputs: each input and its fingerprint.
     """
     together = hashlib.sha256(json.dumps(sorted(inputs.items())).encode()).hexdigest()[:32]
+    # Through JSON and back, so that it equals what a later run reads: tuples have become lists.
     kept: dict[str, Any] = json.loads(json.dumps({**options, INPUTS: together}, default=str))
     return kept
 

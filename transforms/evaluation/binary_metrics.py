@@ -58,6 +58,7 @@ def average_precision(by_label: np.ndarray) -> float:
 
 
 def _log_loss(histogram: ScoreHistogram, by_label: np.ndarray) -> float:
+    # The mean loss of a bin's rows, so that resampled counts can weigh it without the rows.
     mean = histogram.log_loss / np.maximum(histogram.by_label, 1)
     return _ratio(float((mean * by_label).sum()), by_label.sum())
 
@@ -113,6 +114,7 @@ def threshold_table(histogram: ScoreHistogram, points: int = 400) -> list[dict[s
     """
     bins = histogram.counts.shape[2]
     cuts = np.unique(np.linspace(0, bins, min(points, bins) + 1).astype(int))
+    # Rows of each label below each edge of the bins: those would be called 0 by a cut there.
     zeros, ones = np.c_[np.zeros((2, 1), np.int64), np.cumsum(histogram.by_label, axis=1)]
     return [
         {

@@ -146,6 +146,7 @@ def worst_of(rows: ScoredRows, settings: EvaluationSettings) -> dict[str, list[d
 def _mistakes(
     rows: ScoredRows, wrong: np.ndarray, size: np.ndarray, settings: EvaluationSettings
 ) -> list[dict[str, Any]]:
+    # More than are kept, since pairs that occur several times are merged only by `_greatest`.
     places = np.flatnonzero(wrong)
     places = places[np.argsort(-size[places], kind="stable")][: 4 * settings.worst]
     classes, id_column = settings.columns.classes, settings.columns.id

@@ -22,6 +22,8 @@ def place(similarity: np.ndarray, bins: int = BINS) -> np.ndarray:
 
 
 def _position(similarity: np.ndarray) -> np.ndarray:
+    # The mean of the similarity and of its log-odds, both on 0…1. Where either rises fast the mean
+    # does too, by half as much: no bin is wider than two bins of equal width on either scale.
     value = np.clip(np.asarray(similarity, np.float64), 0, 1)
     with np.errstate(divide="ignore"):
         logit = np.log(value) - np.log1p(-value)
@@ -32,6 +34,7 @@ def _position(similarity: np.ndarray) -> np.ndarray:
 @cache
 def edges(bins: int = BINS) -> np.ndarray:
     """The similarities between which the bins lie: float64 [bins + 1], from 0 to 1."""
+    # The inverse of `_position`, which has no closed form: interpolated on a fine grid of log-odds.
     grid = 1 / (1 + np.exp(-np.linspace(-LOGIT_SPAN, LOGIT_SPAN, 400_001)))
     between = np.interp(np.arange(1, bins) / bins, _position(grid), grid)
     return np.r_[0.0, between, 1.0]
@@ -64,6 +67,7 @@ class ScoreHistogram:
         actual, predicted = np.asarray(actual, bool), np.asarray(predicted, bool)
         bin_of = place(value, bins)
         cell = (actual * 2 + predicted) * bins + bin_of
+        # Summed from the rows: within the last bins −ln varies too much to be taken from a middle.
         given = np.where(actual, value, 1 - value)
         loss = -np.log(np.clip(given, SMALLEST, 1 - SMALLEST))
         return cls(

@@ -75,6 +75,8 @@ def measures(joint: JointHistogram, counts: np.ndarray | None = None) -> dict[st
     if counts is None:
         moments, counts = joint.moments, joint.counts
     else:
+        # The exact sums are those of the original rows. Resampled rows are known only as counts of
+        # cells, so they are taken to lie in the middle of these.
         x, y = joint.centers()
         parts = (np.ones_like(x), x, y, x * x, y * y, x * y, np.abs(x - y))
         moments = np.array([part @ counts for part in parts])

@@ -123,6 +123,7 @@ def _predicted(batch: pa.RecordBatch, score: np.ndarray, columns: ScoredColumns)
     if columns.task == "regression":
         return np.zeros(len(score), np.int64)
     if columns.predicted is None:
+        # In float32, as scoring compares: in float64 a row on the threshold might fall beside it.
         return (score.astype(np.float32) >= np.float32(columns.threshold)).astype(np.int64)
     given = batch.column(columns.predicted)
     found = parse_labels(given, columns.labels)

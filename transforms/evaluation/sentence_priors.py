@@ -71,6 +71,8 @@ class SentencePriors:
 
         The sentences count as independent given the label (naive Bayes).
         """
+        # ln p(y) + Σ ln (p(y | sentence) / p(y)) over both sentences. p(y | sentence) is drawn
+        # towards p(y) as if by PSEUDO_ROWS more rows, so an unseen sentence adds nothing.
         base = (self.total + 1) / (self.total.sum() + len(self.total))
         logits = np.log(base)[None, :].repeat(len(side1), axis=0)
         for side in (side1, side2):
@@ -98,7 +100,7 @@ def _grouped(hashes: np.ndarray, rows: np.ndarray) -> tuple[np.ndarray, np.ndarr
 
 
 def no_priors(classes: int | None) -> SentencePriors:
-    """What is known where nothing was read; see `SentencePriors.of` for `classes`."""
+    """What is known where nothing was read; see `SentencePriors.count` for `classes`."""
     nothing = pa.array([], pa.large_string())
     return SentencePriors.count(nothing, nothing, np.zeros(0), classes)
 

@@ -88,13 +88,17 @@ def infer(seen: pa.RecordBatch, rounds: int) -> pa.RecordBatch:
     middle, other = text_hash(seen.column("middle")), text_hash(seen.column("other"))
     similar = seen.column("alike").to_numpy(zero_copy_only=False)
     _, group = np.unique(middle, return_inverse=True)
+    # The order around a sentence is random, by a hash, and the same whatever the order of `seen`.
     circle = np.lexsort((other, unordered_hash(middle, other), group))
     near, far = circle[similar[circle]], circle[~similar[circle]]
+    # Similar with similar from step 1 on, since step 0 is the pair itself; dissimilar with similar,
+    # which are two circles, from step 0 on. Two dissimilar ones say nothing of each other.
     ones = [_joined(near, near, group, step) for step in range(1, rounds + 1)]
     zeros = [_joined(far, near, group, step) for step in range(rounds)]
     left, right = (np.concatenate(side) for side in zip(*ones, *zeros, strict=True))
     counts = [sum(len(rows) for rows, _ in part) for part in (ones, zeros)]
     label = np.repeat(np.array([1, 0], np.float32), counts)
+    # Sides in the order of their hashes: a pair that follows twice comes out the same way round.
     swap = other[left] > other[right]
     ordered = [np.where(swap, right, left), np.where(swap, left, right)]
     first, second = (seen.column("other").take(pa.array(rows)) for rows in ordered)
@@ -136,6 +140,8 @@ def drop_contradictions(
         pair_hash(first, second), return_index=True, return_inverse=True
     )
     times, similar = np.bincount(pair), np.bincount(pair, weights=label)
+    # A pair that follows both as similar and as dissimilar proves a wrong label somewhere, and is
+    # dropped. So are a sentence with itself and, as nothing new, pairs that are there.
     agreed = (similar == 0) | (similar == times)
     differ = ~pc.equal(first, second).to_numpy(zero_copy_only=False)[places]
     already = np.isin(hashes, known.hashes)
@@ -151,9 +157,8 @@ def _raw(first: pa.Array, second: pa.Array, label: pa.Array) -> pa.RecordBatch:
     return pa.RecordBatch.from_arrays(columns, schema=RAW_SCHEMA)
 
 
-_BATCH_ROWS = 8192  # of inferred pairs, for the same reason
-
-_BUCKET_ROWS, _MOST_BUCKETS = 1 << 15, 1 << 20
+_BATCH_ROWS = 8192  # of inferred pairs: one element of a graph stays small
+_BUCKET_ROWS, _MOST_BUCKETS = 1 << 15, 1 << 20  # a bucket is in a worker's memory as a whole
 
 
 @dataclass(eq=False)
@@ -240,6 +245,7 @@ def _inferred_by_pair(
     measured: np.ndarray | None = None,
 ) -> Iterator[tuple[int, Any]]:
     found = infer(pa.concat_batches(gathered[1]), rounds)
+    # `split` decides by hashes: pairs of the evaluation part are known without being at hand.
     found = found.filter(pa.array(~split.takes(*sides(found))))
     if measured is not None:
         keyed = pair_hash(*map(split.keys, sides(found)))

@@ -114,6 +114,8 @@ def first_pairs(tables: list[pa.Table], order: list[str], most: int) -> pa.Table
     smaller hash: the same whatever came first.
     """
     table = pa.concat_tables(tables)
+    # np.lexsort sorts by its last key first. The sort ends in the row's own values, so of several
+    # rows of one pair the same one comes first in every run; np.unique finds that one.
     keys = [*order, KEY, DOUBT, FIRST]
     columns = [table.column(name).to_numpy() for name in reversed(keys)]
     sort = np.lexsort(columns)
@@ -154,6 +156,8 @@ def usable_rows(batch: pa.RecordBatch, settings: ChoiceSettings) -> tuple[pa.Tab
     table = pa.table(
         {
             KEY: key,
+            # By the pair alone: however often and wherever it occurs, it is drawn once or not at
+            # all.
             DRAW: mix(key ^ mix(np.full(1, settings.seed, np.uint64))),
             DOUBT: doubt(scores, settings.threshold),
             FIRST: text_hash(sides[0]),

@@ -56,6 +56,8 @@ def chances_of_same(pairs: LabelledPairs, *, seed: int = 0) -> np.ndarray:
                 lambda: HistGradientBoostingClassifier(random_state=seed),
                 np.stack(columns, axis=1).astype(np.float32), pairs.label, folds, trust,
             )  # fmt: skip
+            # A wrong label also misleads the judgement of its neighbours: what the first pass
+            # doubts counts less as evidence, and in fitting, the second time.
             trust = (1 - doubt(pairs.label, chances)).astype(np.float32)
     return chances
 
@@ -68,7 +70,7 @@ def cross_fit(
     weight: np.ndarray,
 ) -> np.ndarray:
     """Each row's chance of label 1 by a model that was fitted on the other folds: float64 [n]."""
-    chances = np.full(len(label), label.mean())
+    chances = np.full(len(label), label.mean())  # stays where the other folds have one label only
     for number in range(int(folds.max(initial=0)) + 1):
         inside, outside = folds == number, folds != number
         if inside.any() and len(np.unique(label[outside])) == 2:

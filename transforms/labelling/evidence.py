@@ -53,6 +53,7 @@ def label_evidence(pairs: LabelledPairs, trust: np.ndarray) -> list[np.ndarray]:
     """
     same = pairs.matrix(trust * (pairs.label == 1))
     apart = pairs.matrix(trust * (pairs.label == 0))
+    # Neither matrix has a diagonal, so no path a → b → b leads over the pair's own label.
     both = pairs.products(same, same)
     one = pairs.products(same, apart) + pairs.products(apart, same)
     ends = np.concatenate([pairs.first, pairs.second])
@@ -76,6 +77,8 @@ def neighbour_evidence(
     With S the neighbours of sentences and M the labels (same 1, not -1), S M + M S, and S M S,
     without the pair's own label; the same of the numbers of labels, and the rates.
     """
+    # S has no diagonal, so S M + M S do not touch the pair's own label; S M S does, by the path
+    # a → b → a → b, whose weight is S[a, b]².
     own = np.asarray(near[pairs.first, pairs.second]).ravel() ** 2
     found = []
     for values in (trust * (2 * pairs.label - 1), trust):

@@ -72,6 +72,7 @@ def gather_labels(
     answered = pa.concat_tables([_answer_schema(columns).empty_table(), *tables])
     table = pa.concat_tables([kept, answered]) if kept is not None else answered
     names, labels = table.column(PAIR).to_numpy(), table.column(LABEL).to_numpy()
+    # By pair, and within a pair in the order of the files: its last row is the answer that counts.
     order = np.lexsort([np.arange(len(names)), names.astype(str)])
     last = np.append(names[order][1:] != names[order][:-1], True) if len(order) else order > 0
     follows = ~np.append(True, names[order][1:] != names[order][:-1]) if len(order) else order > 0
