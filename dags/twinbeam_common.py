@@ -92,12 +92,12 @@ def choose_bundle(folder: str | None, data: str) -> dict:
     if folder:
         manifest = read_json(f"{folder.rstrip('/')}/manifest.json")
         if manifest is None:
-            raise ValueError(f"{folder} is no bundle: it has no manifest.json")
+            raise ValueError(f"{folder} is not a bundle: it has no manifest.json")
         return {"bundle": folder.rstrip("/"), "fingerprint": manifest["fingerprint"]}
     promoted = read_json(f"{data}/models/current.json")
     if promoted is None:
         raise ValueError(
-            f"no bundle was promoted yet: {data}/models/current.json is not there; run "
+            f"no bundle was promoted yet: {data}/models/current.json does not exist; run "
             "twinbeam_train, or give the parameter 'model'"
         )
     return promoted

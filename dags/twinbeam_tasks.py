@@ -199,7 +199,7 @@ class WaitForInput(BaseOperator):
         if context["dag_run"].run_type == "manual":
             if not is_there(self.path):
                 raise AirflowFailException(
-                    f"{self.path} is not there; a run by hand does not wait: give another day in "
+                    f"{self.path} does not exist; a manual run does not wait: give another day in "
                     "the parameter 'date', or another file in 'ready'"
                 )
             self.log.info("%s is there", self.path)

@@ -84,7 +84,7 @@ def parse(argv: Sequence[str]) -> CalibrateOptions:
     args = flags().parse_args(argv)
     model = args.model.rstrip("/")
     if not files.exists(files.join(model, "recipe.yaml")):
-        raise UserError(f"--model {model} is no bundle: it has no recipe.yaml")
+        raise UserError(f"--model {model} is not a bundle: it has no recipe.yaml")
     columns = ScoredColumns(
         pairs=shared_flags.columns(args),
         labels=bundle_recipe(model).label_rule,
@@ -106,7 +106,11 @@ def add_flags(parser: argparse.ArgumentParser) -> None:
     """Adds the flags of calibration."""
     parser.add_argument("--model", required=True, metavar="BUNDLE", help="the bundle that scored")
     parser.add_argument(
-        "--input", nargs="+", required=True, metavar="DIR", help="its labelled scores"
+        "--input",
+        nargs="+",
+        required=True,
+        metavar="DIR",
+        help="scores of labelled pairs that it made",
     )
     parser.add_argument("--output", required=True, metavar="DIR", help="the new bundle")
     parser.add_argument(

@@ -86,7 +86,7 @@ def convert(options: ConvertOptions) -> dict[str, Any]:
     """
     if options.output.lower().endswith(TEXT_ENDINGS):
         raise UserError(
-            f"--output {options.output}: what is written is Parquet; expected a name such as "
+            f"--output {options.output}: the output is Parquet; expected a name such as "
             "pairs.parquet"
         )
     found = find(options.inputs)
@@ -99,7 +99,7 @@ def convert(options: ConvertOptions) -> dict[str, Any]:
         judge_rejects_again(before, options)
         return dict(before[COUNTS])
     if files.exists(options.output) and not options.overwrite:
-        raise UserError(f"{options.output} is there already; give another, or --overwrite")
+        raise UserError(f"{options.output} exists already; give another, or --overwrite")
     rejects = Rejects(options.output + REJECTS)
     accounts = [Account(file.path, rejects.add) for file in found]
     with closing(rejects), GrowingParquet(options.output) as output:
@@ -207,7 +207,7 @@ def add_flags(parser: argparse.ArgumentParser) -> None:
     text.add_argument(
         "--delimiter",
         metavar="TEXT",
-        help="between columns, as in ';', '\\t' or ' ||| ' (default: comma or tab)",
+        help="separator of columns, such as ';', '\\t' or ' ||| ' (default: comma or tab)",
     )
     text.add_argument("--no_header", action="store_true", help="the first line is data")
     quotes = text.add_mutually_exclusive_group()
@@ -219,10 +219,12 @@ def add_flags(parser: argparse.ArgumentParser) -> None:
     )
     quotes.add_argument(
         "--no_quotes", action="store_false", dest="quotes", default=None,
-        help='" is a character like others',
+        help='" is an ordinary character',
     )  # fmt: skip
     text.add_argument(
-        "--escape", metavar="CHARACTER", help="before a quote inside quotes: '\\' for Spark's CSV"
+        "--escape",
+        metavar="CHARACTER",
+        help="the character before a quote inside quotes: '\\' for Spark's CSV",
     )
     text.add_argument(
         "--encoding", help="such as gb18030 (default: the byte order mark's, else utf-8)"
@@ -234,9 +236,9 @@ def add_flags(parser: argparse.ArgumentParser) -> None:
         ("label", "label"),
     ):
         columns.add_argument(f"--{name}_column", default=name, help=what)
-    columns.add_argument("--no_label", action="store_true", help="there is no label")
+    columns.add_argument("--no_label", action="store_true", help="the files have no label")
     columns.add_argument(
-        "--label_map", nargs="+", default=[], metavar="FROM=TO", help="as in same=1 other=0"
+        "--label_map", nargs="+", default=[], metavar="FROM=TO", help="such as same=1 other=0"
     )
     limits = parser.add_argument_group("limits")
     limits.add_argument(
@@ -248,7 +250,7 @@ def add_flags(parser: argparse.ArgumentParser) -> None:
     limits.add_argument(
         "--max_suspect_fraction", type=shared_flags.fraction,
         default=shared_flags.DEFAULT_REJECT_FRACTION,
-        help="or with more lines in values that look as if a quote were astray",
+        help="or with more lines in values that look like the effect of a stray quote",
     )  # fmt: skip
     parser.add_argument("--overwrite", action="store_true", help="replace --output")
 

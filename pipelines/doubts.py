@@ -229,7 +229,9 @@ def _is_there(options: DoubtsOptions, key: str) -> bool:
     names = files.list_folder(options.output)
     foreign = sorted(set(names) - _OURS)
     if foreign:
-        raise UserError(f"{options.output} holds {foreign[0]!r}, which is not ours; give another")
+        raise UserError(
+            f"{options.output} holds {foreign[0]!r}, which doubts did not write; give another"
+        )
     done = SUCCESS in names and files.read_json(files.join(options.output, SUMMARY))["key"] == key
     if names and not done and not options.overwrite:
         raise UserError(f"{options.output} holds another result; give another, or --overwrite")

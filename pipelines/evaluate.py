@@ -209,7 +209,7 @@ def check_ours(output: str) -> list[str]:
     foreign = [name for name in names if name not in (METRICS, REPORT, SUCCESS, *PLOTS)]
     if foreign:
         raise UserError(
-            f"{output} holds {foreign[0]!r}, which no evaluation wrote; choose a new folder"
+            f"{output} holds {foreign[0]!r}, which evaluate did not write; choose a new folder"
         )
     return names
 

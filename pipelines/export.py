@@ -61,7 +61,7 @@ def check_bundle_output(options: ExportOptions) -> None:
         )
     if names and "saved_model/saved_model.pb" not in names:
         raise UserError(
-            f"{options.output} holds {names[0]!r} and is no bundle; choose another folder"
+            f"{options.output} holds {names[0]!r} and is not a bundle; choose another folder"
         )
 
 
@@ -98,14 +98,14 @@ def add_flags(parser: argparse.ArgumentParser) -> None:
         "--precision",
         choices=("float32", "int16"),
         required=True,
-        help="int16: whole numbers of 14 bits in the products of the encoder in C++",
+        help="int16: fixed point with 14 bits in the matrix products of the C++ encoder",
     )
     parser.add_argument(
         "--max_flipped",
         type=shared_flags.fraction,
         default=0.001,
         metavar="SHARE",
-        help="refuse where more of the eval part's labels change",
+        help="refuse if more labels of the evaluation part change",
     )
     parser.add_argument("--overwrite", action="store_true", help="replace a bundle in --output")
 

@@ -55,7 +55,7 @@ def import_model(options: ImportOptions) -> dict[str, Any]:
     ):
         if options.of_keras:
             cut = import_keras(options, local, identity, staging)
-            print(f"{path}: vectors behind the layer {cut!r}, the rest compares them")
+            print(f"{path}: vectors from the layer {cut!r}; the layers after it compare them")
         else:
             import_saved_model(options, local, identity, staging)
     print(f"threshold {options.threshold:g}; bundle in {options.output}")
@@ -89,7 +89,7 @@ def finished(options: ImportOptions, identity: str) -> dict[str, Any] | None:
     names = files.list_folder(options.output)
     if names and loading.MANIFEST not in names:
         raise UserError(
-            f"{options.output} holds {names[0]!r} and is no bundle; choose another folder"
+            f"{options.output} holds {names[0]!r} and is not a bundle; choose another folder"
         )
     if not names or options.overwrite:
         return None

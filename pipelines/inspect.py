@@ -112,7 +112,8 @@ def kind_of(folder: str) -> str:
     if manifest and "rows_scored" in files.read_json(manifest):
         return "scores"
     raise UserError(
-        f"{folder} is none of ours; expected the --output of preprocess, train, score or evaluate"
+        f"{folder} was not written by twinbeam; expected the --output of preprocess, train, score "
+        "or evaluate"
     )
 
 

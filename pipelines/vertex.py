@@ -180,9 +180,9 @@ def submit(job: VertexJob, *, endpoint: str | None = None) -> str:
             "run gcloud auth application-default login, or set GOOGLE_APPLICATION_CREDENTIALS"
         ) from None
     except GoogleAPICallError as error:
-        raise RunError(f"Vertex AI did not take the job: {error}") from None
+        raise RunError(f"Vertex AI did not accept the job: {error}") from None
     except OSError as error:  # requests' own errors are of this kind
-        raise RunError(f"Vertex AI does not answer: {error}") from None
+        raise RunError(f"Vertex AI does not respond: {error}") from None
 
 
 def flags() -> argparse.ArgumentParser:
@@ -215,7 +215,7 @@ def flags() -> argparse.ArgumentParser:
         "--accelerators",
         type=shared_flags.positive,
         default=1,
-        help="how many of them in each machine",
+        help="number of GPUs in each machine",
     )
     job.add_argument(
         "--boot_disk_gb", type=shared_flags.positive, default=100, help="holds image and examples"
@@ -224,12 +224,12 @@ def flags() -> argparse.ArgumentParser:
         "--max_hours",
         type=shared_flags.positive,
         default=24,
-        help="the job is cancelled after them",
+        help="the job is cancelled after this many",
     )
-    job.add_argument("--spot", action="store_true", help="cheaper machines that may be taken away")
-    job.add_argument("--service_account", help="as whom the job reads and writes the buckets")
+    job.add_argument("--spot", action="store_true", help="cheaper machines that may be preempted")
+    job.add_argument("--service_account", help="account with which the job accesses the buckets")
     job.add_argument("--endpoint", help="of the service, when it is not the region's own")
-    job.add_argument("--dry_run", action="store_true", help="print the request and end")
+    job.add_argument("--dry_run", action="store_true", help="print the request and exit")
     return parser
 
 

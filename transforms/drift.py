@@ -126,7 +126,7 @@ def drift_size(index: float) -> str:
 def format_drift(found: Mapping[str, float]) -> str:
     """The drift in a line."""
     if not found:
-        return "drift from training: not known, the bundle keeps no profile of its training data"
+        return "drift from training: unknown, the bundle has no profile of its training data"
     size = found["drift"]
     parts = ", ".join(f"{k.replace('_', ' ')} {v:.3f}" for k, v in found.items() if k != "drift")
     return f"drift from training: {drift_size(size)}, {size:.3f} ({parts})"

@@ -107,7 +107,7 @@ def check_schema(schema: pa.Schema, columns: TextColumns, source: str) -> None:
     """
     repeated = sorted({name for name in schema.names if schema.names.count(name) > 1})
     if repeated:
-        raise UserError(f"{source}: column {repeated[0]!r} is there twice; names must be unique")
+        raise UserError(f"{source}: column {repeated[0]!r} occurs twice; names must be unique")
     for (flag, name), (other, same) in combinations(columns.flagged, 2):
         if name == same:
             raise UserError(

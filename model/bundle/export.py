@@ -166,7 +166,7 @@ def publish_bundle(local: Path, staging: Staging, about: dict[str, Any]) -> dict
         if path.is_file() and path.name != MANIFEST
     }
     # The fingerprint covers the sums and all that is said of the model, so a pinned bundle is
-    # pinned to the last byte. The manifest is published last: without it a folder is no bundle.
+    # pinned to the last byte. The manifest is published last: without it a folder is not a bundle.
     content = {**about, "files": sums}
     manifest = {"fingerprint": fingerprint(content), **content}
     write_json(local / MANIFEST, manifest)

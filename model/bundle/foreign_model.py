@@ -61,7 +61,7 @@ def read_model(path: str) -> keras.Model:
     """
     if not path.endswith(".keras") or not zipfile.is_zipfile(path):
         raise UserError(
-            f"{path} is no .keras file; save the model once more with model.save('model.keras')"
+            f"{path} is not a .keras file; save the model again with model.save('model.keras')"
         )
     with zipfile.ZipFile(path) as archive:
         try:
@@ -120,14 +120,14 @@ def split_twins(model: keras.Model, layer: str | None = None) -> ForeignTwins:
     if len(inputs) != 2 or len(model.outputs) != 1:
         raise UserError(
             f"the model has {len(inputs)} inputs and {len(model.outputs)} outputs; expected two "
-            "inputs, a side each, and one output"
+            "inputs, one for each side, and one output"
         )
     if inputs[0].dtype != inputs[1].dtype or inputs[0].shape != inputs[1].shape:
-        raise UserError("the model's two inputs are of another shape or type; expected twins")
+        raise UserError("the model's two inputs differ in shape or type; expected the same")
     name, u, v = _joined(model) if layer is None else _behind(model, layer)
     if len(u.shape) != 2 or u.shape[-1] is None:
         raise UserError(
-            f"behind the layer {name!r} a sentence is {u.shape}, and no vector; name another with "
+            f"after the layer {name!r} a sentence is {u.shape}, not a vector; name another with "
             f"--encoder_layer: {_names(model)}"
         )
     twins = ForeignTwins(
@@ -172,7 +172,7 @@ def _behind(model: keras.Model, layer: str) -> tuple[str, Any, Any]:
     found = _shared(model).get(layer)
     if found is None:
         raise UserError(
-            f"--encoder_layer {layer}: both sides go through no such layer; there are: "
+            f"--encoder_layer {layer}: no such layer is shared by both sides; these are: "
             f"{_names(model)}"
         )
     return layer, found[0], found[1]
@@ -210,7 +210,7 @@ def _sides(model: keras.Model) -> dict[int, frozenset[int]]:
 
 
 def _try(model: keras.Model, twins: ForeignTwins, other: keras.Model) -> None:
-    """Makes sure that the halves are the model, and the sides twins.
+    """Checks that both halves together are the model, and that both sides encode in the same way.
 
     Raises:
         UserError: they are not.
@@ -218,10 +218,12 @@ def _try(model: keras.Model, twins: ForeignTwins, other: keras.Model) -> None:
     first, second = (_sample(model.inputs[0], seed) for seed in (1, 2))
     u, v = twins.encoder(first), twins.encoder(second)
     if not np.allclose(v, other(second), atol=_CLOSE):
-        raise UserError("the model's two sides encode a sentence in different ways; expected twins")
+        raise UserError("the model's two sides encode a sentence differently; expected the same")
     whole, halves = model([first, second]), twins.comparison([u, v])
     if not np.allclose(whole, halves, atol=_CLOSE):
-        raise UserError(f"cut behind {twins.cut_at!r} the model gives something else")
+        raise UserError(
+            f"the model cut after {twins.cut_at!r} gives other outputs than the original"
+        )
 
 
 def _sample(tensor: Any, seed: int) -> tf.Tensor:

@@ -154,7 +154,7 @@ def check_gives(twins: ForeignTwins, gives: str) -> None:
     """
     shape = twins.comparison.output_shape
     if len(shape) > 2 or (len(shape) == 2 and shape[-1] not in (1, 2)):
-        raise UserError(f"the model gives {list(shape[1:])} numbers a pair; expected one, or two")
+        raise UserError(f"the model gives {list(shape[1:])} numbers per pair; expected one or two")
     rng = tf.random.stateless_normal([64, twins.dimensions], [1, 2])
     found = similarity_of(twins.comparison([rng, tf.reverse(rng, [0])]), gives).numpy()
     if not (found >= -_SLACK).all() or not (found <= 1 + _SLACK).all():
@@ -191,6 +191,6 @@ def refuse(*_: Any, **__: Any) -> Any:
         UserError: always.
     """
     raise UserError(
-        "the kind 'imported' is that of bundles that twinbeam import made; it can be scored, "
-        "calibrated and learned from (distill.teacher), and not trained"
+        "the kind 'imported' belongs to bundles made by twinbeam import; such a bundle can score, "
+        "be calibrated and be a teacher (distill.teacher), but it cannot be trained"
     )

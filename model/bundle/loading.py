@@ -51,7 +51,7 @@ def verify(folder: str, *, name: str | None = None) -> dict[str, Any]:
     path = files.join(folder, MANIFEST)
     if not files.exists(path):
         raise UserError(
-            f"--model {name} is no bundle: it has no {MANIFEST}; "
+            f"--model {name} is not a bundle: it has no {MANIFEST}; "
             "expected the --output of twinbeam train"
         )
     manifest = files.read_json(path)
@@ -155,7 +155,7 @@ def _packed(path: Path, folder: str) -> PackedEncoder | None:
         encoder, precision = open_encoder(arrays), about(arrays)["precision"]
     if encoder is None and precision != FLOAT32:
         raise UserError(
-            f"bundle {folder} computes in {precision}, which needs the library in C++ and a CPU "
+            f"bundle {folder} computes in {precision}, which needs the C++ library and a CPU "
             "with AVX2; build it (make setup, with g++), or score with the bundle it was made from"
         )
     return encoder

@@ -19,14 +19,14 @@ _MEASURED = """## Measured on the eval part
 | --- | --- |
 {numbers}
 The eval part comes from the same source as the training part and may share sentences with it.
-Text of another kind, or another language, will be scored worse: measure it with
+Text of another kind or language will be scored less well: measure it with
 `twinbeam evaluate` before you rely on it.
 """
 _UNTRAINED = """## Before you rely on it
 
-Nothing was trained or measured on pairs of yours, and the threshold comes from others. Score a few
-hundred pairs that you have labelled, look at `twinbeam evaluate`, and let
-`twinbeam calibrate` set the threshold and make probabilities of the similarities.
+Nothing was trained or measured on your pairs, and the threshold was chosen on others. Score a few
+hundred pairs that you have labelled, run `twinbeam evaluate` on them, and let
+`twinbeam calibrate` set the threshold and turn the similarities into probabilities.
 """
 
 
@@ -42,7 +42,7 @@ def model_card(recipe: Recipe, about: dict[str, Any], metrics: dict[str, Any]) -
     trained_on = f"{metrics.get('rows_train', 'unknown')} pairs; evaluated on others"
     measured = _MEASURED.format(numbers=numbers)
     if public:
-        trained_on, measured = "none of your pairs: the pre-trained model as it is", _UNTRAINED
+        trained_on, measured = "none of your pairs: the untrained pre-trained model", _UNTRAINED
     order = "the same" if recipe.symmetric else "not the same"
     versions = ", ".join(f"{name} {number}" for name, number in about["versions"].items())
     return f"""# {recipe.name}

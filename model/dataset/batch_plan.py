@@ -80,7 +80,7 @@ class EpochOrder:
 # Step 1 has a b e f, and step 2 has c d. One worker reads both streams; of two workers one reads
 # a b | c d, the other e f | nothing: the same rows in the same steps, and no step is over full.
 # A row's number in its batch counts stream by stream (a 0, b 1, e 2, f 3), so what depends on it,
-# as dropout does, is the same too. The second worker's step without a row gets a made-up one of
+# as dropout does, is the same too. The second worker's step without a row gets a synthetic one of
 # weight 0. Within a window of steps, each stream's rows are first sorted by length and then dealt
 # out to the steps like this, and the steps are shuffled: `windows.cut_window`.
 

@@ -99,7 +99,7 @@ def compare(kind: str, u: Any, v: Any) -> Any:
 def distance(kind: str, u: Any, v: Any) -> Any:
     """The distance of a kind of comparison that has one: vectors […, d] → […]."""
     name = COMPARISONS[kind].distance
-    assert name is not None, f"{kind} is no distance"
+    assert name is not None, f"{kind} is not a distance"
     return resolve(name)(u, v)
 
 

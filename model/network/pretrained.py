@@ -102,7 +102,7 @@ def read_backbone(folder: Path) -> Any:
         return keras_hub.models.Backbone.from_preset(str(folder))
     if not (folder / WEIGHTS).is_file() and not (folder / f"{WEIGHTS}.index.json").is_file():
         raise UserError(
-            f"encoder.preset: {folder} holds no {WEIGHTS}; save the model once more with "
+            f"encoder.preset: {folder} holds no {WEIGHTS}; save the model again with "
             "save_pretrained(folder) of a recent transformers"
         )
     try:

@@ -38,6 +38,6 @@ def add_installed(points: Iterable[EntryPoint] | None = None) -> None:
             )
         if KINDS[place].setdefault(point.name, row) is not row:
             raise UserError(
-                f"entry point {point.name!r} of {GROUP} ({point.value}) names a {place} that is "
-                "there already; it needs another name"
+                f"entry point {point.name!r} of {GROUP} ({point.value}) names a {place} that "
+                "exists already; choose another name"
             )

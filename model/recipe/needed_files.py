@@ -42,8 +42,8 @@ def check_files(recipe: Recipe, *, start_vectors: bool = True) -> None:
     missing = missing_files(recipe, start_vectors=start_vectors)
     if missing:
         raise UserError(
-            f"recipe {recipe.name} needs what is not here: {'; '.join(missing)}. Get it "
-            "(docs/recipes.md says where from), or give the path in a recipe of your own"
+            f"recipe {recipe.name} needs files that are missing: {'; '.join(missing)}. Get them "
+            "(docs/recipes.md says where), or give their paths in your own recipe"
         )
 
 

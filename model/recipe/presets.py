@@ -94,7 +94,7 @@ def _read(path: Path) -> Any:
     except OSError:
         return None
     except ValueError:
-        raise UserError(f"encoder.preset: {path} is no JSON") from None
+        raise UserError(f"encoder.preset: {path} is not JSON") from None
 
 
 def _lowercase(folder: Path) -> bool | None:

@@ -146,7 +146,7 @@ def stopped_message(place: str, kept: Checkpoints | None) -> str:
     if kept is None:
         return f"stopped by SIGTERM at {place}; without --checkpoints nothing is kept"
     return (
-        f"stopped by SIGTERM at {place}; a checkpoint lies in {kept.folder}, the same command "
+        f"stopped by SIGTERM at {place}; a checkpoint is in {kept.folder}, the same command "
         "resumes from it"
     )
 

@@ -210,8 +210,8 @@ class _TrainingLoop:
         """
         if not math.isfinite(loss):
             raise RunError(
-                f"training stopped at {self._place}: the loss or its gradient is no finite number "
-                f"any more; lower training.learning_rate ({self.training.learning_rate:g}), or set "
+                f"training stopped at {self._place}: the loss or its gradient is no longer finite; "
+                f"lower training.learning_rate ({self.training.learning_rate:g}), or set "
                 "training.clip_norm"
             )
 

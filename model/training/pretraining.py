@@ -163,7 +163,7 @@ def _step(model: LanguageModel, ids: np.ndarray, progress: Progress, epochs: int
     if not math.isfinite(loss):
         raise RunError(
             f"pretraining stopped at epoch {progress.epoch + 1} of {epochs}, step {progress.step}: "
-            "its loss is no finite number; set training.pretrain_epochs: 0, or scale the vectors "
+            "its loss is not finite; set training.pretrain_epochs: 0, or scale the vectors "
             "that the embedding begins with"
         )
     progress.loss_sum += loss

@@ -84,7 +84,7 @@ def check_calibration(options: CalibrateOptions, manifest: dict[str, Any]) -> No
     names = files.list_folder(options.output)
     if names and "saved_model/saved_model.pb" not in names:
         raise UserError(
-            f"{options.output} holds {names[0]!r} and is no bundle; choose another folder"
+            f"{options.output} holds {names[0]!r} and is not a bundle; choose another folder"
         )
     for folder in filter(is_folder, options.inputs):
         made_by = read_manifest(folder.rstrip("/")).get("bundle", {})

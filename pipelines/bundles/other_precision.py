@@ -86,7 +86,7 @@ def check_examples(
     if bundle.packed is None:
         raise UserError(
             f"--model {options.model}: only LSTMs, Transformers, BERTs and universal encoders have "
-            "another precision, in bundles that hold encoder.npz, where the library in C++ runs "
+            "another precision, in bundles that hold encoder.npz, where the C++ library runs "
             "(make setup, AVX2)"
         )
     if "calibration" in bundle.manifest:

@@ -90,7 +90,7 @@ def add_flags(to: argparse.ArgumentParser) -> None:
     group.add_argument(
         "--estimate",
         action="store_true",
-        help="say what the job would take and cost on Dataflow, and end",
+        help="print what the job would take and cost on Dataflow, and exit",
     )
     group.add_argument(
         "--prices", metavar="FILE", help="unit prices, YAML (default: the built-in ones)"
@@ -138,7 +138,7 @@ def read_prices(path: str) -> dict[str, Any]:
     except (OSError, yaml.YAMLError) as error:
         raise UserError(f"--prices {path} cannot be read: {files.reason(error)}") from None
     if not isinstance(found, dict):
-        raise UserError(f"--prices {path} holds no keys and values; start from {PRICES}")
+        raise UserError(f"--prices {path} contains no keys and values; start from {PRICES}")
     missing = yaml.safe_load(PRICES.read_bytes()).keys() - found.keys()
     if missing:
         raise UserError(f"--prices {path} lacks {min(missing)!r}; start from {PRICES}")

@@ -106,7 +106,7 @@ def _active_jobs(options: PipelineOptions) -> list[Any]:
         return list(_client(options)._jobs_client.list_jobs(request=request))
     except GoogleAPICallError as error:
         raise UserError(
-            f"Dataflow does not answer for project {cloud.project} in {cloud.region}: "
+            f"Dataflow does not respond for project {cloud.project} in {cloud.region}: "
             f"{error.message}; check both, and that the Dataflow API is enabled"
         ) from None
 

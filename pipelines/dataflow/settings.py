@@ -80,7 +80,7 @@ def _check_given(options: PipelineOptions, paths: Sequence[str]) -> None:
     for path in paths:
         if not gcs.is_object(path):
             raise UserError(
-                f"{path} is not in a bucket, where Dataflow's workers could reach it; "
+                f"{path} is not in a bucket, so Dataflow's workers cannot reach it; "
                 "copy it with 'gcloud storage cp', and give its gs:// path"
             )
 

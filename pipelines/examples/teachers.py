@@ -43,7 +43,7 @@ def ask_teachers(options: PreprocessOptions, score: Score) -> PreprocessOptions:
         score: runs scoring, and returns its manifest.
 
     Raises:
-        UserError: a teacher is no bundle, or scores on another scale.
+        UserError: a teacher is not a bundle, or scores on another scale.
         RunError: scoring failed; what it finished is kept.
     """
     distill = options.recipe.distill
@@ -77,12 +77,12 @@ def check_teacher(bundle: str, recipe: Recipe) -> None:
     """Checks that a teacher's similarities mean what the recipe's do.
 
     Raises:
-        UserError: it is no bundle, or its similarities have another range.
+        UserError: it is not a bundle, or its similarities have another range.
     """
     path = files.join(bundle, loading.RECIPE)
     if not files.exists(path):
         raise UserError(
-            f"distill.teacher: {bundle} is no bundle; expected the --output of twinbeam train"
+            f"distill.teacher: {bundle} is not a bundle; expected the --output of twinbeam train"
         )
     theirs = similarity_range(read_recipe(files.read_bytes(path), source=path))
     if theirs != (ours := similarity_range(recipe)):

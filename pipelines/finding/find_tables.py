@@ -180,8 +180,8 @@ def with_comparison(options: FindOptions, scorer: BundleScorer) -> tuple[FindOpt
     kind, symmetric = scorer.comparison()
     if not symmetric:
         raise UserError(
-            f"--model {model} compares by {kind}, which says another thing of a pair than of its "
-            "mirror; find needs a symmetric comparison"
+            f"--model {model} compares by {kind}, which depends on the order of the two "
+            "sentences; find needs a symmetric comparison"
         )
     for distance in DISTANCES:
         if kind == distance:

@@ -33,7 +33,8 @@ PACKAGES = ("apache-beam", "pyarrow", "numpy", "tensorflow", "keras")
 
 def search_key(options: FindOptions, bundle: dict[str, Any]) -> str:
     """A fingerprint of all that decides what is found, but the input."""
-    # Other versions may round differently, and pairs near the limit would differ from block to block.
+    # Other versions may round differently, and pairs near the limit would differ from block to
+    # block.
     made_by = {"bundle": bundle["fingerprint"], "versions": versions(PACKAGES)}
     return shard_account.run_key(**made_by, **options.identity())
 

@@ -28,7 +28,7 @@ def choice_is_there(options: LabelOptions, key: str) -> bool:
     foreign = sorted(name for name in names if name not in OURS)
     if foreign:
         raise UserError(
-            f"{options.output} holds {foreign[0]!r}, which no choice wrote; give another"
+            f"{options.output} holds {foreign[0]!r}, which label did not write; give another"
         )
     done = SUCCESS in names and files.read_json(files.join(options.output, CHOICE))["key"] == key
     if names and not done and not options.overwrite:

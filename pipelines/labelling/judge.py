@@ -30,7 +30,7 @@ def judge_model(options: LabelOptions) -> dict[str, Any]:
     result = estimate_choice(found["rows_by_predicted"], chosen, answers)
     if not result["labelled"]:
         raise UserError(
-            f"no answer in {', '.join(options.estimate)} is of a random pair of {options.output}"
+            f"{', '.join(options.estimate)}: no answer to a random pair of {options.output}"
         )
     for name in ("precision", "recall", "accuracy"):
         print(format_estimate(name, result[name]))

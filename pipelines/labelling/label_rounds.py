@@ -73,7 +73,7 @@ def next_round(options: LabelOptions, steps: RoundSteps) -> dict[str, Any]:
         rounds = read_rounds(options)
         labels, counts = read_answers(options, rounds)
         if rounds.done and rounds.done[-1].labels_key == labels_key(labels):
-            print(f"{options.output} is complete already: no label is new")
+            print(f"{options.output} is complete already: there are no new labels")
             rounds = commit_rounds(options.output, None, rounds, labels)
         else:
             print_labels(counts)
@@ -83,7 +83,7 @@ def next_round(options: LabelOptions, steps: RoundSteps) -> dict[str, Any]:
             rounds = commit_rounds(options.output, claim, rounds.with_round(new), labels)
     print(format_rounds(rounds))
     page = files.join(rounds.done[-1].page, LABEL_PAGE)
-    print(f"next: label the pairs on {page}, then the same command with what it saved")
+    print(f"next: label the pairs on {page}, save, and run the same command again")
     return rounds.to_json()
 
 

@@ -51,12 +51,12 @@ def round_settings(options: LabelOptions) -> dict[str, Any]:
     """What all rounds of a folder share, by the names of flags.
 
     Raises:
-        UserError: there is no bundle, or its recipe does not say same or not.
+        UserError: there is not a bundle, or its recipe does not say same or not.
     """
     assert options.next is not None
     path = files.join(options.next.model, MANIFEST)
     if not files.exists(path):
-        raise UserError(f"--model {options.next.model} is no bundle: it has no {MANIFEST}")
+        raise UserError(f"--model {options.next.model} is not a bundle: it has no {MANIFEST}")
     recipe = load_recipe(recipe_of(options))
     if recipe.label_rule.classes != SAME_OR_NOT.classes:
         raise UserError(

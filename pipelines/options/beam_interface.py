@@ -53,7 +53,7 @@ def beam_options(flags: Sequence[str]) -> PipelineOptions:
     if unknown:
         raise UserError(
             f"unknown flag {unknown[0]!r}{suggestion(unknown[0], flags_in(known))}; "
-            "--help lists ours, the rest must be Beam's"
+            "--help lists twinbeam's flags, all others must be Beam's"
         )
     options = PipelineOptions(list(flags))
     standard = options.view_as(StandardOptions)

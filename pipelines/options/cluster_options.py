@@ -13,8 +13,8 @@ from pipelines.options.parser import CommandParser
 from transforms.errors import UserError
 
 DESCRIPTION = (
-    "Makes clusters of similar pairs: each row gets the id of its cluster, which stays the same "
-    "from one run to the next."
+    "Groups similar pairs into clusters: each row gets the id of its cluster, which is stable from "
+    "one run to the next."
 )
 EXAMPLE = "twinbeam cluster --input pairs --output clusters"
 
@@ -139,7 +139,7 @@ def _add_input_flags(parser: argparse.ArgumentParser) -> None:
     group.add_argument(
         "--min_similarity",
         type=shared_flags.finite,
-        help="pairs below are left out (default: none of what find wrote)",
+        help="pairs below this are left out (default: all pairs of find are used)",
     )
     group.add_argument(
         "--rows",
@@ -148,7 +148,7 @@ def _add_input_flags(parser: argparse.ArgumentParser) -> None:
         metavar="GLOB",
         help="Parquet files of all rows: those in no pair become clusters of one",
     )
-    group.add_argument("--id_column", default="id", help="what names a row in --rows")
+    group.add_argument("--id_column", default="id", help="id of a row in --rows")
     group.add_argument("--sentence_column", default="sentence", help="the sentence in --rows")
     group.add_argument(
         "--shard_rows",
@@ -162,7 +162,9 @@ def _add_cluster_flags(parser: argparse.ArgumentParser) -> None:
     group = parser.add_argument_group("clusters")
     group.add_argument("--output", required=True, metavar="DIR", help="folder to write to")
     group.add_argument(
-        "--previous", metavar="DIR", help="clusters of an earlier run: ids are kept where they can"
+        "--previous",
+        metavar="DIR",
+        help="clusters of an earlier run, whose ids are kept where possible",
     )
     group.add_argument(
         "--max_cluster",
@@ -177,7 +179,7 @@ def _add_cluster_flags(parser: argparse.ArgumentParser) -> None:
         "--edges_at_once",
         type=shared_flags.positive,
         default=2_000_000,
-        help="edges that a task holds, about: less needs less memory and more tasks",
+        help="edges that a task holds, about: fewer need less memory and more tasks",
     )
     shared_flags.add_reject_limit(group)
     group.add_argument(

@@ -60,10 +60,10 @@ def flags() -> argparse.ArgumentParser:
         ("label", "label"),
     ):
         columns.add_argument(f"--{name}_column", default=name, help=what)
-    columns.add_argument("--id_column", help="what names a row (default: file and row number)")
+    columns.add_argument("--id_column", help="id of a row (default: file and row number)")
     columns.add_argument(
         "--similarity_column",
-        help="a similarity of a model that did not train on these labels: a better witness",
+        help="similarity by a model that was not trained on these labels: additional evidence",
     )
     parser.add_argument(
         "--model", metavar="BUNDLE",

@@ -122,7 +122,7 @@ def add_flags(parser: argparse.ArgumentParser) -> None:
     reading.add_argument(
         "--threshold",
         type=shared_flags.fraction,
-        help="label 1 from this similarity on, not as scoring said",
+        help="label 1 from this similarity on, instead of the labels that scoring assigned",
     )
     reading.add_argument(
         "--shard_rows",
@@ -155,13 +155,13 @@ def _add_meaning_flags(parser: argparse.ArgumentParser) -> None:
 def _add_report_flags(parser: argparse.ArgumentParser) -> None:
     more = parser.add_argument_group("report")
     more.add_argument("--output", required=True, metavar="DIR", help="folder to write to")
-    more.add_argument("--slice_column", nargs="+", default=[], help="measure each value apart")
+    more.add_argument("--slice_column", nargs="+", default=[], help="measure each value separately")
     more.add_argument("--train_input", nargs="+", metavar="GLOB", help="pairs it was trained on")
     more.add_argument("--train_label_column", help="their label (default: --label_column)")
     more.add_argument(
         "--examples",
         metavar="DIR",
-        help="examples it was trained on: measures sentences with unknown tokens apart",
+        help="examples it was trained on: measures sentences with unknown tokens separately",
     )
     more.add_argument(
         "--doubts", metavar="DIR", help="--output of doubts: shows labels that are likely wrong"

@@ -171,7 +171,7 @@ def _add_input_flags(parser: CommandParser) -> None:
         nargs="+",
         default=[],
         metavar="NAME",
-        help="further columns to bring along, of both sides, as left_NAME and right_NAME",
+        help="further columns to keep, of both sides, as left_NAME and right_NAME",
     )
     shared_flags.add_shard_flags(group)
 

@@ -76,7 +76,7 @@ def flags() -> argparse.ArgumentParser:
         help="which pairs that threshold was chosen on, for the bundle's card",
     )
     parser.add_argument("--name", help="of the bundle (default: the file's)")
-    parser.add_argument("--overwrite", action="store_true", help="replace a bundle that is there")
+    parser.add_argument("--overwrite", action="store_true", help="replace an existing bundle")
     _add_keras_flags(parser)
     _add_saved_model_flags(parser)
     return parser
@@ -99,12 +99,12 @@ def _add_keras_flags(parser: argparse.ArgumentParser) -> None:
     keras.add_argument(
         "--lowercase",
         action=Switch,
-        help="no difference of case (default: yes)",
+        help="ignore case (default: yes)",
     )
     keras.add_argument(
         "--nfkc",
         action=Switch,
-        help="no difference of full and half width (default: no)",
+        help="ignore the difference of full and half width (default: no)",
     )
     keras.add_argument(
         "--unknown_id",

@@ -74,7 +74,7 @@ def find_bundle(named: str | None, inputs: Iterable[str]) -> str | None:
     """The bundle that was named, or the one that the scores came from, if it still is the same."""
     if named:
         if not files.exists(files.join(named.rstrip("/"), RECIPE)):
-            raise UserError(f"--model {named} is no bundle: it has no {RECIPE}")
+            raise UserError(f"--model {named} is not a bundle: it has no {RECIPE}")
         return named.rstrip("/")
     for folder in (pattern.rstrip("/") for pattern in inputs if is_folder(pattern)):
         made_by = read_manifest(folder).get("bundle", {})

@@ -80,7 +80,7 @@ def add_bundle_flags(group: argparse._ArgumentGroup) -> None:
     """Adds the flags that say which bundle is used, and where what it makes goes."""
     group.add_argument("--model", required=True, metavar="BUNDLE", help="folder of the bundle")
     group.add_argument(
-        "--model_sha256", metavar="HEX", help="the fingerprint that the bundle has to have"
+        "--model_sha256", metavar="HEX", help="the fingerprint that the bundle must have"
     )
     group.add_argument("--output", required=True, metavar="DIR", help="folder to write to")
 

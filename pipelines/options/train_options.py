@@ -50,8 +50,8 @@ def flags() -> argparse.ArgumentParser:
     parser.add_argument(
         "--output", required=True, metavar="DIR", help="folder of the bundle, local or gs://"
     )
-    parser.add_argument("--overwrite", action="store_true", help="replace a bundle that is there")
-    parser.add_argument("--list_recipes", action="store_true", help="list recipes and end")
+    parser.add_argument("--overwrite", action="store_true", help="replace an existing bundle")
+    parser.add_argument("--list_recipes", action="store_true", help="list recipes and exit")
     _add_training_flags(parser)
     _add_kept_flags(parser)
     return parser
@@ -59,9 +59,7 @@ def flags() -> argparse.ArgumentParser:
 
 def _add_training_flags(parser: argparse.ArgumentParser) -> None:
     training = parser.add_argument_group("training", "what is not given the recipe decides")
-    training.add_argument(
-        "--epochs", type=shared_flags.positive, help="how often all examples are used"
-    )
+    training.add_argument("--epochs", type=shared_flags.positive, help="passes over all examples")
     training.add_argument("--seed", type=int, help="of weights, order and dropout")
     training.add_argument(
         "--global_batch_size", type=shared_flags.positive, help="pairs of a step, over all replicas"
@@ -74,7 +72,7 @@ def _add_training_flags(parser: argparse.ArgumentParser) -> None:
         help=f"chooses the label threshold on the eval part (default: the recipe's): {EXPECTED}",
     )
     training.add_argument(
-        "--init_from", metavar="BUNDLE", help="begin with its weights (fine-tuning)"
+        "--init_from", metavar="BUNDLE", help="start from its weights (fine-tuning)"
     )
     training.add_argument(
         "--more_examples",
@@ -90,7 +88,7 @@ def _add_training_flags(parser: argparse.ArgumentParser) -> None:
         default=[],
         type=named_input,
         metavar="NAME=GLOB",
-        help="labelled Parquet that the finished network is measured on; chooses nothing",
+        help="labelled Parquet that the finished network is measured on; they do not influence training",
     )
 
 

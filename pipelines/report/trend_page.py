@@ -65,7 +65,7 @@ def headline(nights: Sequence[Night]) -> str:
     """The last night's drift in a line."""
     last = nights[-1]
     if "drift" not in last.drift:
-        return f"Drift of {last.name}: not known"
+        return f"Drift of {last.name}: unknown"
     return f"Drift of {last.name}: {drift_size(last.drift['drift'])}, {last.drift['drift']:.3f}"
 
 

@@ -60,7 +60,7 @@ def print_rewritten(columns: Sequence[str]) -> None:
     """Prints which columns cannot be written with their type, before there is any work."""
     if columns:
         print(
-            f"note: {', '.join(columns)}: written without this kind, which Arrow does not know; "
-            "the values stay as they are (docs/columns.md)",
+            f"note: {', '.join(columns)}: written without their logical type, which Arrow "
+            "lacks; the values are unchanged (docs/columns.md)",
             flush=True,
         )

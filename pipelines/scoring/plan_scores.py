@@ -84,8 +84,8 @@ def plan_scores(options: ScoreOptions) -> ScorePlan:
     )
     inputs = {shard.source: shard.fingerprint for shard in planned.shards}
     seen = trained_on.inputs_trained_on(options.model, inputs)
-    # With the versions, since vectors may differ between them by rounding: a run that was begun with
-    # others is not resumed, so all shards of an output are made by the same ones.
+    # With the versions, since vectors may differ between them by rounding: a run that was begun
+    # with others is not resumed, so all shards of an output are made by the same ones.
     key = shard_account.run_key(
         bundle=bundle["fingerprint"], versions=versions(PACKAGES), **options.identity()
     )

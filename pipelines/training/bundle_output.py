@@ -21,7 +21,7 @@ def bundle_exists(options: TrainOptions) -> bool:
     names = files.list_folder(options.output)
     if names and "manifest.json" not in names:
         raise UserError(
-            f"{options.output} holds {names[0]!r} and is no bundle; choose another folder"
+            f"{options.output} holds {names[0]!r} and is not a bundle; choose another folder"
         )
     return bool(names)
 

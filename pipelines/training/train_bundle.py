@@ -95,7 +95,7 @@ def bundle_fingerprint(folder: str) -> str:
     path = files.join(folder, loading.MANIFEST)
     if not files.exists(path):
         raise UserError(
-            f"--init_from {folder} is no bundle: it has no {loading.MANIFEST}; "
+            f"--init_from {folder} is not a bundle: it has no {loading.MANIFEST}; "
             "expected the --output of twinbeam train"
         )
     return str(files.read_json(path).get("fingerprint"))

@@ -40,6 +40,6 @@ def make_untrained(options: TrainOptions) -> dict[str, Any]:
         )
     assert recipe.untrained is not None
     threshold, source = recipe.untrained.threshold, recipe.untrained.measured_on
-    print(f"{recipe.name} as it is, not trained; threshold {threshold:g}, measured on {source}")
+    print(f"{recipe.name} untrained; threshold {threshold:g}, measured on {source}")
     print(f"bundle in {options.output}")
     return metrics

@@ -120,7 +120,7 @@ def format_scores(bundle: Any, sentence1: str, sentence2: str) -> str:
         UserError: a sentence is blank.
     """
     if not sentence1.strip() or not sentence2.strip():
-        raise UserError("a sentence is blank; expected two with something in them")
+        raise UserError("a sentence is blank; expected two that are not blank")
     scored = bundle.score(np.array([sentence1], object), np.array([sentence2], object))
     classes = bundle.manifest.get("classes")
     label = int(scored["label"][0])

@@ -324,7 +324,7 @@ def test_a_store_that_cannot_be_reached_is_reported_with_the_cause(
     monkeypatch.setattr(gcs, "_retry", lambda: hurried)
     with cloud.storage.failing(1.0), pytest.raises(RunError) as raised:
         files.write_bytes(f"{bucket}/never", b"x")
-    assert "the bucket does not answer: " in str(raised.value)
+    assert "the bucket does not respond: " in str(raised.value)
     assert "Timeout of" not in str(raised.value)  # that it was tried for long is not the cause
 
 

@@ -65,7 +65,7 @@ def test_sigterm_and_on_another_machine_the_same_weights(cloud, bucket, folder):
             os.kill(os.getpid(), signal.SIGTERM)
 
     examples = open_examples(str(folder))
-    with pytest.raises(RunError, match=r"a checkpoint lies in gs://"):
+    with pytest.raises(RunError, match=r"a checkpoint is in gs://"):
         train(examples, recipe(epochs=2), reporter=Silent(preempt), folder=bucket)
     reporter = Silent()
     _, weights = train(examples, recipe(epochs=2), reporter=reporter, folder=bucket)
@@ -87,13 +87,13 @@ def options_of(output, **more):
 
 def test_a_run_that_died_while_it_published_may_publish_again(half_a_bundle, bucket):
     assert is_bundle_kept(options_of(half_a_bundle, checkpoints=f"{bucket}/c")) is False
-    with pytest.raises(UserError, match="is no bundle"):
+    with pytest.raises(UserError, match="is not a bundle"):
         is_bundle_kept(options_of(half_a_bundle))
 
 
 def test_what_else_lies_there_is_never_replaced(cloud, half_a_bundle, bucket):
     cloud.write(f"{half_a_bundle}/photo.jpg", b"mine")
-    with pytest.raises(UserError, match="is no bundle"):
+    with pytest.raises(UserError, match="is not a bundle"):
         is_bundle_kept(options_of(half_a_bundle, checkpoints=f"{bucket}/c"))
 
 

@@ -133,7 +133,7 @@ def test_a_refusal_is_reported_in_one_line(main, service, cloud, status, printed
     service.answer = (status, {"error": {"code": status, "message": printed}})
     code, _, errors = main(*FLAGS, "--endpoint", service.url)
     assert code == 1 and errors.count("\n") == 1
-    assert printed in errors and "did not take the job" in errors
+    assert printed in errors and "did not accept the job" in errors
 
 
 def test_without_credentials_one_line(main, monkeypatch, tmp_path):

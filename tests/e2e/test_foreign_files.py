@@ -335,7 +335,8 @@ def has_slices(*values: str) -> Callable[[Path, str], None]:
     return check
 
 
-# --- folders ---------------------------------------------------------------------------------------
+# --- folders
+# ---------------------------------------------------------------------------------------
 
 DAYS = {"2024-01-01": 3, "2024-01-02": 2, "__HIVE_DEFAULT_PARTITION__": 1, "a%2Fb %25": 1}
 
@@ -529,7 +530,7 @@ CASES: dict[str, Case] = {
     "one day of a data set by *": Case(by_day, SCORE.replace("/in/*.parquet", "/in/day=2024-01-01/*.parquet"), one_day_comes_through),
     "one file of a day": Case(by_day, SCORE.replace("/in/*.parquet", "/in/day=2024-01-01/part-0.snappy.parquet"), one_day_comes_through),
     "hours with a type": Case(by_hour, SCORE.replace("/in/*.parquet", "/in/*/*/*.parquet") + " --partition_columns hour=int32", hours_are_in_the_files),
-    "hours with a wrong type": Case(by_hour, SCORE_FOLDER + " --partition_columns day=boolean", refuses("'day=2024-01-01' is no boolean", "--partition_columns day=text"), 2),
+    "hours with a wrong type": Case(by_hour, SCORE_FOLDER + " --partition_columns day=boolean", refuses("'day=2024-01-01' is not of type boolean", "--partition_columns day=text"), 2),
     "slices by partitions": Case(judged_by_day, EVALUATE_FOLDER + " --slice_column s", has_slices("1", "2")),
     "labels in folders": Case(labels_in_folders, EVALUATE_FOLDER, all_judged),
     "a folder named like a file": Case(dask_folders, SCORE, reads(12, "more-00000-of-00001.parquet", *(f"pairs.parquet__part.{n}-00000-of-00001.parquet" for n in range(3)))),
@@ -564,7 +565,7 @@ CASES: dict[str, Case] = {
     "a delimiter as it is typed": Case(text_file("p.csv", "sentence1\tsentence2\tlabel\na\tb\t1\n"), CONVERT + r"p.csv --delimiter '\t'", converts(("a", "b", "1"))),
     "a delimiter of several characters": Case(text_file("p.txt", "sentence1 ||| sentence2 ||| label\na|b ||| c ||| 1\n"), CONVERT + "p.txt --delimiter ' ||| '", converts(("a|b", "c", "1"))),
     "Excel's sep=": Case(text_file("p.csv", "sep=;\r\nsentence1;sentence2;label\r\na;b;1\r\n"), CONVERT + "p.csv", converts(("a", "b", "1"))),
-    "Spark's backslashes": Case(text_file("p.csv", 'sentence1,sentence2,label\n"he said \\"hi\\" now",b,1\n'), CONVERT + "p.csv", printed("a quote behind a backslash", "--escape '\\'"), 1),
+    "Spark's backslashes": Case(text_file("p.csv", 'sentence1,sentence2,label\n"he said \\"hi\\" now",b,1\n'), CONVERT + "p.csv", printed("a quote after a backslash", "--escape '\\'"), 1),
     "Spark's backslashes, named": Case(text_file("p.csv", 'sentence1,sentence2,label\n"he said \\"hi\\" now",b,1\n'), CONVERT + "p.csv --escape '\\'", converts(('he said "hi" now', "b", "1"))),
     "a header with no rows": Case(text_file("p.csv", "sentence1,sentence2,label\n"), CONVERT + "p.csv", printed("has a header and no rows"), 2),
     "a zip called .csv": Case(text_file("p.csv", "PK\x03\x04\x14\x00\x00\x00"), CONVERT + "p.csv", printed("is a zip archive; unpack it"), 2),
@@ -585,7 +586,8 @@ def test_a_foreign_file(tmp_path, capsys, monkeypatch, name):
     case.check(tmp_path, out + err)
 
 
-# --- the files themselves, where they are ----------------------------------------------------------
+# --- the files themselves, where they are
+# ----------------------------------------------------------
 
 FILES = os.environ.get("TWINBEAM_CASES")  # a folder of files that other engines wrote
 NUMBERED = "evaluate --input {cases}/09-regression-range-nested/e_st%d.parquet --output {out} --task regression --label_range 0 5"

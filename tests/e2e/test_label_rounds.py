@@ -36,7 +36,7 @@ def test_two_rounds_by_the_same_command(tiny, tmp_path: Path, capsys):
     printed = capsys.readouterr().out
     again = label.run(flags)
 
-    assert again == done and "no label is new" in capsys.readouterr().out
+    assert again == done and "there are no new labels" in capsys.readouterr().out
     assert f"weights from {tiny.bundle}" in printed
     assert [each["labels"] for each in done["rounds"]] == [0, 60]
     metrics = json.loads((tmp_path / "rounds/round-2/bundle/metrics.json").read_text())

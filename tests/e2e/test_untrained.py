@@ -176,5 +176,5 @@ def test_examples_or_a_recipe_are_given(tmp_path: Path, flags: list[str]):
 def test_a_folder_that_is_no_bundle_is_left_alone(tmp_path: Path):
     (tmp_path / "notes.txt").write_text("mine")
 
-    with pytest.raises(UserError, match="is no bundle"):
+    with pytest.raises(UserError, match="is not a bundle"):
         train.run([*FOLDERS, str(tmp_path), "--overwrite"])

@@ -55,7 +55,7 @@ def test_the_same_command_again_does_nothing_and_another_says_what_differs(tmp_p
     convert.run([*argv, "--overwrite"])
     assert pq.read_table(output)["sentence2"].to_pylist() == ["b", "E"]
     pq.write_table(pq.read_table(output).replace_schema_metadata(None), output)
-    with pytest.raises(UserError, match="is there already"):  # another's file
+    with pytest.raises(UserError, match="exists already"):  # another's file
         convert.run(argv)
 
 

@@ -85,9 +85,9 @@ def test_two_runs_of_a_day_are_called_by_their_folders(tmp_path: Path):
 
 def test_one_night_and_nights_without_drift_have_a_page():
     night = Night("out/scores", "scores", "", 0, 0, {})
-    assert headline([night]) == "Drift of scores: not known"
+    assert headline([night]) == "Drift of scores: unknown"
     assert changes([night]) == []
-    assert "Drift of scores: not known" in trend_page([night, night])
+    assert "Drift of scores: unknown" in trend_page([night, night])
 
 
 @pytest.mark.parametrize(

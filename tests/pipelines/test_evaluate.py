@@ -257,7 +257,7 @@ def test_files_of_a_scoring_run_are_known_by_its_manifest(
     assert [file.path for file in found] == [f"{folder}/scores/pairs-{n}.parquet" for n in (0, 1)]
     (folder / "scores/pairs-1.parquet").rename(folder / "gone")
     try:
-        with pytest.raises(UserError, match=r"pairs-1\.parquet is not there"):
+        with pytest.raises(UserError, match=r"pairs-1\.parquet does not exist"):
             evaluate.run(["--input", str(folder / "scores"), "--output", str(folder / "other")])
     finally:
         (folder / "gone").rename(folder / "scores/pairs-1.parquet")

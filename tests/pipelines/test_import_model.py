@@ -124,7 +124,7 @@ def test_the_card_and_the_manifest_say_what_it_is(tmp_path, capsys):
     flags += ["--measured_on", "our test questions", "--name", "own-lstm"]
     metrics = import_model.run(flags)
     out = capsys.readouterr().out
-    assert "vectors behind the layer 'lstm'" in out and "threshold 0.4; bundle in" in out
+    assert "vectors from the layer 'lstm'" in out and "threshold 0.4; bundle in" in out
     card = (tmp_path / "bundle" / "README.md").read_text()
     assert card.startswith("# own-lstm\n") and "own.keras, trained elsewhere" in card
     assert "0.4000, chosen on our test questions" in card
@@ -216,7 +216,7 @@ def test_what_is_no_siamese_model_is_refused(tmp_path):
     refused(tmp_path, single, "has 1 inputs and 1 outputs; expected two inputs")
     refused(tmp_path, siamese(), "--encoder_layer nowhere: both .* there are: embedding, lstm",
             "--encoder_layer", "nowhere")  # fmt: skip
-    refused(tmp_path, siamese(), r"behind the layer 'embedding' a sentence is .* and no vector",
+    refused(tmp_path, siamese(), r"after the layer 'embedding' a sentence is .* not a vector",
             "--encoder_layer", "embedding")  # fmt: skip
     refused(
         tmp_path, siamese(head="plain distance"), "expected a similarity from 0 to 1; is it a d"
@@ -240,7 +240,7 @@ def test_what_is_no_vocabulary_is_refused(tmp_path, content, message):
 def test_what_is_no_model_is_refused(tmp_path):
     (tmp_path / "old.h5").write_bytes(b"\x89HDF")
     for name, message in (
-        ("old.h5", "is no .keras file; save the model once more"),
+        ("old.h5", "is not a .keras file; save the model again"),
         ("nowhere", "neither a .keras file nor a folder"),
     ):
         with pytest.raises(UserError, match=message):

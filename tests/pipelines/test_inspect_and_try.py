@@ -77,7 +77,7 @@ def test_a_parquet_file_shows_its_rows_and_columns(tmp_path: Path, capsys):
 
 
 def test_a_foreign_folder_is_reported(tmp_path: Path):
-    with pytest.raises(UserError, match="none of ours"):
+    with pytest.raises(UserError, match="was not written by twinbeam"):
         inspect.inspect(str(tmp_path))
 
 

@@ -119,5 +119,5 @@ def test_mistakes_are_reported(scores: Path, tmp_path: Path, flags: list[str], m
 
 def test_a_folder_with_other_things_is_left_alone(scores: Path, tmp_path: Path):
     (tmp_path / "thesis.txt").touch()
-    with pytest.raises(UserError, match="'thesis.txt', which no choice wrote"):
+    with pytest.raises(UserError, match="'thesis.txt', which label did not write"):
         label.run(["--input", str(scores), "--output", str(tmp_path)])

@@ -130,7 +130,7 @@ def test_an_output_that_is_there_is_left_alone(examples, exported, tmp_path, mai
     assert not exported
     (bundle / "manifest.json").rename(bundle / "photo.jpg")
     code, _, errors = main("--examples", examples, "--output", bundle, "--overwrite")
-    assert code == 2 and "is no bundle" in errors
+    assert code == 2 and "is not a bundle" in errors
 
 
 def test_unusable_examples_are_reported_in_one_line(examples, exported, tmp_path, main):

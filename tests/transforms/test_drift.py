@@ -67,4 +67,4 @@ def test_the_greatest_is_the_drift():
 
     assert found["drift"] == found["similarity"] > 1 > found["sentence_length"] == 0
     assert drift.format_drift(found).startswith("drift from training: much")
-    assert "not known" in drift.format_drift(drift.drift({}, trained))
+    assert "unknown" in drift.format_drift(drift.drift({}, trained))

@@ -45,7 +45,7 @@ def read_manifest(output: str) -> dict[str, Any]:
     """
     path = find_manifest(output)
     if path is None:
-        raise UserError(f"{output} has no {MANIFEST}; it is no finished run of twinbeam")
+        raise UserError(f"{output} has no {MANIFEST}; it is not a finished run of twinbeam")
     return read_object(path)
 
 
@@ -207,7 +207,7 @@ def _look(output: str, known: _Contents | None = None) -> _Contents:
     foreign = sorted(set(versions) - _ours(accounts, list(versions)) - leftovers)
     if foreign:
         raise UserError(
-            f"{output} holds {foreign[0]!r}, which no scoring run wrote; choose an empty folder"
+            f"{output} holds {foreign[0]!r}, which no run of twinbeam wrote; choose an empty folder"
         )
     return _Contents(versions, accounts, leftovers)
 

@@ -87,7 +87,7 @@ def node_schema(schema: pa.Schema, table: PairTable, source: str) -> pa.Schema:
     if types[0] != types[1]:
         raise UserError(
             f"{source}: {table.ids[0]!r} is {types[0]}, {table.ids[1]!r} is {types[1]}; rows of "
-            "two tables make no clusters unless their ids are of one kind"
+            "two tables cannot be clustered unless their ids have the same type"
         )
     similarity = schema.field(table.similarity).type
     if not is_number(similarity):

@@ -114,7 +114,7 @@ def _read_previous(shard: Shard, exchange: Exchange, settings: ReadSettings) -> 
     for batch in read_shard(shard, columns=["id", "cluster_id"]):
         count += batch.num_rows
         if pc.any(batch.column("id").is_null()).as_py():
-            raise RunError(f"{shard.source} has rows without an id; it is no output of cluster")
+            raise RunError(f"{shard.source} has rows without an id; it is not an output of cluster")
         numbers = pa.array(node_numbers(batch.column("id")))
         found.append(pa.table({"node": numbers, "previous": batch.column("cluster_id").cast(kind)}))
     empty = pa.schema([("node", pa.uint64()), ("previous", kind)]).empty_table()

@@ -31,7 +31,7 @@ def check_ours(output: str) -> list[str]:
     foreign = [name for name in names if not _is_ours(name)]
     if foreign:
         raise UserError(
-            f"{output} holds {foreign[0]!r}, which preprocessing did not write; "
+            f"{output} holds {foreign[0]!r}, which preprocess did not write; "
             "choose a new folder with --output"
         )
     return names

@@ -95,7 +95,7 @@ def choose_search(
             raise RunError(
                 f"none of {count:,} sentences that were compared with all others has a similar "
                 "one, so it is not known how near similar ones are; give more with --anchors, or "
-                "a lesser --min_similarity"
+                "a lower --min_similarity"
             )
         # Radius and visits each lose pairs: with cells, the radius may lose half of what is
         # allowed.

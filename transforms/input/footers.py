@@ -59,7 +59,7 @@ def read_footer(path: str, int96: Int96Unit = "us") -> Footer:
     except PermissionError:
         raise UserError(f"{path} may not be read: permission denied") from None
     except FileNotFoundError:
-        raise UserError(f"{path} is not there") from None
+        raise UserError(f"{path} does not exist") from None
     except (OSError, pa.ArrowException, ValueError) as error:
         if files.is_outage(error):  # the file may be a good one
             raise RunError(f"{path} cannot be read now: {files.reason(error)}; run again") from None
@@ -71,7 +71,7 @@ def _check_is_no_text(path: str) -> None:
     """Refuses what is no Parquet, and no damaged one either, by its name."""
     if path.lower().removesuffix(".gz").endswith(TEXT_ENDINGS):
         raise UserError(
-            f"{path} is text, expected Parquet; make some of it first: "
+            f"{path} is text, expected Parquet; convert it first: "
             f"twinbeam convert --input {shlex.quote(path)} --output pairs.parquet"
         ) from None
 
@@ -100,7 +100,7 @@ def read_tail(path: str, file: pa.NativeFile) -> bytes:
     if tail[-4:] != MAGIC or length + 12 > size:
         raise UserError(
             f"{path} is not a complete Parquet file ({size} bytes, no footer at its end); "
-            "it is of another kind, or was cut"
+            "it is another kind of file, or was truncated"
         )
     return file.read_at(length, size - 8 - length) + tail
 

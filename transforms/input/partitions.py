@@ -97,7 +97,7 @@ def partitions_of(
             partition.scalar()
         except pa.ArrowInvalid:
             raise UserError(
-                f"{path}: {folder!r} is no {kind}; give --partition_columns {name}={TEXT}"
+                f"{path}: {folder!r} is not of type {kind}; give --partition_columns {name}={TEXT}"
             ) from None
         found.append(partition)
     return found

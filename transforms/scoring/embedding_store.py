@@ -52,7 +52,7 @@ class EmbeddingStore:
         about = {"bundle": self.fingerprint, "dimensions": self.dimensions}
         if not files.exists(path):
             if files.list_folder(self.folder):
-                raise UserError(f"{self.folder} is no embedding store and not empty")
+                raise UserError(f"{self.folder} is not an embedding store, and not empty")
             files.write_json(path, about)
         elif files.read_json(path) != about:
             raise UserError(
@@ -165,7 +165,7 @@ def open_store(folder: str) -> EmbeddingStore:
     """
     path = files.join(folder, ABOUT)
     if not files.exists(path):
-        raise UserError(f"{folder} has no {ABOUT}; it is no embedding store")
+        raise UserError(f"{folder} has no {ABOUT}; it is not an embedding store")
     about = files.read_json(path)
     return EmbeddingStore(folder, about["bundle"], about["dimensions"])
 

@@ -155,7 +155,7 @@ def read_bytes(path: str) -> bytes:
                 return file.read()
         except FileExistsError:  # an object that was replaced between two calls
             continue
-    raise RunError(f"{path} is written again and again; it cannot be read")
+    raise RunError(f"{path} keeps being rewritten; it cannot be read")
 
 
 def read_json(path: str) -> Any:

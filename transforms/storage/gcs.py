@@ -145,7 +145,7 @@ def _named_error(path: str, error: Exception) -> OSError:
         return FileExistsError(errno.EEXIST, TAKEN, path)
     if code in (401, 403) or type(error).__name__ == "RefreshError":
         return PermissionError(errno.EACCES, f"permission denied by Google: {_line(error)}", path)
-    return OSError(errno.EIO, f"the bucket does not answer: {_line(error)}", path)
+    return OSError(errno.EIO, f"the bucket does not respond: {_line(error)}", path)
 
 
 def _line(error: Exception) -> str:

@@ -95,5 +95,5 @@ class Account:
             raise RunError(
                 f"{self.source} has {self.total:,} lines, of which {known:,} are accounted for "
                 f"({self.rows:,} in rows, {self.bad:,} bad, {self.blank:,} empty, {self.header:,} "
-                "of header); this is a mistake of ours"
+                "of header); this is a bug in twinbeam"
             )

@@ -33,7 +33,7 @@ def array_elements(path: str, pieces: Iterable[str]) -> Iterator[tuple[int, Any]
         if text.starts("]"):
             text.skip(re.compile(r"\]\s*"))
             if text.starts(""):
-                raise UserError(f"{path}, line {text.line}: text behind the end of the JSON array")
+                raise UserError(f"{path}, line {text.line}: text after the end of the JSON array")
             return
         try:
             yield text.line, text.decode()
@@ -42,7 +42,7 @@ def array_elements(path: str, pieces: Iterable[str]) -> Iterator[tuple[int, Any]
         except ValueError:
             raise UserError(
                 f"{path}, line {text.line}: the JSON array is broken or cut here; "
-                "write one object a line, then one bad line costs no other"
+                "write one object per line, so that a bad line affects no other"
             ) from None
 
 

@@ -43,7 +43,7 @@ def text_of(value: Any) -> str | None:
 
 def _dump(value: Any) -> str:
     if isinstance(value, _KeyTwice):
-        raise ValueError("a key stands twice in an object")
+        raise ValueError("a key occurs twice in an object")
     if isinstance(value, dict):
         return "{" + ", ".join(f"{_dump(key)}: {_dump(each)}" for key, each in value.items()) + "}"
     if isinstance(value, list):
@@ -68,7 +68,7 @@ def parse_object(text: str) -> dict[str, str | None]:
 def as_texts(value: Any) -> dict[str, str | None]:
     """The values of a decoded object as text; a ValueError where it is no object."""
     if not isinstance(value, dict):
-        raise ValueError(f"no JSON object but a {_KINDS.get(type(value), 'value')}")
+        raise ValueError(f"not a JSON object but a {_KINDS.get(type(value), 'value')}")
     if isinstance(value, _KeyTwice):
         _dump(value)
     if not value:

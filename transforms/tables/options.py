@@ -66,7 +66,7 @@ def format_of(path: str, table: TextTable) -> Format:
     for ending, found in _ENDINGS.items():
         if name.endswith(ending):
             return found
-    raise UserError(f"{path}: its ending tells no format; give --format csv, tsv or jsonl")
+    raise UserError(f"{path}: its name does not show the format; give --format csv, tsv or jsonl")
 
 
 def typed_delimiter(text: str) -> str:

@@ -72,8 +72,8 @@ class PairColumnFinder:
                 continue
             if name in columns:
                 raise UserError(
-                    f"{self._account.source} has a column {name!r} besides the one that is to be "
-                    "called so; rename it"
+                    f"{self._account.source} has a column {name!r} beside the one that gets this "
+                    "name; rename it"
                 )
             columns[name] = batch.column(name)
         return self._with_labels(columns, rows)
@@ -103,7 +103,7 @@ class PairColumnFinder:
         if differing:
             raise UserError(
                 f"{self._account.source} has other columns than the file before it: "
-                f"{', '.join(map(repr, differing[:_NAMES_SHOWN]))}; convert it on its own"
+                f"{', '.join(map(repr, differing[:_NAMES_SHOWN]))}; convert it separately"
             )
 
     def _no_column(self, role: str, place: str) -> UserError:
@@ -116,7 +116,7 @@ class PairColumnFinder:
                 f"{delimiter!r}"
             )
         if all(name[:1] == name[-1:] == '"' for name in names) and names:
-            return UserError(f"{start}, but its names stand in quotes: give --quotes")
+            return UserError(f"{start}, but its names are in quotes: give --quotes")
         shown = ", ".join(map(repr, names[:_NAMES_SHOWN]))
         return UserError(
             f"{start}; it has {shown}; give --{role}_column a name, or a number from 1 to "

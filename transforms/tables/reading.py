@@ -49,7 +49,7 @@ def read_text_table(path: str, table: TextTable, account: Account) -> Iterator[R
             yield from _read_json(path, first, pieces, encoding, account)
         else:
             if table.format is None and is_json(first):
-                raise UserError(f"{path} holds JSON, whatever it is called; give --format jsonl")
+                raise UserError(f"{path} contains JSON, despite its name; give --format jsonl")
             blocks = line_blocks(pieces, account)
             yield from _read_delimited(path, blocks, kind, table, encoding, account)
     account.check()

@@ -8,8 +8,8 @@ from dataclasses import dataclass
 from transforms.tables.options import QUOTE, Layout
 
 UNCLOSED = "a quote that opens a value is never closed"
-AFTER_QUOTE = "text behind a closing quote"
-BACKSLASH = "a quote behind a backslash"
+AFTER_QUOTE = "text after a closing quote"
+BACKSLASH = "a quote after a backslash"
 SEVERAL_LINES = "a quoted value of several lines, and the wrong number of columns"
 
 

@@ -67,5 +67,5 @@ def column_names(path: str, header: Sequence[str]) -> list[str]:
     names = [name or f"column_{place}" for place, name in enumerate(header, 1)]
     repeated = sorted({name for name in names if names.count(name) > 1}) if names else []
     if repeated:
-        raise UserError(f"{path}: column {repeated[0]!r} is there twice; names must differ")
+        raise UserError(f"{path}: column {repeated[0]!r} occurs twice; names must differ")
     return names

@@ -187,7 +187,7 @@ def test_paths_out_of_the_bundle_are_never_opened(copied, name, monkeypatch):
 
 @pytest.mark.parametrize("content", ["[]", "{}", '{"files": []}', '{"files": {}}', "no json"])
 def test_what_is_no_bundle_is_refused(tmp_path, content):
-    with pytest.raises(UserError, match=r"is no bundle: it has no manifest.json"):
+    with pytest.raises(UserError, match=r"is not a bundle: it has no manifest.json"):
         verify(str(tmp_path))
     (tmp_path / MANIFEST).write_text(content)
     with pytest.raises(UserError, match=r"manifest"):

@@ -175,7 +175,7 @@ def test_six_rows_fall_to_their_steps_as_the_worked_example_says(tmp_path):
         for worker in range(2)
     )
     assert first == [([2, 3], [0, 1], [1, 1]), ([4, 5], [0, 1], [1, 1])]
-    assert second == [([6, 7], [2, 3], [1, 1]), ([1], [0], [0])]  # 1: a made-up row
+    assert second == [([6, 7], [2, 3], [1, 1]), ([1], [0], [0])]  # 1: a synthetic row
 
 
 def test_windows_are_cut_and_carried_over_exactly(shards, pairs, monkeypatch):

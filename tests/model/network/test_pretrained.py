@@ -192,5 +192,5 @@ def test_weights_of_another_kind_are_named(tmp_path):
     with pytest.raises(UserError, match=r"copy cannot be read \(SafetensorError: "):
         vectors_of(recipe_of("bert", folder=folder), ids)
     (folder / "model.safetensors").unlink()
-    with pytest.raises(UserError, match="holds no model.safetensors; save the model once more"):
+    with pytest.raises(UserError, match="holds no model.safetensors; save the model again"):
         vectors_of(recipe_of("bert", folder=folder), ids)

@@ -233,7 +233,7 @@ def test_entry_points_that_cannot_be_used_are_named(monkeypatch):
     for name, value, message in [
         ("x", "no.such.module:ROW", r"'x' of twinbeam.kinds .* cannot be loaded: ModuleNotFound"),
         ("x", f"{HERE}:HERE", "is a str; expected an EncoderKind"),
-        ("cnn", f"{HERE}:ROW", "names a encoder that is there already"),
+        ("cnn", f"{HERE}:ROW", "names a encoder that exists already"),
     ]:
         with pytest.raises(UserError, match=message):
             add_installed([entry(name, value)])

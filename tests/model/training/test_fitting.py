@@ -235,7 +235,7 @@ def test_training_stops_at_the_first_step_whose_loss_is_no_number(examples, tmp_
     rules = recipe(learning_rate=1e38, epochs=5)
     steps = Silent()
     with pytest.raises(
-        RunError, match=r"stopped at epoch 1, step \d of 8: .*no finite number"
+        RunError, match=r"stopped at epoch 1, step \d of 8: .*no longer finite"
     ) as e:
         train(examples, rules, reporter=steps, folder=tmp_path, every_steps=1)
     assert "\n" not in str(e.value) and "training.learning_rate (1e+38)" in str(e.value)

@@ -87,7 +87,7 @@ def test_a_prices_file_that_lacks_something(tmp_path: Path):
     with pytest.raises(UserError, match="cannot be read"):
         estimate.read_prices(str(path))
     path.write_text("- vcpu_hour")
-    with pytest.raises(UserError, match="no keys and values"):
+    with pytest.raises(UserError, match="contains no keys and values"):
         estimate.read_prices(str(path))
 
 

@@ -92,7 +92,7 @@ def test_without_teachers_nobody_is_asked(tmp_path, score):
 
 def test_teachers_that_cannot_teach_are_refused_before_they_work(tmp_path, score):
     one = bundle(tmp_path, "one")
-    with pytest.raises(UserError, match=r"distill.teacher: .*nowhere is no bundle"):
+    with pytest.raises(UserError, match=r"distill.teacher: .*nowhere is not a bundle"):
         ask_teachers(options_of(tmp_path, distill={"teacher": [one, "nowhere"]}), score)
     numbers = {
         "task": "regression",

@@ -96,7 +96,7 @@ def test_rounds_by_the_same_command(flags: list[str], steps: Steps, tmp_path: Pa
     assert table[1].split()[:5] == ["1", "0", "not", "yet", "0"]
     assert "round-1/to-label/label.html" in table[2]
     before = {path: path.stat().st_mtime_ns for path in rounds.rglob("*")}
-    assert label.run(flags) == first and "no label is new" in capsys.readouterr().out
+    assert label.run(flags) == first and "there are no new labels" in capsys.readouterr().out
     assert before == {path: path.stat().st_mtime_ns for path in rounds.rglob("*")}
     assert steps.done == ["score"]
 
@@ -226,7 +226,7 @@ def test_labels_before_the_first_round_and_other_settings(flags, steps: Steps, t
 @pytest.mark.parametrize(
     ("more", "message"),
     [
-        (["--model", "nowhere"], "nowhere is no bundle"),
+        (["--model", "nowhere"], "nowhere is not a bundle"),
         (["--estimate", "x"], "give --input"),
         (["--threshold", "0.5"], "--threshold does not go with --next"),
         (["--overwrite"], "--overwrite does not go with --next"),

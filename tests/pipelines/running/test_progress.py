@@ -112,7 +112,7 @@ def test_a_run_that_has_ended_does_not_wait_for_accounts(tmp_path, monkeypatch):
     def no_answer(output, name):
         begun.set()
         answered.wait(120)
-        raise OSError("the bucket does not answer")
+        raise OSError("the bucket does not respond")
 
     monkeypatch.setattr(shard_account, "read_account", no_answer)
     monkeypatch.setattr(progress, "LOG_EVERY_SECONDS", 0.0)

@@ -23,7 +23,7 @@ def test_a_cut_file_is_called_cut(tmp_path: Path):
     (tmp_path / "pairs.parquet").write_bytes(b"PAR1" + b"x" * 100)
     with pytest.raises(UserError, match="not a complete Parquet file"):
         read_footer(str(tmp_path / "pairs.parquet"))
-    with pytest.raises(UserError, match="is not there"):
+    with pytest.raises(UserError, match="does not exist"):
         read_footer(str(tmp_path / "gone.csv"))
 
 

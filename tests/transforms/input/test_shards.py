@@ -157,12 +157,12 @@ def test_a_store_that_does_not_answer_is_not_a_damaged_file(tmp_path, monkeypatc
     (shard,) = shards.plan_shards([str(path)], COLUMNS, shard_rows=20)
 
     def outage(_):
-        raise OSError(errno.EIO, "the bucket does not answer: 503")
+        raise OSError(errno.EIO, "the bucket does not respond: 503")
 
     monkeypatch.setattr(files, "open_version", outage)
     for read in (
         lambda: list(read_shards.read_shard(shard)),
         lambda: shards.plan([str(path)], COLUMNS, shard_rows=20, on_bad_file="reject"),
     ):
-        with pytest.raises(RunError, match="cannot be read now: the bucket does not answer"):
+        with pytest.raises(RunError, match="cannot be read now: the bucket does not respond"):
             read()

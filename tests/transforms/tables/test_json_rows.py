@@ -81,7 +81,7 @@ def test_a_line_that_is_no_object_is_a_bad_line(folder: Path, line: str, detail:
         ('{\n  "x": "a",\n  "y": "b"\n}\n', "one JSON document over many lines"),
         ('["a", "b"]\n["c", "d"]\n', "JSON lists"),
         ('[{"a": 1}, {"a": ', "line 1: the JSON array is broken or cut"),
-        ('[{"a": 1}]\n\n[{"a": 2}]', "line 3: text behind the end"),
+        ('[{"a": 1}]\n\n[{"a": 2}]', "line 3: text after the end"),
         ("[" + '{"a":' * 5_000, "nested too deeply"),
     ],
 )
@@ -106,7 +106,7 @@ def test_an_array_in_pieces(folder: Path, monkeypatch, size: int):
 
     assert found == again[0] == [("a]{好",), ("12",), ("[1]",)]
     assert [line for line, _ in places] == [line for line, _ in again[3]] == [2, 3, 4]
-    assert [(each.line, each.detail) for each in bad] == [(4, "no JSON object but a number")]
+    assert [(each.line, each.detail) for each in bad] == [(4, "not a JSON object but a number")]
     assert (account.total, account.rows, account.bad) == (4, 3, 1)
 
 
