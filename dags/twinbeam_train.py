@@ -207,7 +207,7 @@ def decide(new: dict, current: dict | None, metric: str, min_gain: float) -> tup
     if value is None:  # as where all labels are the same
         return False, f"the new bundle has no value of {metric} on these pairs"
     if current is None:
-        return True, f"{metric} {value:.4f}, and there is not a bundle yet"
+        return True, f"{metric} {value:.4f}, and there is no bundle yet"
     if new["rows"] != current["rows"]:
         return False, f"{new['rows']} and {current['rows']} rows were judged: not the same pairs"
     before = current["metrics"].get(metric)

@@ -51,7 +51,7 @@ def round_settings(options: LabelOptions) -> dict[str, Any]:
     """What all rounds of a folder share, by the names of flags.
 
     Raises:
-        UserError: there is not a bundle, or its recipe does not say same or not.
+        UserError: there is no bundle, or its recipe does not say same or not.
     """
     assert options.next is not None
     path = files.join(options.next.model, MANIFEST)

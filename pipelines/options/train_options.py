@@ -88,7 +88,7 @@ def _add_training_flags(parser: argparse.ArgumentParser) -> None:
         default=[],
         type=named_input,
         metavar="NAME=GLOB",
-        help="labelled Parquet that the finished network is measured on; they do not influence training",
+        help="labelled Parquet that the finished network is measured on (no effect on training)",
     )
 
 

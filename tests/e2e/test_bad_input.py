@@ -327,7 +327,7 @@ BAD_FILES: dict[str, tuple[Callable[[Path], object], str]] = {
     "zero bytes": (raw(b""), "0 bytes"),
     "magic alone": (raw(b"PAR1"), "not a complete Parquet file"),
     "magic twice": (raw(b"PAR1PAR1"), "not a complete Parquet file"),
-    "truncated": (raw(WHOLE[:-100]), "or was cut"),
+    "truncated": (raw(WHOLE[:-100]), "or was truncated"),
     "beginning cut": (raw(WHOLE[-50:]), "not a complete Parquet file"),
     "footer of noise": (raw(WHOLE[:-200] + b"\xff" * 192 + WHOLE[-8:]), "cannot be read as Parquet"),
     "footer length of a giant": (raw(WHOLE[:-8] + b"\xff\xff\xff\x7f" + b"PAR1"), "not a complete Parquet file"),

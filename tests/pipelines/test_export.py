@@ -107,5 +107,5 @@ def test_without_the_library_int16_is_refused_and_not_replaced(trained, tmp_path
     export.run(flags(trained, tmp_path / "new", "--max_flipped", "1"))
     monkeypatch.setattr(loading, "open_encoder", lambda arrays: None)
     load(str(trained / "bundle"))  # float32: TensorFlow does the same
-    with pytest.raises(UserError, match="computes in int16, which needs the library"):
+    with pytest.raises(UserError, match="computes in int16, which needs the C"):
         load(str(tmp_path / "new"))

@@ -211,7 +211,7 @@ def test_what_is_no_siamese_model_is_refused(tmp_path):
     side = [keras.Input((LENGTH,)) for _ in range(2)]
     apart = [keras.layers.Dense(3)(each) for each in side]
     one = keras.layers.Dense(1, "sigmoid")(keras.layers.Subtract()(apart))
-    refused(tmp_path, keras.Model(side, one), "two sides encode a sentence in different ways")
+    refused(tmp_path, keras.Model(side, one), "two sides encode a sentence differently")
     single = keras.Model(side[0], keras.layers.Dense(1)(side[0]))
     refused(tmp_path, single, "has 1 inputs and 1 outputs; expected two inputs")
     refused(tmp_path, siamese(), "--encoder_layer nowhere: both .* there are: embedding, lstm",

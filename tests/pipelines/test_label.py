@@ -77,7 +77,7 @@ def test_estimates_from_the_random_share(scores: Path, tmp_path: Path, capsys):
     assert found["precision"]["low"] < found["precision"]["value"] < found["precision"]["high"]
     assert found["labelled"] == len(pairs) and "recall" in capsys.readouterr().out
     pairs.assign(pair="0").to_csv(tmp_path / "other.csv", index=False)
-    with pytest.raises(UserError, match="is of a random pair of"):
+    with pytest.raises(UserError, match="no answer to a random pair of"):
         label.run(["--estimate", str(tmp_path / "other.csv"), "--output", output])
 
 

@@ -180,7 +180,7 @@ def test_other_files_left_out_make_another_commit(output):
 
 
 def test_a_folder_without_manifest_is_no_finished_run(output):
-    with pytest.raises(UserError, match="no finished run"):
+    with pytest.raises(UserError, match="not a finished run"):
         output_folder.read_manifest(str(output))
 
 

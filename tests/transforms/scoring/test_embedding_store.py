@@ -60,7 +60,7 @@ def test_the_command_compacts_and_refuses_what_is_no_store(tmp_path, capsys):
     add(store, ["a"])
     add(store, ["b"])
     assert store_command.run(["compact", store.folder]) == (2, 1)
-    with pytest.raises(UserError, match="no embedding store"):
+    with pytest.raises(UserError, match="not an embedding store"):
         store_command.run(["compact", str(tmp_path)])
 
 
@@ -79,5 +79,5 @@ def test_another_bundle_is_refused(tmp_path):
 
 def test_a_folder_of_something_else_is_refused(tmp_path):
     (tmp_path / "notes.txt").write_text("mine")
-    with pytest.raises(UserError, match="no embedding store"):
+    with pytest.raises(UserError, match="not an embedding store"):
         EmbeddingStore(str(tmp_path), "bundle", D).open()
