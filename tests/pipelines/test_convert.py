@@ -154,7 +154,12 @@ def test_blocks_do_not_show(tmp_path: Path, monkeypatch, block: int):
         ("p.jsonl", '{"sentence1": "a", "x": 1}\n', [], "no column 'sentence2'"),
         ("p.jsonl", '{"x": "a"}\n', [], "no column 'sentence1'; it has 'x'"),
         ("p.csv", "x,x\n1,2\n", [], "occurs twice"),
-        ("p.csv", "q,sentence2,label,sentence1\n1,2,3,4\n", ["--sentence1_column", "q"], "beside the one"),
+        (
+            "p.csv",
+            "q,sentence2,label,sentence1\n1,2,3,4\n",
+            ["--sentence1_column", "q"],
+            "beside the one",
+        ),
         ("p.csv", "a\n1\n", ["--label_map", "x"], "FROM=TO"),
     ],
 )
