@@ -78,7 +78,7 @@ def last_complete_day(moment: datetime, now: datetime) -> str:
 
 
 def chosen_day(date: str | None, dag_run) -> str:
-    """The day that was asked for or, without one, the last complete one by the run's date."""
+    """The given day or, without one, the last complete one by the run's date."""
     moment = dag_run.logical_date or dag_run.run_after - timedelta(days=1)
     return date or last_complete_day(moment, datetime.now(UTC))
 

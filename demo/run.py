@@ -1,6 +1,6 @@
-"""Runs every step on made-up questions, and shows a table of the results.
+"""Runs every step on synthetic questions, and shows a table of the results.
 
-First the pairs are scored by a pre-trained model as it is, which needs no labels; then a model is
+First the pairs are scored by an untrained pre-trained model, which needs no labels; then a model is
 trained on labelled ones and scores the same pairs, and a report says how well; in the end it finds
 all similar questions among them and makes clusters: generate, score, preprocess, train, score,
 evaluate, find, cluster.
@@ -51,7 +51,7 @@ QUIET = {"TF_CPP_MIN_LOG_LEVEL": "2", "PYTHONWARNINGS": "ignore"}
 class Step:
     """What one step did, a line of the table; None where a step has no such number.
 
-    `pairs` are those it worked through, each epoch anew; `seconds` include start-up.
+    `pairs` are those it worked through, again in each epoch; `seconds` include start-up.
     """
 
     name: str

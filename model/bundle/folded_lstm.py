@@ -1,4 +1,4 @@
-"""Bidirectional LSTMs for scoring: the input's share of the gates is made before the loop.
+"""Bidirectional LSTMs for scoring: the input's part of the gates is computed before the loop.
 
 Most of a recurrent layer's work does not depend on the step before: input·kernel + bias. For the
 first layer it depends on the token alone, so it is a row of a table made once for the whole

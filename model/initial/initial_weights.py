@@ -27,8 +27,8 @@ def with_rows_of(folder: str, ids: np.ndarray | None) -> np.ndarray | None:
 
     Args:
         folder: the bundle; only its weights are read.
-        ids: of the training part, [n]; None where the encoder has no table of its own, or where
-            it stays as it is.
+        ids: of the training part, [n]; None where the encoder does not bring its own table, or
+            where the table stays unchanged.
     """
     with files.local_copy(folder) as local:
         before = trained_rows(Path(local) / loading.WEIGHTS) + FIRST_ROW
@@ -63,7 +63,7 @@ def begin_with(folder: str, siamese: Siamese, recipe: Recipe, examples: Examples
     """Gives the network the weights of a bundle; a line that says what was taken.
 
     The encoder must be of the bundle's kind and sizes. A dense head is taken where it is the same,
-    and learned anew where it is not. Tokens that both vocabularies hold keep their vectors.
+    and learned from scratch where it is not. Tokens that both vocabularies hold keep their vectors.
 
     Raises:
         UserError: no bundle, one that was changed, or one whose encoder is another.

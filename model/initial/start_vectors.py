@@ -24,10 +24,10 @@ def load_vectors(recipe: Recipe, examples: Examples) -> tuple[np.ndarray, dict[s
 
     Returns:
         Vectors, float32 [vocabulary_size, dimensions], and `vector_coverage`: the share of the
-        vocabulary that has a vector of its own.
+        vocabulary that has its own vector.
 
     Raises:
-        UserError: a file that is not there, broken, or of other dimensions.
+        UserError: a file is missing, damaged, or of other dimensions.
     """
     spec = recipe.embedding
     assert spec is not None and spec.vectors is not None
@@ -99,7 +99,7 @@ def corpus_vectors(
 def trained_ids(recipe: Recipe, examples: Examples) -> np.ndarray | None:
     """The ids in the training part, ascending, where only their vectors are to be trained.
 
-    None for encoders whose table of vectors is trained as a whole, or not at all.
+    None for encoders whose table of vectors is trained completely, or not at all.
     """
     if not (recipe.encoder_kind.trains_used_ids and getattr(recipe.encoder, "trainable", True)):
         return None
@@ -110,7 +110,7 @@ def trained_ids(recipe: Recipe, examples: Examples) -> np.ndarray | None:
 
 
 class _Repeatable:
-    """The sentences of example files as lists of ids (as text), every time anew."""
+    """The sentences of example files as lists of ids (as text), read again each time."""
 
     def __init__(self, paths: Sequence[str]):
         self._paths = list(paths)

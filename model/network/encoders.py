@@ -39,7 +39,7 @@ def build_encoder(
         recipe: says which kind and how large.
         vocabulary_size: ids in use, padding (0) and out-of-vocabulary (1) included.
         vectors: start values of the embedding, [vocabulary_size, dimensions].
-        trained_ids: of an encoder with a table of its own, the ids whose rows may be trained, [n].
+        trained_ids: ids whose rows may be trained, [n], if the encoder brings its own table.
 
     Raises:
         UserError: vectors of another shape; files of a pre-trained model that are not there.

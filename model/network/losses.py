@@ -28,7 +28,7 @@ _LEAST_DISTANCE = 1e-7  # where a similarity of 1 meets the label 0: the loss is
 def make_loss(recipe: Recipe) -> Loss:
     """The recipe's loss: (labels [b], output of the network, weights [b] or None) → [b].
 
-    Losses are weighted but not averaged: who calls it knows how large the whole batch is. Losses
+    Losses are weighted but not averaged: the caller knows how large the complete batch is. Losses
     on vectors read `u`, `v` and, if they look across the batch, the sentences' `fingerprints`.
     """
     loss = resolve(recipe.loss_kind.make)(recipe)
@@ -110,8 +110,8 @@ def _scaled(recipe: Recipe, labels: Any) -> Any:
 def nested(loss: Loss, sizes: tuple[int, ...]) -> Loss:
     """A loss on vectors as the mean over all their floats and over their first n, for each size.
 
-    Matryoshka representation learning (Kusupati et al. 2022): the first floats of a vector become a
-    vector of their own, a bit worse than all.
+    Matryoshka representation learning (Kusupati et al. 2022): the first floats of a vector can be
+    used as a vector, slightly worse than all of them.
     """
 
     def over_all(labels: Any, sides: Any, weights: Any) -> Any:

@@ -42,7 +42,7 @@ class Siamese:
 
     @property
     def trained_ids(self) -> np.ndarray | None:
-        """Of an encoder with a table of its own, the ids whose rows may be trained, [n]."""
+        """Of an encoder that brings its own table, the ids whose rows may be trained, [n]."""
         for layer in self.encoder.layers:
             if isinstance(layer, QuantizedEmbedding) and layer.trained_rows:
                 return np.array(layer.trained_rows, np.int32) + 1
@@ -63,7 +63,7 @@ def build_siamese(
         recipe: which encoder, comparison and loss.
         vocabulary_size: ids in use, padding (0) and out-of-vocabulary (1) included.
         vectors: start values of the embedding, [vocabulary_size, dimensions].
-        trained_ids: of an encoder with a table of its own, the ids whose rows may be trained, [n].
+        trained_ids: ids whose rows may be trained, [n], if the encoder brings its own table.
         precision: what the encoder computes in, a name of a Keras dtype policy. Its weights, its
             pooling and all that follows are float32.
 

@@ -21,8 +21,8 @@ from model.network.pooling import PACKAGE
 class QuantizedEmbedding(keras.layers.Layer):
     """Vectors of ids from 1 on: byte · scale + least, each row by the values of its chunk.
 
-    What training adds to a row is in a matrix of its own, with a row for each that may be
-    trained: gradients and the optimiser's state are as large as that, however large the table is.
+    What training adds to a row is in a separate matrix, with a row for each that may be trained:
+    gradients and the optimiser's state are as large as that, however large the table is.
     All other rows stay as they are, to the bit. Weight decay pulls trained rows back to where they
     began (Li et al. 2018, "Explicit inductive bias for transfer learning").
     """

@@ -22,15 +22,15 @@ _MODULES = ("Transformer", "Pooling", "Normalize")
 
 @dataclass(frozen=True)
 class Preset:
-    """A pre-trained model's own words.
+    """What the files of a pre-trained model say about it.
 
     Attributes:
         folder: its path.
         family: a key of `FAMILIES`.
         places: tokens of its longest sentence, [CLS] and [SEP] among them.
-        lowercase: whether its tokeniser makes no difference of case; None where nothing says so.
-        pooling: `cls`, `mean` or `max`; None where nothing says so.
-        normalize: whether its vectors have unit length; None where nothing says so.
+        lowercase: whether its tokeniser ignores case; None where no file says so.
+        pooling: `cls`, `mean` or `max`; None where no file says so.
+        normalize: whether its vectors have unit length; None where no file says so.
         prefix_counts: whether the vectors of a prefix's tokens are pooled as well.
     """
 
@@ -44,7 +44,7 @@ class Preset:
 
 
 def read_preset(folder: str | Path) -> Preset | None:
-    """What a folder's files say; None where nothing is said.
+    """What a folder's files say; None where they say nothing.
 
     A bundle holds its own weights: it is read where the folder need not be. And keras-hub's own
     presets say all that there is to their weights.

@@ -35,7 +35,7 @@ def load_recipe(name_or_path: str) -> Recipe:
     """Reads a recipe by the name of one that comes with the project, or from a file.
 
     Raises:
-        UserError: there is none, it is no YAML, or it says something that is not allowed.
+        UserError: it does not exist, is not YAML, or contains something that is not allowed.
     """
     path = Path(name_or_path)
     if path.suffix not in (".yaml", ".yml"):
@@ -52,7 +52,7 @@ def read_recipe(text: str | bytes, *, source: str) -> Recipe:
     """The recipe in a YAML text; `where` is what errors call it.
 
     Raises:
-        UserError: it is no YAML, or it says something that is not allowed.
+        UserError: it is not YAML, or contains something that is not allowed.
     """
     try:
         values = yaml.safe_load(text)

@@ -36,7 +36,7 @@ def cached_gradients(
     Args:
         batch: of b pairs, each value with b rows.
         encode: pairs → `u` and `v`, [pairs, d] each; the same for the same pairs each time.
-        losses: `u` and `v` of the whole batch → [b].
+        losses: `u` and `v` of the complete batch → [b].
         variables: whose gradients are wanted.
         at_once: how many pairs are encoded together.
         dimensions: length d of a vector.

@@ -142,7 +142,7 @@ def open_checkpoints(
 
 
 def stopped_message(place: str, kept: Checkpoints | None) -> str:
-    """What is said of a run that SIGTERM has stopped at a place."""
+    """The message for a run that SIGTERM has stopped at a place."""
     if kept is None:
         return f"stopped by SIGTERM at {place}; without --checkpoints nothing is kept"
     return (

@@ -1,4 +1,4 @@
-"""Files that a trained network is measured on beside the eval part, each by a name of its own."""
+"""Files that a trained network is measured on beside the eval part, each under its own name."""
 
 from __future__ import annotations
 

@@ -166,7 +166,7 @@ def measure(
 def measure_shorter(
     recipe: Recipe, evaluation: EvaluatedPairs, rule: str
 ) -> dict[str, dict[str, float]]:
-    """What vectors cut to fewer floats reach, each number with a threshold of its own."""
+    """The measures of vectors cut to fewer floats, each length with its own threshold."""
     found = {}
     for size, similar in evaluation.shorter.items():
         threshold, measures = measure(recipe, replace(evaluation, similarity=similar), rule)

@@ -107,7 +107,7 @@ class Reporter:
 
 
 def _append(path: str, line: str) -> None:
-    """Adds a line to a file; one in a bucket cannot grow and is written anew."""
+    """Adds a line to a file; one in a bucket cannot be appended to, so it is written again."""
     if files.is_local(path):
         Path(path).parent.mkdir(parents=True, exist_ok=True)
         with open(path, "a", encoding="utf-8") as file:

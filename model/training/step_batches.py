@@ -52,7 +52,7 @@ def labelled(batch: Batch) -> Batch:
 def as_pairs(batch: Batch) -> Batch:
     """A batch of triplets as two of pairs: all with their positives, then with their negatives.
 
-    Each sentence of them gets the number of its own that dropout needs: see `slots`.
+    Each of their sentences gets its own number, which dropout needs: see `slots`.
     """
     kind = "text" if "text1" in batch else "ids"
     if f"{kind}3" not in batch:

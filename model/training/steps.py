@@ -159,8 +159,8 @@ def losses_of(recipe: Recipe, loss: Loss, batch: Batch, output: Any) -> tf.Tenso
     """The loss of each pair of this replica, [b].
 
     A loss that looks across the batch sees the pairs of all replicas, in the order in which one
-    device would have them; every replica keeps the losses of its own. The gradient flows back to
-    whose vectors they are. So many workers train what one does.
+    device would have them; every replica keeps the losses of its own pairs. The gradient flows back
+    to the replica of each vector. So many workers train what one does.
     """
     labels, weights, output = batch["label"], batch["weight"], judged(output)
     if not recipe.looks_across:

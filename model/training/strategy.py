@@ -132,7 +132,7 @@ def choose_strategy(name: str = "auto") -> Placement:
     Must run before any other TensorFlow operation where there are several workers.
 
     Raises:
-        UserError: the strategy asked for does not fit what is there.
+        UserError: the strategy that was chosen does not fit the devices.
     """
     if name not in NAMES:
         raise UserError(f"--strategy must be one of {', '.join(NAMES)}, received {name!r}")

@@ -1,1 +1,1 @@
-"""What Google Cloud Dataflow needs besides: settings, jobs, prices."""
+"""What Google Cloud Dataflow needs in addition: settings, jobs, prices."""

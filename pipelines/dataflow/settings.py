@@ -103,7 +103,7 @@ def _package(options: PipelineOptions) -> None:
 def _one_model_a_worker(options: PipelineOptions) -> None:
     """One process on each machine, which holds the model once and encodes on all its cores.
 
-    Dataflow's default is a process for each core, each with a model of its own.
+    Dataflow's default is a process for each core, each with its own model.
     """
     debug = options.view_as(DebugOptions)
     if not any("use_multiple_sdk_containers" in given for given in debug.experiments or []):

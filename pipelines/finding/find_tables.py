@@ -101,7 +101,7 @@ def plan_sentence_tables(options: FindOptions) -> tuple[FindOptions, FindTables]
 
 
 def wanted_cells(options: FindOptions, rows: dict[Side, int]) -> int:
-    """How many cells are to be made: what was said, or none below ROWS_FOR_CELLS."""
+    """How many cells to make: the given number, or none below ROWS_FOR_CELLS rows."""
     most, by_cells = max(rows.values()), options.recall is not None and not options.learned
     if options.cells is not None and (options.cells or not by_cells):
         return options.cells
@@ -193,7 +193,7 @@ def with_comparison(options: FindOptions, scorer: BundleScorer) -> tuple[FindOpt
 
 
 def check_packages() -> None:
-    """Checks that what a search needs besides scoring is installed.
+    """Checks that the packages which a search needs, and scoring does not, are installed.
 
     Raises:
         UserError: it is not.

@@ -55,7 +55,7 @@ class PreprocessOptions(PairOptions):
         return PairReading(self.columns, self.recipe.label_rule, self.split, self.max_chars)
 
     def file_counts(self, rows: int) -> dict[str, int]:
-        """How many files of examples each part gets: as asked, or as its rows need.
+        """How many files of examples each part gets: the given number, or by its rows.
 
         Args:
             rows: of the whole input.

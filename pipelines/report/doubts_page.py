@@ -1,4 +1,4 @@
-"""Labels to doubt, as sections of an evaluation's report and as a page of their own."""
+"""Suspect labels, as sections of an evaluation's report and as a separate page."""
 
 from __future__ import annotations
 
@@ -136,5 +136,5 @@ def _cells(row: Mapping[str, Any], tag: str = "") -> str:
 
 
 def _triangle(rows: Sequence[Mapping[str, Any]]) -> list[str]:
-    """Three lines; the last is the pair that is said to differ."""
+    """Three lines; the last is the pair that is labelled different."""
     return [_cells(row, tag) for row, tag in zip(rows, ("", "", "not the same?"), strict=True)]

@@ -1,8 +1,8 @@
 """Adds up the accounts of shards in blocks, so that no worker needs to hold them all.
 
 A run of a million shards has as many accounts. Their sums are small, but the list of the files
-written is not: above `INLINE_SHARDS` each block of shards writes its part of the list to a file of
-its own, and the manifest names those.
+written is not: above `INLINE_SHARDS` each block of shards writes its part of the list to its own
+file, and the manifest names those files.
 """
 
 from __future__ import annotations
@@ -114,7 +114,7 @@ class AccountBlocks:
 
 
 def merge(blocks: Iterable[AccountBlock]) -> AccountBlock:
-    """The blocks of a whole plan as one; its summary is what `summarise` says of all accounts."""
+    """The blocks of a complete plan as one; its summary equals `summarise` of all accounts."""
     # In the order of the plan, so that the manifest does not depend on which worker was faster.
     ordered = sorted(blocks, key=lambda block: (block.listed, sorted(block.names[:1])))
     return AccountBlock(

@@ -38,8 +38,8 @@ def commit(
 ) -> dict[str, Any]:
     """Writes the manifest and `_SUCCESS`, once every shard is there and the accounts add up.
 
-    Both are created on the condition that they are not there, so two runs cannot both commit;
-    the same run may, again, as runners do a step twice.
+    Both are created only if they do not exist, so two runs cannot both commit; the same run may do
+    it again, since runners repeat steps.
 
     Args:
         claim: the run's claim to the output folder.

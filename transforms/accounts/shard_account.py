@@ -122,9 +122,9 @@ def read_account(output: str, name: str) -> ShardAccount:
 
 
 def find_account(output: str, shard: Shard, key: str) -> ShardAccount | None:
-    """The account that an attempt before this one left, where its files are there too.
+    """The account that an earlier attempt left, if its files exist too.
 
-    A runner that lost a worker may give out finished shards again, or start the job anew.
+    A runner that lost a worker may hand out finished shards again, or restart the job.
     """
     if not files.exists(_account_path(output, shard.name)):
         return None

@@ -47,7 +47,7 @@ class ShardWriter:
         return self
 
     def write(self, batch: pa.RecordBatch) -> None:
-        """Appends rows, as a row group of their own."""
+        """Appends rows, as a separate row group."""
         if batch.num_rows:
             self._open().writer.write_batch(batch)
             self.rows += batch.num_rows

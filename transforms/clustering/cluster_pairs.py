@@ -1,7 +1,7 @@
 """Shards of pairs → accounts of clusters: the wiring of the tasks, step by step.
 
-Each step is a task for each bucket and waits for all tasks of the step before, which hand on their
-tables through files (see `exchange`); only a few words about each go through Beam itself.
+Each step is a task for each bucket and waits for all tasks of the step before, which pass their
+tables on through files (see `exchange`); only a short summary of each goes through Beam itself.
 """
 
 from __future__ import annotations
@@ -19,10 +19,10 @@ from transforms.storage.exchange import Exchange
 
 
 class ClusterPairs(beam.PTransform):
-    """Shards of tables → `tables`, `clusters` (accounts) and `notes` (words for the manifest).
+    """Shards of tables → `tables`, `clusters` (accounts) and `notes` (counts for the manifest).
 
     Args:
-        exchange: where steps hand on their tables.
+        exchange: through which steps pass on their tables.
         reading: how tables are read.
         settings: what decides the clusters.
     """

@@ -27,7 +27,7 @@ SOURCE = "the input"
 
 @dataclass(frozen=True)
 class ClusterSettings:
-    """What decides the clusters besides the pairs.
+    """What determines the clusters, apart from the pairs.
 
     Attributes:
         output: the output folder.

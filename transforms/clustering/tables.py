@@ -1,4 +1,4 @@
-"""Reads what clusters are made from besides pairs: all rows, and clusters of an earlier run."""
+"""Reads what clusters are made from in addition to pairs: all rows, and earlier clusters."""
 
 from __future__ import annotations
 

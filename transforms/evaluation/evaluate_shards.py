@@ -179,7 +179,7 @@ def _format_id(value: pa.Scalar) -> str | None:
 def _greatest(mistakes: list[dict[str, Any]], keep: int) -> list[dict[str, Any]]:
     """The greatest, each pair once, in an order that does not depend on how they came.
 
-    A mirrored pair with the same similarity is the same pair; of several rows the first id stands.
+    A mirrored pair with the same similarity is the same pair; of several rows the first id is kept.
     """
     distinct: dict[tuple[str, str, float], dict[str, Any]] = {}
     for one in sorted(mistakes, key=lambda one: str(one.get("id"))):

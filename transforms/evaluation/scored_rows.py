@@ -1,4 +1,4 @@
-"""Reads scored, labelled rows for an evaluation: what was true, what was said, how surely."""
+"""Reads scored, labelled rows for an evaluation: true labels, predicted labels, scores."""
 
 from __future__ import annotations
 

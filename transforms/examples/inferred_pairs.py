@@ -128,8 +128,8 @@ def drop_contradictions(
     """The inferred pairs that are new: once each, and none that was inferred both ways.
 
     Args:
-        known: what is said of the pairs that are there.
-        inferred: raw pairs; mirrors stand the same way round.
+        known: the labelled pairs.
+        inferred: raw pairs; mirrored pairs are in the same order.
 
     Returns:
         The new pairs; of the others how many have the label that was inferred, and how many not.
@@ -165,7 +165,7 @@ _BUCKET_ROWS, _MOST_BUCKETS = 1 << 15, 1 << 20  # a bucket is in a worker's memo
 class InferPairs(beam.PTransform):
     """Raw training pairs → raw pairs that follow from them and are new, and counts.
 
-    Views of a sentence meet in one bucket, then all that is said of a pair does.
+    All views of a sentence meet in one bucket, and then all labels of a pair.
 
     Attributes:
         rounds: see `transitive`.

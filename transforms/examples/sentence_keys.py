@@ -15,7 +15,7 @@ class SentenceKeys:
 
     Attributes:
         tokenizer: see `TextFeatures`; `none` takes every sentence as it is.
-        lowercase: no difference between upper and lower case.
+        lowercase: whether upper and lower case are the same.
         nfkc: no difference between full-width and half-width forms.
         max_tokens: what comes later does not count.
     """

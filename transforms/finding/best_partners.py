@@ -166,8 +166,8 @@ def nearest(
 def as_owned(block: int, best: Best, within: bool) -> tuple[pa.Table, np.ndarray]:
     """A block's lists as pairs, each with the block that writes it: [n].
 
-    A pair of two blocks of one table is written by that with the lesser number; in one block the
-    sentence that stands first comes first.
+    A pair of two blocks of one table is written by that with the lesser number; within one block
+    the sentence with the lower place comes first.
 
     Args:
         block: whose lists these are.

@@ -159,7 +159,7 @@ def _left(number: int) -> Place:
 
 
 def unit_of(shard: Shard) -> Unit:
-    """The unit that a planned shard stands for."""
+    """The unit that a planned shard represents."""
     name = shard.name.removesuffix(".parquet")
     block = int(name.split("-")[1])
     side: Side = "right" if "-right-" in name else "left"

@@ -140,7 +140,7 @@ def _field(rows: pa.StructArray, name: str) -> pa.Array:
 
 
 def _turned(one: pa.Array, two: pa.Array, turned: np.ndarray) -> tuple[pa.Array, pa.Array]:
-    """Both columns, changed over where `turned`, bool [n], says so."""
+    """Both columns, exchanged where `turned`, bool [n], is true."""
     if not turned.any():
         return one, two
     both, numbers = pa.concat_arrays([one, two]), np.arange(len(turned))

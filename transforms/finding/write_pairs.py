@@ -26,7 +26,7 @@ TRAINING_FIELDS = (pa.field("label", pa.int64()), pa.field("label_source", pa.st
 
 @dataclass(frozen=True)
 class JoinSettings:
-    """What decides the pairs besides the blocks and the bundle.
+    """What determines the pairs, apart from the blocks and the bundle.
 
     Attributes:
         output: the output folder.

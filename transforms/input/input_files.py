@@ -31,7 +31,7 @@ class FoundFile:
         path: where it is.
         size: bytes; None where it is not known.
         below: its path below the folder that was named, or the fixed part of the pattern; what its
-            outputs are named after, so that they do not depend on where the folder stands.
+            outputs are named after, so that they do not depend on where the folder is.
     """
 
     path: str

@@ -65,8 +65,8 @@ def open_parquet(file: Any, *, int96: Int96Unit = "us", **how: Any) -> pq.Parque
 def leaves(schema: pa.Schema) -> list[range]:
     """For each column of a file's Arrow schema the places of its leaves in the footer.
 
-    A list has as many leaves as its values, a struct those of all its fields; so once one stands
-    in a file, a column's place among the columns is not its place in the footer.
+    A list has as many leaves as its values, a struct those of all its fields; so as soon as a file
+    has one, a column's place among the columns is not its place in the footer.
     """
     places, start = [], 0
     for field in schema:

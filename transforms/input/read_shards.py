@@ -31,7 +31,7 @@ NULL_LIST = (
 
 
 class ShardReader:
-    """An open shard; its file's footer is read once, whatever is asked of it.
+    """An open shard; its file's footer is read only once.
 
     Attributes:
         schema: of the shard's rows: the file's, and partitions that go into files.

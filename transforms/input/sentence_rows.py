@@ -141,7 +141,7 @@ def read_rows(
         reader: the open shard.
         columns: the columns.
         schema: see `row_schema`.
-        file: what the file is called in ids, where rows have none of their own.
+        file: what the file is called in ids, where rows have no id.
         first_row: the number of the shard's first row in the file.
         max_chars: characters of the longest sentence that is used.
     """

@@ -198,7 +198,7 @@ def _format_rejected(rejected: Sequence[RejectedFile], found: int, *, choice: bo
 
 
 def cut(source: str, name: str, footer: Footer, shard_rows: int) -> list[Shard]:
-    """Cuts one file into shards of whole row groups, each of about `shard_rows` rows."""
+    """Cuts one file into shards of complete row groups, each of about `shard_rows` rows."""
     bounds, taken = [0], 0
     for group, rows in enumerate(footer.rows):
         if taken and taken + rows > shard_rows:

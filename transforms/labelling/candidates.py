@@ -140,7 +140,7 @@ def candidates_of(batch: pa.RecordBatch, settings: ChoiceSettings) -> Candidates
 
 
 def usable_rows(batch: pa.RecordBatch, settings: ChoiceSettings) -> tuple[pa.Table, Counter[str]]:
-    """The rows that a person can be asked about, in `SCHEMA`, and how many others, by reason."""
+    """The rows that a person can label, in `SCHEMA`, and how many others, by reason."""
     sides = [sentences(batch, name) for name in settings.columns.sides]
     scores = np.stack([_numbers(batch.column(name)) for name in settings.similarities])
     usable = np.isfinite(scores).all(axis=0)

@@ -88,8 +88,8 @@ def doubt_labels(pairs: LabelledPairs, *, seed: int = 0) -> pd.DataFrame:
     """Each label's doubt: `chance_same`, `doubt` (chance of the other label), contradictions.
 
     `contradictions` counts the sentences that make an impossible triangle with the pair;
-    `labelled_apart` says whether the same two sentences have the other label elsewhere, or a
-    sentence is said to differ from itself.
+    `labelled_apart` says whether the same two sentences have the other label elsewhere, or two
+    equal sentences are labelled 0.
     """
     chances = chances_of_same(pairs, seed=seed)
     same, apart = pairs.neighbours(1), pairs.neighbours(0)

@@ -1,8 +1,9 @@
-"""Encodes each distinct sentence of the whole input once, and brings its vector to its shards.
+"""Encodes each distinct sentence of the whole input once, and sends its vector to its shards.
 
 shards → their distinct sentences, by bucket of the sentence's key → each bucket encoded → the
-vectors back to every shard that asked. A hot sentence asks once a shard, not once a row, so no
-worker gets more of it than there are shards; and what travels are whole batches, never rows.
+vectors back to every shard that needs them. A frequent sentence is requested once per shard, not
+once per row, so no worker gets more requests for it than there are shards; and batches travel, never
+single rows.
 """
 
 from __future__ import annotations

@@ -69,7 +69,7 @@ class Scorer(Protocol):
 
 @dataclass(frozen=True)
 class ScoreSettings:
-    """What decides a shard's output besides its rows and the scorer.
+    """What determines a shard's output, apart from its rows and the scorer.
 
     Attributes:
         claim: the run's claim to the output folder.

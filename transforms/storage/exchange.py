@@ -100,7 +100,7 @@ class Exchange:
         return notes
 
     def note(self, step: str, task: int | str, notes: Mapping[str, Any]) -> dict[str, Any]:
-        """Notes of a task that has no rows to hand on."""
+        """Notes of a task that has no rows to pass on."""
         return self.write(step, task, pa.table({"none": []}), np.zeros(0, np.uint64), notes)
 
     def read(self, step: str, tasks: Iterable[int | str], bucket: int) -> pa.Table | None:

@@ -148,7 +148,7 @@ def open_version(path: str) -> tuple[pa.NativeFile, str]:
 
 
 def read_bytes(path: str) -> bytes:
-    """The whole content of a small file, all of one version."""
+    """The complete content of a small file, all of one version."""
     for _ in range(_READ_TRIES):
         try:
             with open_input(path) as file:
@@ -217,7 +217,7 @@ class HashingFile:
 
 
 def create_hidden(folder: str, name: str) -> tuple[str, HashingFile]:
-    """Opens a new file under a name of its own in the folder's temporary folder.
+    """Opens a new file under a unique name in the folder's temporary folder.
 
     Returns:
         Its path, to be given to `reveal` once it is closed, and the open file.
@@ -337,7 +337,7 @@ def retire_folder(folder: str, aside: str) -> None:
 
     Args:
         folder: its path; that nothing is there is no error.
-        aside: a name of its own beside it, for what a local disk deletes one by one.
+        aside: a unique name beside it, for what a local disk deletes one by one.
     """
     if is_local(folder):
         with _writing(folder):

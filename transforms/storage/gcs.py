@@ -108,7 +108,7 @@ def _connect(emulator: str | None) -> Client:
 
 
 def _retry() -> Any:
-    """For every call: what we ask for may be asked twice, of which the client cannot know."""
+    """For every call: a request may be sent twice, which the client cannot know."""
     from google.cloud.storage.retry import DEFAULT_RETRY
 
     return DEFAULT_RETRY
@@ -290,12 +290,12 @@ class ObjectWriter:
             )
 
     def write(self, data: Any) -> int:
-        """Sends whole chunks, and keeps the rest."""
+        """Sends complete chunks, and keeps the rest."""
         with _errors_named(self._path):
             return self._file.write(data)
 
     def flush(self) -> None:
-        """Nothing: the store takes whole chunks only."""
+        """Nothing: the store accepts complete chunks only."""
 
     def close(self) -> None:
         """Sends the rest; the object is there."""

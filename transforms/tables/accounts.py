@@ -17,7 +17,7 @@ class BadLine:
     Attributes:
         source: the file.
         line: its number in the file, from 1; of a record over several lines, the first.
-        lines: how many lines of the file it stands for.
+        lines: how many lines of the file it covers.
         reason: why, without any text of the row.
         detail: more about it; may quote the row.
         text: the line itself, cut to `TEXT_KEPT` characters.

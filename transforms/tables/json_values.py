@@ -19,7 +19,7 @@ class _Number(str):
 
 
 class NotJsonError(ValueError):
-    """The text is no JSON; names the place, so each line has a message of its own."""
+    """The text is no JSON; names the place, so each line has its own message."""
 
 
 class _KeyTwice(dict[str, Any]):

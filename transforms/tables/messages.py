@@ -1,4 +1,4 @@
-"""What is said of bad and suspect lines: the most common reason, where the first is, what to do."""
+"""Messages about bad and suspect lines: the most common reason, the first place, and the fix."""
 
 from __future__ import annotations
 

@@ -53,10 +53,10 @@ class Layout:
 
 
 def format_of(path: str, table: TextTable) -> Format:
-    """The format that was given, or the one that the file's ending stands for.
+    """The format that was given, or the one that the file's ending means.
 
     Raises:
-        UserError: the ending stands for none.
+        UserError: the ending means none.
     """
     if table.format is not None:
         return table.format

@@ -26,7 +26,7 @@ class PairNames:
         sentence1: the first sentence.
         sentence2: the second.
         label: None where there is none.
-        label_map: what a label in the file stands for; empty keeps labels as they are.
+        label_map: what a label in the file means; empty keeps labels unchanged.
     """
 
     sentence1: str = "sentence1"
@@ -48,7 +48,7 @@ class PairColumnFinder:
     """
 
     def __init__(self, names: PairNames, account: Account, known: Sequence[str]):
-        """Takes what is asked for, the file's account, and the columns of the files before it."""
+        """Takes the wanted columns, the file's account, and the columns of the files before it."""
         self._names = names
         self._account = account
         self._known = known
@@ -79,7 +79,7 @@ class PairColumnFinder:
         return self._with_labels(columns, rows)
 
     def check(self) -> None:
-        """Raises a UserError where a column was asked for that no row has."""
+        """Raises a UserError if a wanted column is in no row."""
         for role, place in self._places.items():
             if place in self._missing:
                 raise self._no_column(role, place)

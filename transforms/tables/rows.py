@@ -1,4 +1,4 @@
-"""Rows of a text file as Arrow batches of text, each with the line that it stands on."""
+"""Rows of a text file as Arrow batches of text, each with its line number."""
 
 from __future__ import annotations
 

@@ -36,8 +36,8 @@ class TextFeatures:
     Attributes:
         tokenizer: `char`, `word`, `wordpiece`, `sentencepiece`, or `none` for encoders that read
             raw text.
-        lowercase: no difference between upper and lower case.
-        nfkc: no difference between full-width and half-width forms (Unicode NFKC).
+        lowercase: whether upper and lower case are the same.
+        nfkc: whether full-width and half-width forms are the same (Unicode NFKC).
         max_vocabulary: the most frequent tokens that get an id of their own.
         min_count: how often a token must be seen to get one.
         max_tokens: a sentence's later tokens are cut off.
@@ -187,7 +187,7 @@ def words(text: tf.Tensor) -> tf.RaggedTensor:
 
 
 def never_empty(tokens: tf.RaggedTensor, no_token: str | int) -> tf.RaggedTensor:
-    """Gives rows without a token the one that stands for none: ragged [n, at least 1]."""
+    """Gives rows without a token the one that means none: ragged [n, at least 1]."""
     missing = tf.cast(tokens.row_lengths() == 0, tf.int64)
     filler = tf.fill([tf.reduce_sum(missing)], tf.constant(no_token, tokens.dtype))
     return tf.concat([tokens, tf.RaggedTensor.from_row_lengths(filler, missing)], axis=1)

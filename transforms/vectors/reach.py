@@ -38,8 +38,9 @@ class Comparer(Protocol):
 def reach_of(comparer: Comparer, distance: Distance, least: float) -> Reach:
     """How near two vectors have to be for a similarity of at least `least`.
 
-    The comparison itself is asked, at distances ever closer to the edge. So a scale, a limit or a
-    calibration on top of the distance needs no formula here; it only has to fall with the distance.
+    The comparison itself is evaluated, at distances ever closer to the edge. So a scale, a limit or
+    a calibration on top of the distance needs no formula here; the similarity only has to fall with
+    the distance.
 
     Args:
         comparer: compares vectors.
