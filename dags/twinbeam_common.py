@@ -109,7 +109,7 @@ def place(path: str) -> ObjectStoragePath:
 
 
 def is_there(path: str) -> bool:
-    """Whether a file or object is there, or any that fits where the path is a pattern."""
+    """Whether a file or object exists, or any that matches if the path is a pattern."""
     file = place(path)
     return file.exists() or bool(file.fs.glob(file.path))
 

@@ -192,9 +192,9 @@ class WaitForInput(BaseOperator):
         self.operator_extra_links = (ResultLink("Pairs"),)
 
     def execute(self, context):
-        """Hands its slot to a trigger of Airflow's own; a run by hand does not wait.
+        """Hands its slot to a trigger of Airflow's own; a manual run does not wait.
 
-        It would hold up the night's run, and whoever started it is there to correct the day.
+        It would hold up the night's run, and whoever started it can correct the day.
         """
         if context["dag_run"].run_type == "manual":
             if not is_there(self.path):
@@ -224,7 +224,7 @@ class WaitForInput(BaseOperator):
         self.defer(trigger=trigger, method_name="arrived", timeout=self.execution_timeout)
 
     def arrived(self, context, event=None):
-        """Goes on when it is there."""
+        """Continues when it exists."""
         if isinstance(event, dict) and event.get("status") != "success":
             raise RuntimeError(event["message"])
         self.log.info("%s is there", self.path)

@@ -1,6 +1,6 @@
 """Makes what the nightly runs of Airflow need: pairs and sentences of some days, labelled pairs.
 
-Everything is made up, and the same for the same day. A day that is there already is left alone.
+Everything is synthetic, and the same for the same day. An existing day is left alone.
 
     python -m demo.nights demo-nights --days 2026-11-18 2026-11-19 2026-11-20
 """
@@ -66,7 +66,7 @@ def day_sentences(pairs: pa.Table) -> pa.Table:
 
 
 def write(folder: Path, made: pa.Table) -> None:
-    """Writes two files, and `_SUCCESS` when both are there."""
+    """Writes two files, and `_SUCCESS` when both are complete."""
     if (folder / "_SUCCESS").exists():
         return
     folder.mkdir(parents=True, exist_ok=True)

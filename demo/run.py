@@ -1,6 +1,6 @@
 """Runs every step on synthetic questions, and shows a table of the results.
 
-First the pairs are scored by an untrained pre-trained model, which needs no labels; then a model is
+First the pairs are scored by a pre-trained model, which needs no labels; then a model is
 trained on labelled ones and scores the same pairs, and a report says how well; in the end it finds
 all similar questions among them and makes clusters: generate, score, preprocess, train, score,
 evaluate, find, cluster.
@@ -91,7 +91,7 @@ def generate(folder: Path) -> Step:
 
 
 def take_untrained(folder: Path) -> Step:
-    """A pre-trained model as it is → bundle."""
+    """A pre-trained model → bundle."""
     output = folder / "bundle-untrained"
     seconds = timed(command("train", recipe=UNTRAINED, output=output))
     return Step("take untrained", seconds, 0, None, output=output)

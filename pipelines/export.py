@@ -32,7 +32,7 @@ def run(argv: Sequence[str] | None = None) -> dict[str, Any]:
 
 
 def export(options: ExportOptions) -> dict[str, Any]:
-    """A bundle and the examples it was trained on → a new bundle beside the old one.
+    """A bundle and the examples it was trained on → a new bundle; the old one is unchanged.
 
     Raises:
         UserError: the bundle, the examples or the output cannot be used.

@@ -120,7 +120,7 @@ def estimate_pairs(
 
 
 def print_search_plan(tables: FindTables, work: output_folder.Work) -> None:
-    """Prints what there is to do, and what is left out."""
+    """Prints what is to be done, and what is left out."""
     run_inputs.print_left_out(tables.rejected)
     rows = sum(table.shard.rows for table in tables.shards)
     todo = sum(shard.source == units.SOURCE for shard in work.todo)

@@ -133,7 +133,7 @@ def _parquet_file(path: str) -> dict[str, Any]:
     """Rows and columns of a file.
 
     Raises:
-        UserError: it is no Parquet.
+        UserError: it is not Parquet.
     """
     try:
         with files.open_input(path) as file:

@@ -146,7 +146,7 @@ def submit(job: VertexJob, *, endpoint: str | None = None) -> str:
     Raises:
         UserError: the client is not installed, there are no credentials, or it does not know
             the accelerator.
-        RunError: the service refused the job, or does not answer.
+        RunError: the service refused the job, or does not respond.
     """
     if find_spec("google.cloud.aiplatform_v1") is None:
         raise UserError(

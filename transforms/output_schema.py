@@ -1,7 +1,7 @@
 """The schema of what is written: the input's columns, ours behind them, and true footer keys.
 
-Some engines keep their own copy of a file's schema under a key of the footer, and where it is
-there they believe it rather than the columns. A copy that leaves our columns out would hide them:
+Some engines keep their own copy of a file's schema under a key of the footer, and if it exists they
+believe it rather than the columns. A copy that leaves our columns out would hide them:
 Spark's is extended, the others are dropped, so that those engines look at the columns again.
 """
 

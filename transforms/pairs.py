@@ -103,7 +103,7 @@ def check_schema(schema: pa.Schema, columns: TextColumns, source: str) -> None:
     """Checks that a file has the columns a run needs, with types it can read.
 
     Raises:
-        UserError: names the file, the column, what is there and the flag to name another.
+        UserError: names the file, the column, what was found and the flag to name another.
     """
     repeated = sorted({name for name in schema.names if schema.names.count(name) > 1})
     if repeated:

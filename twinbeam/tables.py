@@ -17,7 +17,7 @@ def as_arrow(pairs: Any, names: tuple[str, str]) -> pa.RecordBatch:
     """Both sentence columns of a table of any kind that we know, as one batch.
 
     Raises:
-        UserError: it is no table, or lacks a column.
+        UserError: it is not a table, or lacks a column.
     """
     if isinstance(pairs, pa.RecordBatch):
         pairs = pa.Table.from_batches([pairs])

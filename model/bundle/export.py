@@ -123,7 +123,7 @@ def publish_model(
     Args:
         staging: see `export_bundle`.
         write: writes the model into a local folder.
-        facts: what there is to say of it.
+        facts: what the bundle says of its model.
 
     Returns:
         The manifest.

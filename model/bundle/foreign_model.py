@@ -107,14 +107,14 @@ def _layers(config: Any) -> Iterator[tuple[str, str, bool]]:
 
 
 def split_twins(model: keras.Model, layer: str | None = None) -> ForeignTwins:
-    """The model's two halves, tried against it.
+    """The model's two halves, checked against the model.
 
     Args:
-        model: with two inputs, a side each.
-        layer: behind which to cut, one that both sides go through; None cuts where they meet.
+        model: with two inputs, one for each side.
+        layer: after which to cut, shared by both sides; None cuts where they meet.
 
     Raises:
-        UserError: it is no Siamese model.
+        UserError: it is not a Siamese model.
     """
     inputs = model.inputs
     if len(inputs) != 2 or len(model.outputs) != 1:

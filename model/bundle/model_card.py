@@ -42,7 +42,10 @@ def model_card(recipe: Recipe, about: dict[str, Any], metrics: dict[str, Any]) -
     trained_on = f"{metrics.get('rows_train', 'unknown')} pairs; evaluated on others"
     measured = _MEASURED.format(numbers=numbers)
     if public:
-        trained_on, measured = "none of your pairs: the untrained pre-trained model", _UNTRAINED
+        trained_on, measured = (
+            "none of your pairs: the pre-trained model without fine-tuning",
+            _UNTRAINED,
+        )
     order = "the same" if recipe.symmetric else "not the same"
     versions = ", ".join(f"{name} {number}" for name, number in about["versions"].items())
     return f"""# {recipe.name}

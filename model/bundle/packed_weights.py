@@ -1,4 +1,4 @@
-"""What the encoders in C++ are made from, kept in the bundle beside the SavedModel.
+"""What the C++ encoders are made from, kept in the bundle beside the SavedModel.
 
 `model.kernels` reads it. Kernels are [inputs, outputs], gates in Keras's order; nothing is worked
 out ahead, so the file says no more than the network's weights do.

@@ -1,4 +1,4 @@
-"""A bundle whose encoder in C++ computes in another precision, made from one that is there."""
+"""A bundle whose C++ encoder computes in another precision, made from an existing one."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A bundle of a pre-trained model as it is: nothing was trained, and no labels were needed."""
+"""A bundle of a pre-trained model without fine-tuning: no training, and no labels needed."""
 
 from __future__ import annotations
 

@@ -1,6 +1,6 @@
 """Losses that look from each pair of a batch to the others: ranking, and in-batch negatives.
 
-As everywhere, the loss of each pair, [b], unweighted. Pairs of weight 0 are made up, where a
+As everywhere, the loss of each pair, [b], unweighted. Pairs of weight 0 are padding, where a
 replica has none: they are no sentence's negative and in no comparison.
 """
 

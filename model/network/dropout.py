@@ -132,7 +132,7 @@ def drop(inputs: tf.Tensor, rate: float, seed: int, keys: tf.Tensor) -> tf.Tenso
 def hide_tokens(ids: tf.Tensor, rows: tf.Tensor, rate: float) -> tf.Tensor:
     """Ids, int32 [b, t] of rows [b], with a share of the tokens as unknown ones; padding stays.
 
-    So the vector of unknown tokens is learned, which no training sentence has otherwise, and
+    So the vector of unknown tokens is learned, although no training sentence has any, and
     sentences are understood without each of their tokens (Bowman et al. 2016, "word dropout").
     Must be called within `dropping`.
     """

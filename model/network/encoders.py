@@ -198,7 +198,7 @@ class AddPositions(keras.layers.Layer):
 
 
 def saved_model(recipe: Recipe, *, vocabulary_size: int, vectors: np.ndarray | None) -> keras.Model:
-    """Somebody's SavedModel from text, as it is."""
+    """A given SavedModel that takes text, unchanged."""
     spec = recipe.encoder
     assert isinstance(spec, parts.SavedModel)
     text = keras.Input((), dtype="string", name="text")

@@ -153,7 +153,7 @@ class Universal(Kinded):
 
 
 class SavedModel(Kinded):
-    """Any TensorFlow SavedModel from strings [n] to vectors [n, dimensions]; it stays as it is.
+    """Any TensorFlow SavedModel from strings [n] to vectors [n, dimensions]; it is not trained.
 
     `signature` names what to call; without it, the model itself is called. `output` names the
     vectors among several outputs.
@@ -267,7 +267,7 @@ class Distill(Part):
 
 
 class Untrained(Part):
-    """What a pre-trained model needs to be used as it is: the threshold of its similarities.
+    """What a pre-trained model needs to be used without training: a threshold.
 
     `measured_on` says in a few words which labelled pairs it was chosen on.
     """

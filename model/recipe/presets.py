@@ -50,7 +50,7 @@ def read_preset(folder: str | Path) -> Preset | None:
     presets say all that there is to their weights.
 
     Raises:
-        UserError: it is there, and holds what cannot be used: names the file and the key.
+        UserError: it exists, but contains what cannot be used: names the file and the key.
     """
     folder = Path(folder)
     config = _read(folder / "config.json")
@@ -84,10 +84,10 @@ def read_preset(folder: str | Path) -> Preset | None:
 
 
 def _read(path: Path) -> Any:
-    """A JSON file's content; None where there is none.
+    """A JSON file's content; None if the file does not exist.
 
     Raises:
-        UserError: it is no JSON.
+        UserError: it is not JSON.
     """
     try:
         return json.loads(path.read_bytes())

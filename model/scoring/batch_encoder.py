@@ -1,7 +1,7 @@
 """Encodes distinct sentences in batches: sentences → token ids → batches of like lengths → vectors.
 
 The token ids come from the bundle's own preprocessing, the vectors from its encoder: the one in C++
-where there is one, TensorFlow's otherwise.
+if there is one, otherwise TensorFlow's.
 """
 
 from __future__ import annotations

@@ -50,7 +50,7 @@ class VectorCache:
     def add(self, sentences: Sequence[str], vectors: np.ndarray) -> None:
         """Keeps sentences with their vectors [n, d]; the least recently used make room.
 
-        A sentence that is kept already stays as it is: another thread missed it at the same time
+        A sentence that is kept already is left unchanged: another thread missed it at the same time
         and was faster.
         """
         with self._lock:

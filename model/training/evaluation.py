@@ -42,7 +42,7 @@ class EvaluatedPairs:
 
 
 def evaluate(recipe: Recipe, step: Callable, batches: Iterator[Any], steps: int) -> EvaluatedPairs:
-    """Run so many steps; rows of weight 0 (made up, where a replica had none) are left out."""
+    """Run so many steps; rows of weight 0 (padding, where a replica had none) are left out."""
     parts = []
     for _ in range(steps):
         part = {name: value.numpy() for name, value in step(next(batches)).items()}

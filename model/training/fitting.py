@@ -62,7 +62,7 @@ def fit(
 
     Raises:
         UserError: the checkpoints are another run's, or the workers disagree about what to train.
-        RunError: SIGTERM came, another worker was lost, or the loss is no number any more.
+        RunError: SIGTERM came, another worker was lost, or the loss is no longer a number.
     """
     with SigtermFlag() as sigterm, reporter, placement.lost_workers():
         run = _TrainingLoop(siamese, recipe, examples, placement, reporter, checkpoints, sigterm)
@@ -203,10 +203,10 @@ class _TrainingLoop:
         return f"epoch {self.progress.epoch + 1}, step {self.progress.step} of {self.steps}"
 
     def _check(self, loss: float) -> None:
-        """Weights that are no numbers never become numbers again, and must not be saved.
+        """Weights that are NaN never become numbers again, and must not be saved.
 
         Raises:
-            RunError: the loss, or a gradient, is none.
+            RunError: the loss, or a gradient, is not finite.
         """
         if not math.isfinite(loss):
             raise RunError(

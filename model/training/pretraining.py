@@ -131,7 +131,7 @@ def pretrain(
 
     Raises:
         UserError: the checkpoints are another run's.
-        RunError: SIGTERM came, or the loss is no number any more.
+        RunError: SIGTERM came, or the loss is no longer a number.
     """
     usable = [np.asarray(ids, np.int32) for ids in sentences if len(ids) > 1]
     if not usable:

@@ -86,7 +86,7 @@ def make_train_step(
     """A function (batch, stop) → float32 [3]: sums of losses, of examples and of `stop` flags.
 
     `stop` is this worker's wish to stop (0 or 1): with the sum all workers learn of it at once.
-    The loss is NaN too where only a gradient is no number.
+    The loss is NaN too if only a gradient is not finite.
     """
     training, optimizer = learner.recipe.training, learner.optimizer
     hidden = learner.recipe.token_dropout

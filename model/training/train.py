@@ -160,7 +160,7 @@ def begin(
 
 
 def wait_for_bundle(placement: Placement) -> None:
-    """Nobody leaves before the bundle is there: workers that are gone cannot be started again.
+    """No worker exits before the bundle exists: workers that have gone cannot be restarted.
 
     Raises:
         RunError: the chief was lost; all workers must be started again.

@@ -95,10 +95,10 @@ def check_calibration(options: CalibrateOptions, manifest: dict[str, Any]) -> No
 
 
 def check_no_bundle(options: CalibrateOptions) -> None:
-    """Checks that nothing is replaced without permission.
+    """Checks that nothing is replaced without --overwrite.
 
     Raises:
-        UserError: there is a bundle.
+        UserError: there is a bundle already.
     """
     if files.list_folder(options.output) and not options.overwrite:
         raise UserError(

@@ -50,7 +50,7 @@ def text_features(recipe: Recipe, vocabulary: GivenVocabulary) -> TextFeatures:
 def write_graph(recipe: Recipe, vocabulary: GivenVocabulary, folder: str) -> None:
     """Writes the transform graph that preprocessing would, of a recipe that learns no vocabulary.
 
-    tf.Transform wants rows to analyse; one made up is as good as any, since nothing is learned.
+    tf.Transform wants rows to analyse; a synthetic one is as good as any, since nothing is learned.
     """
     import_tensorflow()
     import tensorflow_transform.beam as tft_beam

@@ -144,7 +144,7 @@ def least_similarity(options: FindOptions, bundle: dict[str, Any]) -> float:
     """The least similarity of a pair: the option, or the bundle's threshold.
 
     Raises:
-        UserError: neither is there.
+        UserError: there is neither.
     """
     found = (
         options.min_similarity if options.min_similarity is not None else bundle.get("threshold")

@@ -1,4 +1,4 @@
-"""The folder of a choice: whether it is there, and what it says."""
+"""The folder of a choice: whether it exists, and what it says."""
 
 from __future__ import annotations
 

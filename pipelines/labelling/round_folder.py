@@ -1,4 +1,4 @@
-"""The folders and files of rounds of labelling: what is there, and whether it is of this run."""
+"""The folders and files of rounds of labelling: what exists, and whether it is of this run."""
 
 from __future__ import annotations
 
@@ -112,7 +112,7 @@ def round_in(folder: str, number: int) -> Round:
 
 
 def begin_round(options: LabelOptions, folder: str, labels: pa.Table) -> str:
-    """Keeps the labels of a round, unless they are there already; returns its bundle's folder."""
+    """Keeps the labels of a round, unless they are kept already; returns its bundle's folder."""
     assert options.next is not None
     found = labels.column(LABEL).to_pylist()
     begun = {

@@ -40,11 +40,11 @@ _WORKER_ERROR = re.compile(
 def beam_options(flags: Sequence[str]) -> PipelineOptions:
     """Beam's options from the flags that are not ours.
 
-    The local runner is Beam's in-process FnApiRunner, also where it is called by other names:
+    The local runner is Beam's in-process FnApiRunner, also if another name of it is given:
     Beam's own default would download another one, and results could differ between machines.
 
     Raises:
-        UserError: a flag that neither we nor Beam know.
+        UserError: a flag that neither twinbeam nor Beam knows.
     """
     from apache_beam.options.pipeline_options import PipelineOptions, StandardOptions
 

@@ -100,7 +100,7 @@ class CommandParser(argparse.ArgumentParser):
         return " ".join(["%(prog)s", *words, "[flags]"])
 
     def parse_known_args(self, args: Any = None, namespace: Any = None) -> Any:
-        """As argparse does; a slip in one of our flags is no flag of Beam's."""
+        """As argparse does; a misspelt flag of ours is not one of Beam's."""
         words = sys.argv[1:] if args is None else list(args)
         if self.takes_beam_flags:
             self._refuse_slips(words)

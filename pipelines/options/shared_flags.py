@@ -105,7 +105,7 @@ def add_compression(group: argparse._ArgumentGroup) -> None:
 
 
 def add_int96_flag(group: argparse._ArgumentGroup) -> None:
-    """Adds the flag that says how times of a kind that is no longer written are written."""
+    """Adds the flag that says how INT96 times, a deprecated type, are written."""
     group.add_argument(
         "--int96",
         choices=("us", "ns"),

@@ -39,7 +39,7 @@ def threshold_section(found: dict[str, Any]) -> str:
 
 
 def used_threshold(found: dict[str, Any]) -> float | None:
-    """The threshold that the labels were given by, as it is stored; None where it is not known."""
+    """The threshold that the labels were given by, as it is stored; None if it is unknown."""
     lineage = found["lineage"]
     scoring = lineage.get("scores", {}).get("options", {}).get("scoring", {})
     used = (
@@ -181,7 +181,7 @@ def training_section(history: Sequence[dict[str, Any]]) -> str:
 
 
 def quality_keys(record: dict[str, Any]) -> tuple[str, ...]:
-    """The measures of an epoch that are no loss, time or speed."""
+    """The measures of an epoch, without loss, time and speed."""
     found = (key for key in record if key.endswith(("accuracy", "pearson")))
     return tuple(sorted(found, key=lambda key: key.startswith("eval_")))[:2]
 

@@ -27,7 +27,7 @@ def read_doubts(folder: str, most: int) -> dict[str, Any]:
         most: rows of each table; with 0 there are counts and no sentence.
 
     Raises:
-        UserError: it is no such folder.
+        UserError: it is not such a folder.
     """
     path = files.join(folder, SUMMARY)
     if not files.exists(path):
@@ -77,7 +77,7 @@ def doubts_page(shown: Mapping[str, Any]) -> str:
 
 
 def doubts_section(shown: Mapping[str, Any] | None) -> str:
-    """The part of an evaluation's report; empty where nothing is known of doubts."""
+    """The part of an evaluation's report; empty without doubts."""
     return f"<h2>Labels to doubt</h2>{_sections(shown)}" if shown else ""
 
 

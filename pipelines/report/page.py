@@ -50,7 +50,7 @@ def write_report(folder: Path, found: dict[str, Any], *, bundle: str | None) -> 
 
 
 def bundle_papers(bundle: str | None) -> tuple[list[dict[str, Any]], bytes | None]:
-    """The training history and the model's picture in a bundle, as far as they are there."""
+    """The training history and the model's picture in a bundle, as far as they exist."""
     if bundle is None:
         return [], None
     metrics, image = files.join(bundle, "metrics.json"), files.join(bundle, "model.png")
@@ -95,7 +95,7 @@ def render(
 
 
 def title(found: dict[str, Any]) -> str:
-    """What the page is called."""
+    """The name of the page."""
     recipe = found["lineage"].get("bundle", {}).get("recipe")
     return f"How well {recipe} scores" if recipe else "How good the scores are"
 

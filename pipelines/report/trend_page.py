@@ -23,7 +23,7 @@ class Night:
 
     Attributes:
         folder: of its scores.
-        name: what it is called in charts: its day, or its folder.
+        name: its name in charts: its day, or its folder.
         bundle: fingerprint of the bundle that scored.
         rows: that were read.
         rejected: rows among them that were not scored.

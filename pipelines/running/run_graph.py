@@ -25,7 +25,7 @@ def running(options: PipelineOptions) -> Iterator[beam.Pipeline]:
 
 
 def commit_once(pipeline: beam.Pipeline, commit: Callable[..., Any], **given: Any) -> None:
-    """The last step of a graph: `commit(None, …)`, when all that it is given is there.
+    """The last step of a graph: `commit(None, …)`, when all that it is given is complete.
 
     Args:
         pipeline: the graph.

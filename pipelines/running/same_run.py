@@ -33,13 +33,13 @@ def made_from(options: Mapping[str, Any], inputs: Mapping[str, str]) -> dict[str
 
 
 def is_done(output: str, before: Any, now: Mapping[str, Any], *, overwrite: bool) -> bool:
-    """Whether what is to be made is there already; says so.
+    """Whether what is to be made exists already; prints that.
 
     Args:
-        output: what a person calls it.
-        before: what the thing that is there was made from; None where nothing is known of it.
+        output: its name in messages.
+        before: what the existing one was made from; None where it is unknown.
         now: what it would be made from.
-        overwrite: it is to be made again whatever it is.
+        overwrite: it is to be made again in any case.
 
     Raises:
         UserError: it was made from something else; names what differs.
@@ -54,7 +54,7 @@ def is_done(output: str, before: Any, now: Mapping[str, Any], *, overwrite: bool
 def check_same(
     output: str, before: Mapping[str, Any], now: Mapping[str, Any], *, or_else: str = ""
 ) -> None:
-    """Checks that what is there was made from the same as what is to be made.
+    """Checks that the existing one was made from the same as what is to be made.
 
     Raises:
         UserError: names what differs.
@@ -99,7 +99,7 @@ def _difference(name: str, before: Mapping[str, Any], now: Mapping[str, Any]) ->
 
 
 def _short(value: Any) -> str | None:
-    """A value as it is typed; None where that says nothing in a line."""
+    """A value as typed; None if it would say nothing in a line."""
     if isinstance(value, list) and not any(isinstance(each, list | dict) for each in value):
         value = " ".join(map(str, value))
     if value is None or isinstance(value, dict | list):

@@ -127,7 +127,7 @@ def check_threshold(threshold: float | None, bundle: dict[str, Any]) -> None:
     """Checks that a threshold that was given can cut the bundle's similarities.
 
     Raises:
-        UserError: there are no two classes, or it is no similarity of theirs.
+        UserError: there are no two classes, or it is not one of their similarities.
     """
     task = bundle.get("task", "binary")
     if threshold is None:

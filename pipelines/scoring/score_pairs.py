@@ -129,7 +129,7 @@ def run_scoring(
 
 
 def print_scoring_plan(work: output_folder.Work, planned: Plan) -> None:
-    """Prints what there is to do, what is left out, and what is written with another type."""
+    """Prints what is to be done, what is left out, and what is written with another type."""
     run_inputs.print_left_out(planned.rejected)
     run_inputs.print_rewritten(planned.rewritten)
     rows = sum(shard.rows for shard in work.todo)

@@ -74,7 +74,7 @@ def open_more(recipe: Recipe, folder: str, copies: ExitStack) -> tuple[Recipe, E
     """Another data set and its recipe, with the seed of the first one's.
 
     Raises:
-        UserError: it is no examples folder, or does not go with the first.
+        UserError: it is not an examples folder, or does not match the first.
     """
     from model.dataset.examples import open_examples
 

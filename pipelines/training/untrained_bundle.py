@@ -1,4 +1,4 @@
-"""A pre-trained model as it is, as a bundle."""
+"""A pre-trained model without fine-tuning, as a bundle."""
 
 from __future__ import annotations
 
@@ -14,10 +14,10 @@ from transforms.accounts.staging import claim_folder
 
 
 def make_untrained(options: TrainOptions) -> dict[str, Any]:
-    """A recipe's pre-trained model → bundle, as it is; the same again does nothing.
+    """A recipe's pre-trained model → bundle, without fine-tuning; the same again does nothing.
 
     Raises:
-        UserError: the recipe needs training, a file of it is not there, or the folder is not free.
+        UserError: the recipe needs training, a file of it is missing, or the folder is not free.
     """
     recipe = load_recipe(str(options.recipe))
     check_untrained(recipe)
@@ -40,6 +40,6 @@ def make_untrained(options: TrainOptions) -> dict[str, Any]:
         )
     assert recipe.untrained is not None
     threshold, source = recipe.untrained.threshold, recipe.untrained.measured_on
-    print(f"{recipe.name} untrained; threshold {threshold:g}, measured on {source}")
+    print(f"{recipe.name} without fine-tuning; threshold {threshold:g}, measured on {source}")
     print(f"bundle in {options.output}")
     return metrics

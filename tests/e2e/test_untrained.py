@@ -82,7 +82,9 @@ class TestBundle:
     ):
         card = (folder / "bundle" / "README.md").read_text(encoding="utf-8")
 
-        assert "| trained on | none of your pairs: the untrained pre-trained model |" in card
+        assert (
+            "| trained on | none of your pairs: the pre-trained model without fine-tuning |" in card
+        )
         assert load_recipe("universal-cosine").untrained.measured_on in card
         assert "twinbeam calibrate" in card and "eval part" not in card
 

@@ -110,11 +110,11 @@ class Claim:
 
         Args:
             contents: of each file, by its name.
-            new: names under which nothing may be, but the same content.
+            new: names under which nothing may exist, except the same content.
 
         Raises:
             RunError: the folder is another run's.
-            FileExistsError: a file of `new` is there.
+            FileExistsError: a file of `new` exists.
         """
         hidden = {name: self._stage(name, content) for name, content in contents.items()}
         self.check(closed=True)
@@ -133,7 +133,7 @@ class Claim:
 
     @property
     def replacing_mark(self) -> str:
-        """Shows, while it is there, that this run deletes what another one finished."""
+        """Shows, while it exists, that this run deletes what another one finished."""
         return f"{SHARDS_FOLDER}/{_REPLACING}{self.run}"
 
     def _closed(self) -> str:

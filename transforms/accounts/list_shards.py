@@ -101,7 +101,6 @@ class ListShards(beam.PTransform):
     listing: Listing
 
     def expand(self, begin: beam.pvalue.PBegin) -> beam.PCollection:
-        """Wires it."""
         if isinstance(self.listing, ShardFiles):
             shards = (
                 begin

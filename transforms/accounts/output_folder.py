@@ -41,7 +41,7 @@ def read_manifest(output: str) -> dict[str, Any]:
     """The manifest of a committed run.
 
     Raises:
-        UserError: the folder has none, or it is no JSON object.
+        UserError: the folder has none, or it is not a JSON object.
     """
     path = find_manifest(output)
     if path is None:
@@ -186,7 +186,7 @@ def claim_output(
     overwrite: bool = False,
     rejected: Sequence[RejectedFile] = (),
 ) -> Iterator[Work]:
-    """Claims an output folder for a run, and yields what there is to do in it.
+    """Claims an output folder for a run, and yields what is left to do in it.
 
     Nothing is claimed where nothing is to be done (`committed`). On this machine a lock keeps a
     second launcher away; the claim keeps away what a launcher has left behind, and other machines.
@@ -215,7 +215,7 @@ def _look(output: str, known: _Contents | None = None) -> _Contents:
 def _check_same(
     found: _Contents, shards: Sequence[Shard], key: str, output: str, *, overwrite: bool
 ) -> bool:
-    """Whether what is there is of the same run; it may be another's only to be overwritten."""
+    """Whether the content is of the same run; that of another may only be overwritten."""
     trouble = _earlier(found.names) or _difference(found.accounts, shards, key)
     if trouble and not overwrite:
         raise UserError(
@@ -254,7 +254,7 @@ def _remaining(shards: Sequence[Shard], found: _Contents) -> Work:
 
 
 def _accounts(output: str, versions: dict[str, str], known: _Contents) -> dict[str, ShardAccount]:
-    """The accounts that are there; those that are known, and have not changed, are not read."""
+    """The existing accounts; those that are known, and have not changed, are not read."""
     suffix = ".parquet.json"
     shards = [
         name.removeprefix(SHARDS_FOLDER + "/").removesuffix(".json")

@@ -114,7 +114,7 @@ class Staging:
         """What was made, under a name that no other attempt of this run knows.
 
         Two attempts that swapped one folder with the output would put the old one back. In a bucket
-        nothing is moved: there objects are copied on the condition that nothing else is there.
+        nothing is moved: there objects are copied on the condition that nothing else exists.
         """
         if not files.is_local(self.folder):
             return self.folder
@@ -162,11 +162,11 @@ def workshop(output: str) -> str:
 
 
 def stage(output: str, *, overwrite: bool) -> Staging:
-    """Takes an output over: who was making one there before can publish nothing any more.
+    """Takes an output over: the run that had it before can no longer publish anything.
 
     Args:
         output: the folder that is to appear.
-        overwrite: whether it may replace what is there.
+        overwrite: whether it may replace existing content.
     """
     claim = take(workshop(output))
     assert claim.run is not None

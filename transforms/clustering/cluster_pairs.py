@@ -28,14 +28,12 @@ class ClusterPairs(beam.PTransform):
     """
 
     def __init__(self, exchange: Exchange, reading: ReadSettings, settings: ClusterSettings):
-        """Takes the parts; nothing is opened before a worker starts."""
         super().__init__()
         self._exchange = exchange
         self._reading = reading
         self._settings = settings
 
     def expand(self, shards: beam.PCollection) -> dict[str, beam.PCollection]:
-        """Wires the work."""
         exchange, settings = self._exchange, self._settings
         read = shards | "Read tables" >> beam.ParDo(
             _ReadTable(exchange, self._reading)

@@ -1,6 +1,6 @@
-"""Cluster ids that stay: what is untouched keeps its id from one night to the next.
+"""Stable cluster ids: an unchanged cluster keeps its id from one night to the next.
 
-A new cluster is called after the least id of its rows. One that has a past keeps the id of its
+A new cluster gets the least id of its rows. One that has a past keeps the id of its
 past: that of the earlier cluster whose name-giving row it holds or, where that row is gone, of the
 earlier cluster of which it holds the most rows. So no two clusters can have one id: it is the id of
 one of the cluster's own rows, or of a row that no longer exists.

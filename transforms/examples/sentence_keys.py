@@ -14,9 +14,9 @@ class SentenceKeys:
     What a recipe says of its text, without TensorFlow: that is loaded where keys are made.
 
     Attributes:
-        tokenizer: see `TextFeatures`; `none` takes every sentence as it is.
+        tokenizer: see `TextFeatures`; `none` takes every sentence unchanged.
         lowercase: whether upper and lower case are the same.
-        nfkc: no difference between full-width and half-width forms.
+        nfkc: whether full-width and half-width forms are the same.
         max_tokens: what comes later does not count.
     """
 

@@ -22,7 +22,7 @@ _Packed = tuple[tuple[str, int], bytes]  # (part, number of the file), packed re
 class EncodeExamples(beam.DoFn):
     """Features of one part → packed records for each of its files, and counts.
 
-    Inferred pairs are counted where they are made: they are no rows of the input.
+    Inferred pairs are counted where they are made: they are not rows of the input.
     """
 
     part: str

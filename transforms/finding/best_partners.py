@@ -146,7 +146,7 @@ def nearest(
 ) -> np.ndarray:
     """The nearest of v [m, d] to each of u [n, d]: places int64 [n, min(count, m)], by faiss.
 
-    −1 where a vector is no number.
+    −1 where a vector is not finite.
     """
     import faiss
 

@@ -76,7 +76,6 @@ class BlockWorker:
         proposes: bool = False,
         cells: CellSettings | None = None,
     ):
-        """Takes the parts; nothing is opened before `setup`."""
         self._cells = cells
         self._load = load
         self._distance = distance

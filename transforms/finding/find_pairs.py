@@ -34,13 +34,11 @@ class FindPairs(beam.PTransform):
     """
 
     def __init__(self, worker: BlockWorker, made: Made):
-        """Takes the parts; nothing is opened before a worker starts."""
         super().__init__()
         self._join = _JoinUnit(worker)
         self._made = made
 
     def expand(self, units: beam.PCollection) -> beam.PCollection:
-        """Wires the work."""
         nothing = units.pipeline | "Nothing" >> beam.Create([])
         return units | "Join unit" >> beam.ParDo(self._join, *self._made.side_inputs(nothing))
 
@@ -55,13 +53,11 @@ class FindBest(beam.PTransform):
     """
 
     def __init__(self, worker: BlockWorker, blocks: TableBlocks, made: Made):
-        """Takes the parts; nothing is opened before a worker starts."""
         super().__init__()
         self._find = _FindBest(worker, blocks)
         self._made = made
 
     def expand(self, numbers: beam.PCollection) -> beam.PCollection:
-        """Wires the work."""
         nothing = numbers.pipeline | "Nothing" >> beam.Create([])
         return (
             numbers

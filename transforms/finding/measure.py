@@ -147,14 +147,12 @@ class MeasureRecall(beam.PTransform):
         shared: Shared,
         cells: beam.PCollection | None,
     ):
-        """Takes the parts; nothing is opened before a worker starts."""
         super().__init__()
         self._settings = settings
         self._search = _SearchBlock(load, distance, settings, shared)
         self._cells = cells
 
     def expand(self, made: beam.PCollection) -> beam.PCollection:
-        """Wires the work."""
         settings, all_made = self._settings, beam.pvalue.AsList(made)
         none = made.pipeline | "No cells" >> beam.Create([])
         cells = beam.pvalue.AsList(self._cells if self._cells is not None else none)

@@ -68,7 +68,7 @@ def read_footer(path: str, int96: Int96Unit = "us") -> Footer:
 
 
 def _check_is_no_text(path: str) -> None:
-    """Refuses what is no Parquet, and no damaged one either, by its name."""
+    """Refuses a text file, recognised by its name."""
     if path.lower().removesuffix(".gz").endswith(TEXT_ENDINGS):
         raise UserError(
             f"{path} is text, expected Parquet; convert it first: "

@@ -29,7 +29,7 @@ class FoundFile:
 
     Attributes:
         path: where it is.
-        size: bytes; None where it is not known.
+        size: bytes; None if it is unknown.
         below: its path below the folder that was named, or the fixed part of the pattern; what its
             outputs are named after, so that they do not depend on where the folder is.
     """

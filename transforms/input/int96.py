@@ -58,7 +58,7 @@ def check_int96(
 
 
 def has_nanoseconds(us: np.ndarray, ns: np.ndarray) -> bool:
-    """Whether any of the times, int64 [n] in both units, is no full number of microseconds.
+    """Whether any of the times, int64 [n] in both units, is not a full number of microseconds.
 
     Exact even where nanoseconds have wrapped around, since the product wraps around too.
     """

@@ -109,7 +109,7 @@ def output_name(path: str, below: str, partitions: Sequence[Partition]) -> str:
     Args:
         path: of the file.
         below: its path below what was named; other folders become part of the name.
-        partitions: its partitions; those that are written into the files are no folders any more.
+        partitions: its partitions; those that are written into the files are no longer folders.
     """
     folders = partition_folders(path)
     inside = below.split("/")

@@ -78,7 +78,7 @@ def choose_random(candidates: Candidates, wanted: int) -> pa.Table:
 
 
 def choose_diverse(table: pa.Table, wanted: int) -> pa.Table:
-    """The first rows that differ from one another; the limits give way where too few do.
+    """The first rows that differ from one another; the limits are relaxed where too few do.
 
     Args:
         table: candidates, the most doubtful first.

@@ -27,7 +27,6 @@ class ChooseCandidates(beam.PTransform):
     settings: ChoiceSettings
 
     def expand(self, shards: beam.PCollection) -> beam.PCollection:
-        """Wires it."""
         return (
             shards
             | "Choose from shard" >> beam.Map(choose_from_shard, self.settings)

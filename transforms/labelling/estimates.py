@@ -23,7 +23,7 @@ _SEED = 20
 
 @dataclass(frozen=True)
 class LabelEstimate:
-    """A measure with its 95 % interval; None where nothing is known of it."""
+    """A measure with its 95 % interval; None where it is unknown."""
 
     value: float | None
     low: float | None = None

@@ -163,7 +163,7 @@ def _read_text(path: str, choices: Sequence[Sequence[str]]) -> pa.Table:
 
 
 def _choose(path: str, names: Sequence[str], choices: Sequence[Sequence[str]]) -> Sequence[str]:
-    """The first of the choices that is there."""
+    """The first of the choices whose columns all exist."""
     for columns in choices:
         if set(columns) <= set(names):
             return columns

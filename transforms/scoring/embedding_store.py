@@ -62,7 +62,7 @@ class EmbeddingStore:
         return self
 
     def look_up(self, keys: pa.Array, into: np.ndarray) -> np.ndarray:
-        """Copies the vectors that are there into their rows of `into` [n, d].
+        """Copies the stored vectors into their rows of `into` [n, d].
 
         Returns:
             Which keys were found, bool [n].
@@ -103,12 +103,12 @@ class EmbeddingStore:
         return name
 
     def read(self) -> tuple[pa.Array, np.ndarray]:
-        """All that is there: distinct keys [n], and their vectors, float32 [n, d]."""
+        """All stored ones: distinct keys [n], and their vectors, float32 [n, d]."""
         lowest, highest = bytes(_PREFIX), b"\xff" * _PREFIX
         return self._merged(self._files(), lowest, highest)
 
     def compact(self, *, rows: int = COMPACTED_ROWS) -> tuple[int, int]:
-        """Writes what is there as few files without repeats, range by range.
+        """Writes the stored vectors as few files without repeats, range by range.
 
         Returns:
             Number of files before and after.

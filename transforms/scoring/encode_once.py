@@ -2,8 +2,8 @@
 
 shards → their distinct sentences, by bucket of the sentence's key → each bucket encoded → the
 vectors back to every shard that needs them. A frequent sentence is requested once per shard, not
-once per row, so no worker gets more requests for it than there are shards; and batches travel, never
-single rows.
+once per row, so no worker gets more requests for it than there are shards; and batches travel,
+never single rows.
 """
 
 from __future__ import annotations

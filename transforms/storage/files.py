@@ -74,7 +74,7 @@ def _writing(path: str) -> Iterator[None]:
 
 
 def exists(path: str) -> bool:
-    """Whether a file (or, locally, a folder) is there."""
+    """Whether a file (or, locally, a folder) exists."""
     if is_local(path):
         return Path(path).exists()
     return gcs.exists(path) if gcs.is_object(path) else FileSystems.exists(path)
@@ -229,13 +229,13 @@ def create_hidden(folder: str, name: str) -> tuple[str, HashingFile]:
 def reveal(hidden: str, path: str, *, new: bool = False) -> None:
     """Gives a finished hidden file its final name, in place of any file that had it.
 
-    The hidden file has to be there still: who deletes it keeps it from being revealed (see
+    The hidden file must still exist: deleting it keeps it from being revealed (see
     `transforms.accounts.claims`).
 
     Args:
         hidden: where it was written.
         path: the final name.
-        new: nothing may be there, but the same content.
+        new: nothing may exist there, except the same content.
 
     Raises:
         FileExistsError: with `new`, something else is there.
@@ -312,7 +312,7 @@ def _open(path: str) -> BinaryIO:
 
 
 def delete(paths: Sequence[str]) -> None:
-    """Deletes files, or local folders; those that are not there are no error."""
+    """Deletes files, or local folders; missing ones are not an error."""
     for_each(gcs.delete, [path for path in paths if gcs.is_object(path)])
     for path in paths:
         if is_local(path):
@@ -324,7 +324,7 @@ def delete(paths: Sequence[str]) -> None:
 
 
 def delete_folder(folder: str) -> None:
-    """Deletes a folder with all that is below it; one that is not there is no error."""
+    """Deletes a folder with everything below it; a missing one is not an error."""
     if gcs.is_object(folder):
         below = gcs.list_objects(folder.rstrip("/") + "/", folders=True)
         delete([path for path, _ in below])
@@ -333,10 +333,10 @@ def delete_folder(folder: str) -> None:
 
 
 def retire_folder(folder: str, aside: str) -> None:
-    """Deletes a folder so that nothing in it can be given a final name any more.
+    """Deletes a folder so that nothing in it can be given a final name afterwards.
 
     Args:
-        folder: its path; that nothing is there is no error.
+        folder: its path; a missing one is not an error.
         aside: a unique name beside it, for what a local disk deletes one by one.
     """
     if is_local(folder):

@@ -43,7 +43,7 @@ def is_object(path: str) -> bool:
 
 
 def find_credentials() -> Any:
-    """Google's application default credentials; None for an emulator, which asks for none.
+    """Google's application default credentials; None for an emulator, which needs none.
 
     Without any the library would look for a metadata server for half a minute. Where a file holds
     them there is no hurry: the library asks gcloud for its project, which may take seconds.
@@ -206,7 +206,7 @@ def sum_of(content: bytes) -> str:
 
 
 def exists(path: str) -> bool:
-    """Whether an object is there."""
+    """Whether an object exists."""
     with _errors_named(path):
         return _blob(path).exists()
 
@@ -298,7 +298,7 @@ class ObjectWriter:
         """Nothing: the store accepts complete chunks only."""
 
     def close(self) -> None:
-        """Sends the rest; the object is there."""
+        """Sends the rest; the object then exists."""
         with _errors_named(self._path):
             self._file.close()
 
@@ -381,7 +381,7 @@ def _check_same(path: str, crc32c: str) -> None:
 
 
 def delete(path: str, *, generation: int | None = None) -> None:
-    """Deletes an object; one that is not there is no error, nor one that is of another generation.
+    """Deletes an object; a missing one, or one of another generation, is not an error.
 
     Args:
         path: of the object.

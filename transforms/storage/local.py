@@ -64,7 +64,7 @@ def delete_version(path: str, seen: str, aside: str) -> None:
     """Deletes a file, unless it was written since it was seen as this `version`.
 
     To look and then to delete would be two steps, and another process may write between them. So
-    whatever is there is moved aside, in one step, and put back if it is not what was seen.
+    the file is moved aside, in one step, and put back if it is not what was seen.
     """
     if version(path) != seen:
         return
@@ -125,7 +125,7 @@ def retire(folder: str, aside: str) -> None:
 
 
 def delete(path: str) -> None:
-    """Deletes a file, a folder or a link; one that is not there is no error."""
+    """Deletes a file, a folder or a link; a missing one is not an error."""
     if not os.path.isdir(path) or os.path.islink(path):
         Path(path).unlink(missing_ok=True)
         return

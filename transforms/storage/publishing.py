@@ -17,8 +17,8 @@ def publish_folder(
 ) -> None:
     """Makes `source` appear as `target`.
 
-    On this machine the folder is renamed, or swapped with what is there, which is deleted after
-    that. A link stays, and the folder that it names is replaced; a mount point stays, and its
+    On this machine the folder is renamed, or swapped with the old one, which is deleted after that.
+     A link stays, and the folder that it names is replaced; a mount point stays, and its
     content is replaced file by file, as in a bucket. A bucket has no folders to rename: objects are
     copied one by one, those in `last`, by which readers know a complete folder, after all others.
     Each is created on the condition that it is not there, so of two runs that publish to one place
@@ -105,7 +105,7 @@ def _put(source: str, target: str, name: str) -> None:
 
 
 def _check_complete(source: str, target: str, names: Sequence[str], last: Sequence[str]) -> None:
-    """Checks that all is there as it was copied: another run may have deleted or replaced it.
+    """Checks that everything exists as it was copied: another run may have deleted or replaced it.
 
     It may have deleted what was copied as well; then it is not known whose files these are.
     """

@@ -87,7 +87,7 @@ def _refuse_nulls(path: str, head: bytes) -> None:
 
 
 def decoded(read: Callable[[int], bytes], head: bytes, encoding: str) -> Iterator[str]:
-    """Text in pieces; each byte that is no text comes as a lone surrogate, which text never holds.
+    """Text in pieces; a byte that is not text becomes a lone surrogate, which text never has.
 
     In UTF-8 the surrogates keep the bytes (PEP 383), so that `guess` can look at them.
     """

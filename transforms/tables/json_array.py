@@ -47,7 +47,7 @@ def array_elements(path: str, pieces: Iterable[str]) -> Iterator[tuple[int, Any]
 
 
 class _Growing:
-    """Text that is read as far as it is needed, and forgotten behind that."""
+    """Text that is read as far as it is needed, and then forgotten."""
 
     def __init__(self, pieces: Iterator[str]):
         self._pieces = pieces

@@ -13,13 +13,13 @@ from transforms.tables.encodings import NOT_TEXT
 
 
 class _Number(str):
-    """A number as it is written."""
+    """A number exactly as written."""
 
     __slots__ = ()
 
 
 class NotJsonError(ValueError):
-    """The text is no JSON; names the place, so each line has its own message."""
+    """The text is not JSON; names the place, so each line has its own message."""
 
 
 class _KeyTwice(dict[str, Any]):
@@ -66,7 +66,7 @@ def parse_object(text: str) -> dict[str, str | None]:
 
 
 def as_texts(value: Any) -> dict[str, str | None]:
-    """The values of a decoded object as text; a ValueError where it is no object."""
+    """The values of a decoded object as text; a ValueError if it is not an object."""
     if not isinstance(value, dict):
         raise ValueError(f"not a JSON object but a {_KINDS.get(type(value), 'value')}")
     if isinstance(value, _KeyTwice):

@@ -130,5 +130,5 @@ def likely_delimiter(lines: list[str], current: str) -> str | None:
 
 
 def shown(delimiter: str) -> str:
-    r"""A delimiter as it is typed: `'\t'` for a tab."""
+    r"""A delimiter as typed: `'\t'` for a tab."""
     return repr(delimiter)

@@ -35,7 +35,7 @@ class PairNames:
     label_map: dict[str, str] = field(default_factory=dict)
 
     def roles(self) -> dict[str, str]:
-        """What each column of a pair is called in the file."""
+        """The name of each column of a pair in the file."""
         found = {"sentence1": self.sentence1, "sentence2": self.sentence2}
         return found if self.label is None else found | {"label": self.label}
 

@@ -110,7 +110,7 @@ def _without_blank_lines(block: LineBlock, account: Account) -> LineBlock:
 
 
 def _without_separator_line(block: LineBlock, account: Account) -> tuple[LineBlock, str | None]:
-    """Excel's first line `sep=;` says how the columns are separated; it is no row."""
+    """Excel's first line `sep=;` says how the columns are separated; it is not a row."""
     match = _SEPARATOR_LINE.match(block.text)
     if match is None:
         return block, None

@@ -35,14 +35,14 @@ class Rows:
 
 
 def text_column(values: Sequence[str | None]) -> pa.Array:
-    """Values as Arrow text; a UnicodeEncodeError where one is no valid text."""
+    """Values as Arrow text; a UnicodeEncodeError if one is not valid text."""
     return pa.array(values, pa.large_string())
 
 
 def reject_unreadable(
     account: Account, line: int, text: str, encoding: str, lines: int = 1
 ) -> None:
-    """Keeps a line whose bytes are no text, or that never ends."""
+    """Keeps a line whose bytes are not text, or that never ends."""
     if text.startswith(TOO_LONG):
         account.reject(line, "a line of millions of characters", text[len(TOO_LONG) :], lines)
         return
@@ -62,7 +62,7 @@ def column_names(path: str, header: Sequence[str]) -> list[str]:
     """The names of a header; a column without one is called `column_N` by its place.
 
     Raises:
-        UserError: two columns have one name.
+        UserError: two columns have the same name.
     """
     names = [name or f"column_{place}" for place, name in enumerate(header, 1)]
     repeated = sorted({name for name in names if names.count(name) > 1}) if names else []

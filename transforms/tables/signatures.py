@@ -85,7 +85,7 @@ def packing_of(head: bytes) -> str | None:
 
 @contextmanager
 def open_unpacked(path: str) -> Iterator[Callable[[int], bytes]]:
-    """A file's bytes, unpacked by what they are and not by what the file is called.
+    """A file's bytes, unpacked according to their content, not the file's name.
 
     Yields:
         A function that reads up to a number of bytes; none at the end.

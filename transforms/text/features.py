@@ -103,8 +103,8 @@ class TextFeatures:
     def identity(self, sentences: tf.Tensor) -> tf.Tensor:
         """Strings [n], valid UTF-8 → strings [n], equal where sentences have the same tokens.
 
-        So what differs only in case, width, spaces or behind `max_tokens` is one sentence, as it
-        is to a model. Needs no vocabulary: wordpieces are pieces of these words.
+        So sentences that differ only in case, width, spaces or after `max_tokens` are one, as to a
+        model. Needs no vocabulary: wordpieces are pieces of these words.
         """
         if self.tokenizer == "none":
             return sentences
@@ -151,7 +151,7 @@ def spell(tokens: tf.Tensor) -> tf.Tensor:
 
 
 def normalize(sentences: tf.Tensor, *, lowercase: bool, nfkc: bool) -> tf.Tensor:
-    """Strings [n] → strings [n] without differences of case, and in Unicode NFKC, if asked for.
+    """Strings [n] → strings [n] without differences of case, and in Unicode NFKC, as configured.
 
     Both together are Unicode's NFKC_Casefold, which also drops characters that are never seen.
     """

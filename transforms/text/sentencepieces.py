@@ -14,10 +14,10 @@ _MESSAGE = 2  # the wire type of what comes with its length before it
 
 
 def read_sentencepieces(path: str) -> bytes:
-    """A SentencePiece model, as it is in its file.
+    """A SentencePiece model, as stored in its file.
 
     Raises:
-        UserError: there is no such file, or its pieces do not begin with <unk>, <s> and </s>.
+        UserError: the file does not exist, or its pieces do not begin with <unk>, <s> and </s>.
     """
     if not files.exists(path):
         raise UserError(
@@ -46,7 +46,7 @@ def pieces(model: bytes) -> Iterator[bytes]:
     """The pieces of a model, each still encoded.
 
     Raises:
-        ValueError: the bytes are no protocol buffer of messages.
+        ValueError: the bytes are not a protocol buffer of messages.
     """
     return (value for field, value in _fields(model) if field == _PIECES)
 

@@ -14,7 +14,7 @@ def read_wordpieces(path: str) -> tuple[str, ...]:
     """BERT's vocabulary in the order of ids: a vocab.txt has a token a line, a tokenizer.json ids.
 
     Raises:
-        UserError: there is no such file, it lacks a special token, or padding is not id 0.
+        UserError: the file does not exist, lacks a special token, or padding is not id 0.
     """
     if not files.exists(path):
         raise UserError(f"the recipe's text.vocabulary {path} does not exist; expected a vocab.txt")

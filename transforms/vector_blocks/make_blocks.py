@@ -99,7 +99,7 @@ class FindShard:
     Attributes:
         side: whose.
         shard: what to read; its name distinguishes the sides.
-        file: what the file is called in ids.
+        file: the file's name in ids.
         first_row: the number of the shard's first row in the file.
     """
 
@@ -196,10 +196,10 @@ def make_block(
 
 
 def check_ids(arrays: Iterable[pa.Array]) -> None:
-    """Checks that no id is there twice.
+    """Checks that no id occurs twice.
 
     Raises:
-        UserError: one is.
+        UserError: one does.
     """
     ids = pa.concat_arrays(list(arrays))
     twice = len(ids) - pc.count_distinct(ids).as_py()
@@ -228,13 +228,11 @@ class MakeBlocks(beam.PTransform):
         shared: Shared,
         store: EmbeddingStore | None = None,
     ):
-        """Takes the parts; nothing is opened before a worker starts."""
         super().__init__()
         self._settings = settings
         self._make = _MakeBlock(load, settings, shared, store)
 
     def expand(self, shards: beam.PCollection) -> dict[str, beam.PCollection]:
-        """Wires the work."""
         read = shards | "Read rows" >> beam.ParDo(_ReadShard(self._settings)).with_outputs(
             "accounts", "ids", main="rows"
         )

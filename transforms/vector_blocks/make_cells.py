@@ -174,13 +174,11 @@ class MakeCells(beam.PTransform):
     """
 
     def __init__(self, settings: CellSettings, missing: Iterable[tuple[Side, int]]):
-        """Takes the parts; nothing is opened before a worker starts."""
         super().__init__()
         self._settings = settings
         self._missing = sorted(missing)
 
     def expand(self, raw: beam.PCollection) -> dict[str, beam.PCollection]:
-        """Wires the work."""
         settings, pipeline = self._settings, raw.pipeline
         cells = (
             pipeline

@@ -75,12 +75,10 @@ class SendVisitors(beam.PTransform):
     """
 
     def __init__(self, settings: CellSettings, cells: beam.PCollection, blocks: beam.PCollection):
-        """Takes the parts."""
         super().__init__()
         self._settings, self._cells, self._blocks = settings, cells, blocks
 
     def expand(self, chosen: beam.PCollection) -> beam.PCollection:
-        """Wires the work."""
         return (
             chosen.pipeline
             | "List senders" >> beam.Create(self._settings.blocks.all())

@@ -80,5 +80,5 @@ def _similarities(comparer: Comparer, distance: Distance, apart: np.ndarray) -> 
 
 
 def reachable(similarities: pa.Array, least: float) -> np.ndarray:
-    """Which similarities are enough: bool [n]; what is no number is not."""
+    """Which similarities are enough: bool [n]; NaN is not."""
     return similarities.to_numpy(zero_copy_only=False) >= np.float32(least)

@@ -62,7 +62,7 @@ class VisitedCells:
         return nearest_points(self.centroids, vectors, self.most_visits, self._along)
 
     def _along(self, vectors: np.ndarray) -> np.ndarray:
-        """Vectors [n, d] along the axes, float32 [n, a]; what is no number is 0."""
+        """Vectors [n, d] along the axes, float32 [n, a]; NaN is 0."""
         return np.nan_to_num(as_unit(vectors, self.distance)).astype(np.float32) @ self.axes
 
     def homes(self, nearest: np.ndarray, keys: np.ndarray) -> np.ndarray:
