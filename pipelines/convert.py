@@ -89,6 +89,7 @@ def convert(options: ConvertOptions) -> dict[str, Any]:
             f"--output {options.output}: the output is Parquet; expected a name such as "
             "pairs.parquet"
         )
+    target = files.output_file(options.output)
     found = find(options.inputs)
     made_from = same_run.made_from(
         options.decisive(), {file.name: files.sha256_of(file.path) for file in found}
@@ -102,7 +103,7 @@ def convert(options: ConvertOptions) -> dict[str, Any]:
         raise UserError(f"{options.output} exists already; give another, or --overwrite")
     rejects = Rejects(options.output + REJECTS)
     accounts = [Account(file.path, rejects.add) for file in found]
-    with closing(rejects), GrowingParquet(options.output) as output:
+    with closing(rejects), GrowingParquet(target) as output:
         for account in accounts:
             for pairs in read_pairs(account, options, output.schema.names):
                 output.write(pairs)

@@ -43,11 +43,12 @@ def run(argv: Sequence[str] | None = None) -> list[Night]:
     args = flags().parse_args(sys.argv[1:] if argv is None else argv)
     if not args.output.endswith((".html", ".htm")):
         raise UserError(f"--output {args.output}: expected a name such as drift.html")
+    target = files.output_file(args.output)
     nights = read_nights(folders(args.input))
     print(headline(nights))
     for line in changes(nights):
         print(f"  {line}")
-    files.write_bytes(args.output, trend_page(nights).encode())
+    files.write_bytes(target, trend_page(nights).encode())
     print(f"{len(nights)} night{'s' if len(nights) > 1 else ''}: {args.output}")
     return nights
 

@@ -41,7 +41,8 @@ def import_model(options: ImportOptions) -> dict[str, Any]:
         UserError: the model, its vocabulary or the output cannot be used.
     """
     path = options.model.rstrip("/")
-    if not files.exists(path if options.of_keras else files.join(path, SAVED)):
+    model = path if options.of_keras else files.join(path, SAVED)
+    if not files.exists(model) or (files.is_local(model) and not Path(model).is_file()):
         raise UserError(
             f"{options.model} is neither a .keras file nor a folder with a {SAVED}; expected one"
         )
@@ -114,9 +115,10 @@ def read_metrics(bundle: str) -> dict[str, Any]:
 
 def import_keras(options: ImportOptions, path: str, identity: str, staging: Staging) -> str:
     """A Siamese .keras model → bundle; the layer behind which it was cut."""
-    from model.bundle.foreign_model import read_model, split_twins
+    from model.bundle.foreign_model import split_twins
     from model.bundle.foreign_text import read_vocabulary
-    from model.bundle.imported import Imported, check_gives, export_imported
+    from model.bundle.imported import Imported, check_gives, check_ids, export_imported
+    from model.bundle.keras_file import read_model
 
     twins = split_twins(read_model(path), options.encoder_layer)
     gives = options.gives or "similarity"
@@ -128,11 +130,14 @@ def import_keras(options: ImportOptions, path: str, identity: str, staging: Stag
             else "--vocabulary: the model takes ids; give the file that says which token has which"
         )
     vocabulary = {} if options.vocabulary is None else read_vocabulary(options.vocabulary)
+    text = text_of(options, twins)
+    if not twins.reads_text:
+        check_ids(twins, vocabulary, text.unknown_id)
     imported = Imported(
         name=options.name or Path(options.model).stem,
         source=f"{Path(options.model).name}, trained elsewhere",
         twins=twins,
-        text=text_of(options, twins),
+        text=text,
         vocabulary=vocabulary,
         gives=gives,
         threshold=options.threshold,

@@ -174,7 +174,9 @@ def run(argv: Sequence[str] | None = None) -> dict[str, Any]:
     """Writes the template, or its metadata where no image is given."""
     args = flags().parse_args(sys.argv[1:] if argv is None else argv)
     content = container_spec(args.step, args.image) if args.image else metadata(args.step)
-    files.write_bytes(args.output, (json.dumps(content, indent=2) + "\n").encode())
+    files.write_bytes(
+        files.output_file(args.output), (json.dumps(content, indent=2) + "\n").encode()
+    )
     print(f"{args.output}: {len(metadata(args.step)['parameters'])} parameters")
     return content
 

@@ -5,8 +5,6 @@ Only then is each sentence encoded once. The cut is where the sides meet.
 
 from __future__ import annotations
 
-import json
-import zipfile
 from collections import defaultdict
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -53,59 +51,6 @@ class ForeignTwins:
         return shape[1] if len(shape) > 1 else None
 
 
-def read_model(path: str) -> keras.Model:
-    """A `.keras` file, opened without running anything that it may hold.
-
-    Raises:
-        UserError: it is none, holds code (a Lambda layer), or layers that are not Keras's own.
-    """
-    if not path.endswith(".keras") or not zipfile.is_zipfile(path):
-        raise UserError(
-            f"{path} is not a .keras file; save the model again with model.save('model.keras')"
-        )
-    with zipfile.ZipFile(path) as archive:
-        try:
-            config = json.loads(archive.read("config.json"))
-        except (KeyError, ValueError):
-            raise UserError(f"{path} holds no config.json; it is not complete") from None
-    for name, kind, own in _layers(config):
-        if kind == "Lambda":
-            raise UserError(
-                f"{path}: the layer {name!r} is a Lambda, which is code; write it as layers of "
-                "Keras (Subtract, Dot, …) or keras.ops, and save the model again"
-            )
-        if not own:
-            raise UserError(
-                f"{path}: the layer {name!r} is a {kind}, which is not Keras's own; build the "
-                "model of Keras's layers and keras.ops, and save it again"
-            )
-    try:
-        return keras.models.load_model(path, compile=False, safe_mode=True)
-    except Exception as error:  # whatever a foreign file makes of it
-        reason = " ".join(str(error).split())[:200]
-        raise UserError(
-            f"{path}: Keras cannot read it ({type(error).__name__}: {reason})"
-        ) from None
-
-
-def _layers(config: Any) -> Iterator[tuple[str, str, bool]]:
-    """Name and class of everything that a config makes, and whether the class is Keras's."""
-    if isinstance(config, list):
-        for part in config:
-            yield from _layers(part)
-    if not isinstance(config, dict):
-        return
-    kind, module = config.get("class_name"), config.get("module")
-    if isinstance(kind, str) and ("registered_name" in config or module is not None):
-        inside = config.get("config")
-        name = inside.get("name", kind) if isinstance(inside, dict) else kind
-        builtin = kind in ("function", "__tensor__", "__keras_tensor__", "__numpy__")
-        own = builtin or str(module or "keras").partition(".")[0] == "keras"
-        yield str(name), kind, own
-    for part in config.values():
-        yield from _layers(part)
-
-
 def split_twins(model: keras.Model, layer: str | None = None) -> ForeignTwins:
     """The model's two halves, checked against the model.
 
@@ -124,6 +69,13 @@ def split_twins(model: keras.Model, layer: str | None = None) -> ForeignTwins:
         )
     if inputs[0].dtype != inputs[1].dtype or inputs[0].shape != inputs[1].shape:
         raise UserError("the model's two inputs differ in shape or type; expected the same")
+    if len(inputs[0].shape) > 2 or (
+        inputs[0].dtype == "string" and inputs[0].shape[1:] not in ((), (1,))
+    ):
+        raise UserError(
+            f"an input of the model is {inputs[0].dtype} {inputs[0].shape}; expected ids [pairs, "
+            "tokens], or a sentence a pair"
+        )
     name, u, v = _joined(model) if layer is None else _behind(model, layer)
     if len(u.shape) != 2 or u.shape[-1] is None:
         raise UserError(
@@ -135,7 +87,15 @@ def split_twins(model: keras.Model, layer: str | None = None) -> ForeignTwins:
         keras.Model([u, v], model.outputs[0], name="comparison"),
         name,
     )
-    _try(model, twins, keras.Model(inputs[1], v))
+    try:
+        _try(model, twins, keras.Model(inputs[1], v))
+    except UserError:
+        raise
+    except Exception as error:  # whatever a foreign model makes of its own kind of input
+        reason = " ".join(str(error).split())[:200]
+        raise UserError(
+            f"the model fails on sentences of its own shape ({type(error).__name__}: {reason})"
+        ) from None
     return twins
 
 
@@ -217,6 +177,8 @@ def _try(model: keras.Model, twins: ForeignTwins, other: keras.Model) -> None:
     """
     first, second = (_sample(model.inputs[0], seed) for seed in (1, 2))
     u, v = twins.encoder(first), twins.encoder(second)
+    if not np.isfinite(u).all() or not np.isfinite(v).all():
+        raise UserError("the model's vectors are no numbers (nan); its training went wrong")
     if not np.allclose(v, other(second), atol=_CLOSE):
         raise UserError("the model's two sides encode a sentence differently; expected the same")
     whole, halves = model([first, second]), twins.comparison([u, v])

@@ -19,6 +19,7 @@ from transforms.text.features import TextFeatures, never_empty, normalize, spell
 _PUNCTUATION = r"[!\"#$%&()\*\+,\-./:;<=>?@\[\\\]^_`{|}~\']"
 _NO_TOKEN = "\n"
 _MOST_TOKENS = 1 << 20
+_LAST_ID = (1 << 31) - 1
 
 
 @dataclass(frozen=True)
@@ -118,9 +119,13 @@ def read_vocabulary(path: str) -> dict[str, int]:
     content = files.read_bytes(path)
     try:
         if path.endswith(".json"):
-            return _of_json(json.loads(content))
-        return _of_list(content.decode().removesuffix("\n").split("\n"))
-    except ValueError as error:
+            found = _of_json(json.loads(content))
+        else:
+            found = _of_list(content.decode().removesuffix("\n").split("\n"))
+        for token in found:
+            token.encode()  # half of a surrogate pair is no text
+        return found
+    except (ValueError, RecursionError) as error:
         reason = " ".join(str(error).split())
         raise UserError(
             f"--vocabulary {path}: expected JSON of token and id, or a token a line; {reason}"
@@ -130,7 +135,9 @@ def read_vocabulary(path: str) -> dict[str, int]:
 def _of_json(content: Any) -> dict[str, int]:
     if isinstance(content, list):
         return _of_list([str(token) for token in content])
-    good = isinstance(content, dict) and all(type(i) is int and i >= 0 for i in content.values())
+    good = isinstance(content, dict) and all(
+        type(number) is int and 0 <= number <= _LAST_ID for number in content.values()
+    )
     if not good or not content:
         raise ValueError("received neither a list nor an object of whole numbers")
     return dict(content)

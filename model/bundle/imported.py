@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import keras
+import numpy as np
 import tensorflow as tf
 
 from model.bundle.export import BundleFacts, publish_model
@@ -162,6 +163,26 @@ def check_gives(twins: ForeignTwins, gives: str) -> None:
             f"the model gives {found.min():.3g} to {found.max():.3g}; expected a similarity from 0 "
             "to 1; is it a distance? Give --gives distance"
         )
+
+
+def check_ids(twins: ForeignTwins, vocabulary: dict[str, int], unknown: int | None) -> None:
+    """Makes sure that the model knows every id that a sentence may become.
+
+    Raises:
+        UserError: it has no such id; the vocabulary is another model's.
+    """
+    for number in sorted({0, unknown or 0, max(vocabulary.values(), default=0)}):
+        ids = tf.fill([1, twins.length or 3], number)
+        try:
+            vectors = twins.encoder(tf.cast(ids, twins.encoder.input.dtype)).numpy()
+            known = np.isfinite(vectors).all()
+        except tf.errors.InvalidArgumentError:  # an embedding has no such row
+            known = False
+        if not known:
+            raise UserError(
+                f"--vocabulary: the model has no id {number}; expected the vocabulary that it was "
+                "trained with (and --unknown_id one of its ids)"
+            )
 
 
 def export_imported(imported: Imported, staging: Staging, *, run: str) -> dict[str, Any]:

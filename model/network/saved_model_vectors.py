@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import keras
+import numpy as np
 import tensorflow as tf
 
 from model.network.pooling import PACKAGE
@@ -35,13 +36,32 @@ class SavedModelVectors(keras.layers.Layer):
         self.folder = folder
         self.signature, self.output_name = signature, output
         self.model = _open(folder)
-        received = self._vectors(tf.constant(["a sentence"])).shape
+        received = self._tried().shape
         self.dimensions = received[-1] if dimensions is None and received.rank else dimensions
         if self.dimensions is None or received != (1, self.dimensions):
             raise UserError(
                 f"encoder.dimensions: {folder} makes of one sentence {received.as_list()}, "
                 f"expected {[1, dimensions or 'd']}; set encoder.dimensions to fit"
             )
+
+    def _tried(self) -> tf.Tensor:
+        """The vectors of one sentence.
+
+        Raises:
+            UserError: the model takes or gives something else.
+        """
+        try:
+            vectors = self._vectors(tf.constant(["a sentence"]))
+        except UserError:
+            raise
+        except Exception as error:  # whatever a foreign model makes of it
+            raise UserError(
+                f"encoder.path {self.folder!r}: the model does not make vectors of sentences "
+                f"({_line(error)})"
+            ) from None
+        if not np.isfinite(vectors).all():
+            raise UserError(f"encoder.path {self.folder!r}: the model's vectors are no numbers")
+        return vectors
 
     def call(self, sentences):
         """Strings [b] → float32 [b, dimensions]."""
@@ -63,7 +83,13 @@ class SavedModelVectors(keras.layers.Layer):
                 f"{', '.join(self.model.signatures) or 'none'}"
             )
         function = self.model.signatures[name]
-        (argument,) = function.structured_input_signature[1]
+        arguments = function.structured_input_signature[1]
+        if len(arguments) != 1:
+            raise UserError(
+                f"encoder.signature: {name!r} of {self.folder} takes {', '.join(arguments)}; "
+                "expected one argument, sentences"
+            )
+        (argument,) = arguments
         return lambda sentences: function(**{argument: sentences})
 
     def _output_of(self, outputs: dict[str, tf.Tensor]) -> str:
@@ -95,4 +121,13 @@ def _open(folder: str) -> Any:
             f"encoder.path {folder!r} holds no saved_model.pb; expected the folder of a "
             "TensorFlow SavedModel from strings to vectors"
         )
-    return tf.saved_model.load(folder)
+    try:
+        return tf.saved_model.load(folder)
+    except Exception as error:  # whatever a foreign or damaged file makes of it
+        raise UserError(
+            f"encoder.path {folder!r}: TensorFlow cannot load it ({_line(error)})"
+        ) from None
+
+
+def _line(error: Exception) -> str:
+    return f"{type(error).__name__}: {' '.join(str(error).split())[:200]}"

@@ -179,6 +179,19 @@ def test_nothing_is_written_over(tmp_path: Path):
     assert converted(tmp_path, "pairs.csv", text, "--overwrite") == [("a", "b", "1")]
 
 
+def test_a_link_stays_and_a_folder_is_no_output(tmp_path: Path):
+    real = tmp_path / "disk" / "real.parquet"
+    real.parent.mkdir()
+    (tmp_path / "pairs.parquet").symlink_to(real)
+    text = "sentence1,sentence2,label\na,b,1\n"
+    for more in ([], ["--overwrite"]):
+        assert converted(tmp_path, "pairs.csv", text, *more) == [("a", "b", "1")]
+        assert (tmp_path / "pairs.parquet").is_symlink() and real.is_file()
+        assert [path.name for path in real.parent.iterdir()] == ["real.parquet"]
+    with pytest.raises(UserError, match="disk is a folder; expected the name of a file"):
+        convert.run(["--input", str(tmp_path / "pairs.csv"), "--output", str(real.parent)])
+
+
 def test_a_key_seen_late_is_a_column_with_nulls_before(tmp_path: Path):
     early = '{"sentence1": "a", "sentence2": "b"}\n' * 20_001
     late = '{"sentence1": "c", "sentence2": "d", "label": 1, "note": "N"}\n'

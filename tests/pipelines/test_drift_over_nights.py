@@ -103,3 +103,10 @@ def test_what_is_no_scores_is_reported(tmp_path: Path, flags: list[str], message
     (tmp_path / "clusters/_manifest.json").write_text('{"clusters": 3}')
     with pytest.raises(UserError, match=message):
         drift.run([flag.replace("HERE", str(tmp_path)) for flag in flags])
+
+
+def test_a_link_to_the_page_stays(nights: Path, tmp_path: Path):
+    page = tmp_path / "drift.html"
+    page.symlink_to("elsewhere.html")
+    drift.run(["--input", f"{nights}/*", "--output", str(page)])
+    assert page.is_symlink() and "<html" in (tmp_path / "elsewhere.html").read_text()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import zipfile
 from pathlib import Path
 
 import keras
@@ -247,3 +248,130 @@ def test_what_is_no_model_is_refused(tmp_path):
             import_model.run(
                 [str(tmp_path / name), "--output", str(tmp_path / "none"), "--threshold", "0.5"]
             )
+
+
+def repacked(path: str, **parts: bytes | None) -> Path:
+    """The same file with other parts, or without them; `__` stands for a dot."""
+    with zipfile.ZipFile(path) as archive:
+        content = {name: archive.read(name) for name in archive.namelist()}
+    content |= {name.replace("__", "."): part for name, part in parts.items()}
+    changed = Path(path).with_name("changed.keras")
+    with zipfile.ZipFile(changed, "w", zipfile.ZIP_DEFLATED) as archive:
+        for name, part in content.items():
+            if part is not None:
+                archive.writestr(name, part)
+    return changed
+
+
+def test_foreign_files_end_with_one_line_and_fill_no_memory(tmp_path):
+    path, words = write(tmp_path, siamese())
+    given = ["--output", str(tmp_path / "none"), "--threshold", "0.5", "--vocabulary", words]
+    config = json.loads(zipfile.ZipFile(path).read("config.json"))
+    lstm = next(each for each in config["config"]["layers"] if each["class_name"] == "LSTM")
+    ours = {"class_name": "SavedModelVectors", "module": "keras.layers", "config": {"folder": "x"},
+            "registered_name": "twinbeam>SavedModelVectors"}  # fmt: skip
+    cases: list[tuple[dict[str, bytes | None], str]] = [
+        ({"config__json": b"[" * 100_000}, "holds no config.json that can be read"),
+        ({"config__json": b"[]"}, "holds no config.json that can be read"),
+        ({"config__json": None}, "holds no config.json that can be read"),
+        ({"config__json": b" " * (33 << 20)}, "its config.json has 34,603,008 bytes"),
+        ({"more": bytes(96 << 20)}, "unpacks to .* as no model that Keras saved does"),
+        ({"model__weights__h5": b"nonsense"}, "Keras cannot read it"),
+    ]
+    for activation, message in (
+        (ours, "a SavedModelVectors, which is not Keras's own"),
+        ({"class_name": "__lambda__", "module": "keras", "config": {}}, "is a Lambda"),
+        ({"class_name": "function", "module": "os", "config": "system"}, "Keras cannot read it"),
+    ):
+        lstm["config"]["activation"] = activation
+        cases.append(({"config__json": json.dumps(config).encode()}, message))
+    for parts, message in cases:
+        with pytest.raises(UserError, match=message):
+            import_model.run([str(repacked(path, **parts)), *given])
+    damaged = bytearray(Path(path).read_bytes())
+    start = damaged.find(b"config.json") + 60
+    damaged[start : start + 20] = bytes(20)
+    (tmp_path / "damaged.keras").write_bytes(damaged)
+    (tmp_path / "folder.keras").mkdir()
+    for name, message in (("damaged", "can be read"), ("folder", "neither a .keras file nor")):
+        with pytest.raises(UserError, match=message):
+            import_model.run([str(tmp_path / f"{name}.keras"), *given])
+
+
+def test_a_loss_of_ones_own_is_no_reason_to_refuse_a_model(tmp_path):
+    def contrastive(labels, distances):
+        return keras.ops.mean(labels * distances)
+
+    model = siamese()
+    model.compile("adam", loss=contrastive, metrics=[contrastive])
+    _, words = write(tmp_path, model)
+    assert scored(tmp_path, "--vocabulary", words).num_rows == len(PAIRS)
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        ('{"a": 99}', "the model has no id 99"),
+        ('{"a": 99999999999999999999}', "neither a list nor an object"),
+        ("[" * 100_000, "expected JSON of token"),
+        (r'{"\ud800": 2}', "expected JSON of token"),
+    ],
+)
+def test_a_vocabulary_of_another_model_is_refused(tmp_path, content, message):
+    path, words = write(tmp_path, siamese())
+    Path(words).write_text(content)
+    given = ["--output", str(tmp_path / "none"), "--threshold", "0.5", "--vocabulary", words]
+    with pytest.raises(UserError, match=message):
+        import_model.run([path, *given])
+    Path(words).write_text(json.dumps(IDS))
+    with pytest.raises(UserError, match="has no id 77"):
+        import_model.run([path, *given, "--unknown_id", "77"])
+
+
+def test_models_that_cannot_be_called_are_refused(tmp_path):
+    broken = siamese()
+    for layer in broken.layers:
+        layer.set_weights([np.full_like(weight, np.nan) for weight in layer.get_weights()])
+    refused(tmp_path, broken, "vectors are no numbers")
+    sides = [keras.Input((3,), dtype="string") for _ in range(2)]
+    lookup, embedding = keras.layers.StringLookup(vocabulary=WORDS), keras.layers.Embedding(20, 3)
+    u, v = (keras.ops.mean(embedding(lookup(side)), axis=1) for side in sides)
+    tokens = keras.Model(sides, keras.layers.Dense(1, "sigmoid")(keras.ops.abs(u - v)))
+    refused(tmp_path, tokens, "an input of the model is string .* or a sentence a pair")
+
+
+class OfTwo(tf.Module):
+    @tf.function(input_signature=[tf.TensorSpec([None], tf.string)] * 2)
+    def __call__(self, one, other):
+        return tf.cast(tf.strings.length(one), tf.float32)[:, None]
+
+
+class OfNumbers(tf.Module):
+    @tf.function(input_signature=[tf.TensorSpec([None], tf.int32)])
+    def __call__(self, numbers):
+        return tf.cast(numbers, tf.float32)[:, None]
+
+
+class NoNumbers(tf.Module):
+    @tf.function(input_signature=[tf.TensorSpec([None], tf.string)])
+    def __call__(self, sentences):
+        return tf.cast(tf.strings.length(sentences), tf.float32)[:, None] * [[np.nan, 1.0]]
+
+
+def test_foreign_saved_models_end_with_one_line(tmp_path):
+    cases = [
+        (OfTwo(), [], "does not make vectors of sentences"),
+        (OfTwo(), ["--signature", "serving_default"], "takes one, other; expected one argument"),
+        (OfNumbers(), [], "does not make vectors of sentences"),
+        (NoNumbers(), [], "vectors are no numbers"),
+    ]
+    for number, (module, flags, message) in enumerate(cases):
+        folder = tmp_path / str(number)
+        tf.saved_model.save(module, str(folder))
+        given = [str(folder), "--output", str(tmp_path / "none"), "--threshold", "0.5"]
+        with pytest.raises(UserError, match=message):
+            import_model.run([*given, *flags])
+    for part, content in (("variables/variables.index", b""), ("saved_model.pb", b"nonsense")):
+        (folder / part).write_bytes(content)
+        with pytest.raises(UserError, match="TensorFlow cannot load it"):
+            import_model.run(given)

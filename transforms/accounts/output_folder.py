@@ -192,8 +192,10 @@ def claim_output(
     second launcher away; the claim keeps away what a launcher has left behind, and other machines.
 
     Raises:
-        UserError: another run is at work there, or the folder holds what this one does not make.
+        UserError: another run is at work there, or the folder holds what this one does not make,
+            or it can be no folder.
     """
+    files.check_may_be_folder(output)
     busy = f"{output} is being written by another run; wait for it, or choose another folder"
     with lock(files.join(output, LOCK), busy=busy):
         work = open_output(output, shards, key, overwrite=overwrite, rejected=rejected)

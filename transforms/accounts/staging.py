@@ -11,6 +11,7 @@ up, and until the last moment what is in OUTPUT stays as it is.
 
 from __future__ import annotations
 
+import os
 import uuid
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -18,7 +19,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from transforms.accounts.claims import CLAIM, SHARDS_FOLDER, Claim, owner, take
-from transforms.errors import RunError
+from transforms.errors import RunError, UserError
 from transforms.storage import files, local
 from transforms.storage.lock import lock
 from transforms.storage.publishing import publish_folder
@@ -156,9 +157,12 @@ class Staging:
 
 def workshop(output: str) -> str:
     """The folder beside an output in which it is made; beside what a link leads to."""
-    if files.is_local(output) and Path(output).is_symlink():
-        output = str(Path(output).resolve())
-    return f"{output}.partial"
+    if not files.is_local(output):
+        return f"{output.rstrip('/')}.partial"
+    folder = Path(output)
+    if folder.is_symlink() or folder.name in ("", ".."):  # "" of `.`
+        folder = Path(os.path.realpath(folder))
+    return f"{folder}.partial"
 
 
 def stage(output: str, *, overwrite: bool) -> Staging:
@@ -178,8 +182,15 @@ def claim_folder(output: str, *, overwrite: bool) -> Iterator[Staging]:
     """Claims an output folder for a run; on this machine a lock keeps a second launcher away.
 
     Raises:
-        UserError: another run is at work there.
+        UserError: another run is at work there, or it can be no folder.
     """
+    files.check_may_be_folder(output)
     busy = f"{output} is being written by another run; wait for it, or choose another folder"
     with lock(f"{workshop(output)}.lock", busy=busy):
-        yield stage(output, overwrite=overwrite)
+        staging = stage(output, overwrite=overwrite)
+        try:
+            yield staging
+        except UserError:
+            if not files.list_folder(staging.folder):  # nothing was begun: nothing is left behind
+                staging.discard()
+            raise

@@ -41,8 +41,36 @@ def is_local(path: str) -> bool:
 def is_inside(path: str, folder: str) -> bool:
     """Whether a file is below a folder, however both are written."""
     if is_local(path) and is_local(folder):
-        return Path(path).resolve().is_relative_to(Path(folder).resolve())
+        return Path(os.path.realpath(path)).is_relative_to(os.path.realpath(folder))
     return path.startswith(folder.rstrip("/") + "/")
+
+
+def check_may_be_folder(output: str) -> None:
+    """Makes sure that an output is a folder, or can become one, before any work is done.
+
+    Raises:
+        UserError: it is a file, or a link without an end.
+    """
+    target = Path(os.path.realpath(output))
+    if not is_local(output) or target.is_dir():
+        return
+    if target.is_symlink():  # what is left of links that lead to one another
+        raise UserError(f"{output} is a link that leads to itself; give another folder")
+    if target.exists():
+        raise UserError(f"{output} is a file; expected a folder, or a new name")
+
+
+def output_file(output: str) -> str:
+    """Where a file that a person named is written: a link stays, and the file it names is replaced.
+
+    Raises:
+        UserError: it is a folder.
+    """
+    if not is_local(output):
+        return output
+    if Path(output).is_dir():
+        raise UserError(f"{output} is a folder; expected the name of a file")
+    return os.path.realpath(output) if Path(output).is_symlink() else output
 
 
 def join(folder: str, *names: str) -> str:

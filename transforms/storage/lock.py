@@ -41,7 +41,7 @@ def _release(path: str, held: int) -> None:
 
 
 def _take(path: str, busy: str) -> int:
-    folder = Path(path).parent
+    folder = Path(os.path.realpath(Path(path).parent))  # a link may name one that is to be made
     try:
         folder.mkdir(parents=True, exist_ok=True)
         descriptor = os.open(path, os.O_WRONLY | os.O_CREAT)

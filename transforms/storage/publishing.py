@@ -17,12 +17,13 @@ def publish_folder(
 ) -> None:
     """Makes `source` appear as `target`.
 
-    On this machine the folder is renamed, or swapped with the old one, which is deleted after that.
-     A link stays, and the folder that it names is replaced; a mount point stays, and its
-    content is replaced file by file, as in a bucket. A bucket has no folders to rename: objects are
-    copied one by one, those in `last`, by which readers know a complete folder, after all others.
-    Each is created on the condition that it is not there, so of two runs that publish to one place
-    at the same time one is refused. Copying again what a died attempt has copied is harmless.
+    On this machine the folder is renamed, or swapped with the old one, which is deleted after
+    that. A link stays, and the folder that it names is replaced; a mount point stays, as does the
+    current folder, and its content is replaced file by file, as in a bucket. A bucket has no
+    folders to rename: objects are copied one by one, those in `last`, by which readers know a
+    complete folder, after all others. Each is created on the condition that it is not there, so of
+    two runs that publish to one place at the same time one is refused. Copying again what a died
+    attempt has copied is harmless.
 
     Args:
         source: a finished folder; on this machine on the target's file system.
@@ -36,7 +37,7 @@ def publish_folder(
         FileNotFoundError: the source is gone.
     """
     if files.is_local(target):
-        _publish_here(Path(source), Path(target).resolve(), last, replaces)
+        _publish_here(Path(source), Path(os.path.realpath(target)), last, replaces)
         return
     _remove(target, last, replaces or {})
     names = [name for name in files.list_folder(source) if name not in last]
@@ -60,7 +61,7 @@ def _publish_here(
     taken = RunError(
         f"{target} was written by another run meanwhile; choose another folder, or give --overwrite"
     )
-    if os.path.ismount(target):
+    if os.path.ismount(target) or Path.cwd().is_relative_to(target):
         if replaces is None and any(target.iterdir()):
             raise taken
         _fill(source, target, last, replaces or {})

@@ -187,3 +187,18 @@ def test_a_folder_without_manifest_is_no_finished_run(output):
 def test_the_run_key_is_that_of_the_options_and_of_nothing_else():
     assert shard_account.run_key(a=1, b=[2]) == shard_account.run_key(b=[2], a=1)
     assert shard_account.run_key(a=1) != shard_account.run_key(a=2)
+
+
+def test_a_link_is_followed_and_what_is_no_folder_refused(tmp_path: Path):
+    (tmp_path / "link").symlink_to("disk/real")
+    with output_folder.claim_output(f"{tmp_path}/link", [shard("a")], "key") as found:
+        assert len(found.todo) == 1
+    assert (tmp_path / "link").is_symlink() and (tmp_path / "disk/real/_shards").is_dir()
+    (tmp_path / "mine").write_text("years of work")
+    (tmp_path / "loop").symlink_to("loop")
+    for name, message in (("mine", "is a file; expected a folder"), ("loop", "leads to itself")):
+        with (
+            pytest.raises(UserError, match=message),
+            output_folder.claim_output(f"{tmp_path}/{name}", [], "key", overwrite=True),
+        ):
+            raise AssertionError("nothing may be begun")

@@ -7,6 +7,8 @@ from pathlib import Path
 import pytest
 
 from tests.late_writers import Publishers, orders
+from transforms.accounts import staging
+from transforms.errors import UserError
 from transforms.storage import files, lock
 
 
@@ -58,3 +60,40 @@ def test_killed_anywhere_it_leaves_the_old_folder_or_the_new_one(
 
     assert kills > 10
     assert not files.exists(f"{tmp_path}/out.partial/_shards/claim.json")
+
+
+@pytest.mark.parametrize("name", ["out", "out/", "./out//", "a/../out", ".", "link/", "gone/"])
+def test_an_output_has_its_place_however_its_name_is_written(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str
+) -> None:
+    here = tmp_path / "here"
+    for folder in ("a", "real"):
+        (here / folder).mkdir(parents=True)
+    (here / "link").symlink_to("real")
+    (here / "gone").symlink_to("nowhere")
+    monkeypatch.chdir(here / "a" if name == "." else here)
+    target = Path(name).resolve()
+    for content in ("old", "new"):
+        with staging.claim_folder(name, overwrite=content == "new") as room:
+            files.write_bytes(f"{room.folder}/data", content.encode())
+            room.publish({"_SUCCESS": b""}, holds=["data"])
+        assert {path.name for path in target.iterdir()} == {"data", "_SUCCESS"}
+        assert (target / "data").read_text() == content
+
+    assert Path.cwd().samefile(here / "a" if name == "." else here)
+    assert (here / "link").is_symlink() and (here / "gone").is_symlink()
+    assert not list(tmp_path.rglob("*.partial*"))
+
+
+def test_what_can_be_no_folder_is_refused_before_the_work(tmp_path: Path) -> None:
+    (tmp_path / "mine").write_text("years of work")
+    (tmp_path / "loop").symlink_to("loop")
+    for name, message in (("mine", "is a file; expected a folder"), ("loop", "leads to itself")):
+        with (
+            pytest.raises(UserError, match=message),
+            staging.claim_folder(f"{tmp_path}/{name}", overwrite=True),
+        ):
+            raise AssertionError("nothing may be begun")
+    with pytest.raises(UserError), staging.claim_folder(f"{tmp_path}/new", overwrite=True):
+        raise UserError("the input cannot be used")
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["loop", "mine"]
