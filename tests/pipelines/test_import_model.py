@@ -215,7 +215,7 @@ def test_what_is_no_siamese_model_is_refused(tmp_path):
     refused(tmp_path, keras.Model(side, one), "two sides encode a sentence differently")
     single = keras.Model(side[0], keras.layers.Dense(1)(side[0]))
     refused(tmp_path, single, "has 1 inputs and 1 outputs; expected two inputs")
-    refused(tmp_path, siamese(), "--encoder_layer nowhere: no such layer .* these are: embedding, lstm",
+    refused(tmp_path, siamese(), "--encoder_layer nowhere: no such layer .* are: embedding, lstm",
             "--encoder_layer", "nowhere")  # fmt: skip
     refused(tmp_path, siamese(), r"after the layer 'embedding' a sentence is .* not a vector",
             "--encoder_layer", "embedding")  # fmt: skip
