@@ -117,7 +117,7 @@ lint: $(READY) ## Check format, style and types
 	@$(BIN)/ruff check $(SOURCES)
 	@$(BIN)/mypy
 
-format: $(READY) ## Format the code and mend what ruff can mend
+format: $(READY) ## Format the code and fix what ruff can fix
 	@$(BIN)/ruff check --fix-only $(SOURCES)
 	@$(BIN)/ruff format $(SOURCES)
 
@@ -137,7 +137,7 @@ run-score: $(READY) ## Pairs and a bundle to scored pairs: INPUT= MODEL= OUTPUT=
 run-find: $(READY) ## Similar pairs of a table, or of two: INPUT= MODEL= OUTPUT= [RUNNER= ARGS='--against G' or '--left G --right G']
 	@$(PY) -m twinbeam find $(INPUTS) $(call flag,--model,$(MODEL)) $(OUT) $(RUN_ON) $(ARGS)
 
-run-cluster: $(READY) ## Pairs of find to clusters with ids that stay: INPUT= OUTPUT= [RUNNER= ARGS='--rows G --previous D']
+run-cluster: $(READY) ## Pairs of find to clusters with stable ids: INPUT= OUTPUT= [RUNNER= ARGS='--rows G --previous D']
 	@$(PY) -m twinbeam cluster $(INPUTS) $(OUT) $(RUN_ON) $(ARGS)
 
 run-evaluate: $(READY) ## Labelled scores to metrics and a report: INPUT= OUTPUT= [RUNNER= ARGS=]
@@ -164,7 +164,7 @@ run-try: $(READY) ## Score pairs from the keyboard, one a line, separated by a t
 run-export: $(READY) ## A bundle in another precision: MODEL= EXAMPLES= OUTPUT= ARGS='--precision int16'
 	@$(PY) -m twinbeam export $(call flag,--model,$(MODEL)) $(call flag,--examples,$(EXAMPLES)) $(OUT) $(ARGS)
 
-run-import: $(READY) ## A model of yours to a bundle: MODEL= OUTPUT= ARGS='--threshold 0.5 --vocabulary words.json'
+run-import: $(READY) ## Your own model to a bundle: MODEL= OUTPUT= ARGS='--threshold 0.5 --vocabulary words.json'
 	@$(PY) -m twinbeam import $(call quoted,$(MODEL)) $(OUT) $(ARGS)
 
 run-calibrate: $(READY) ## Labelled scores to a bundle of true probabilities: INPUT= MODEL= OUTPUT= [ARGS=]
@@ -176,7 +176,7 @@ bench-score: $(READY) ## Four ways of scoring side by side: ARGS='--model BUNDLE
 bench: $(READY) ## Run all benchmarks of scoring into RESULTS.md: ARGS='--model BUNDLE --data DIR'
 	@$(PY) -m benchmarks.run $(ARGS)
 
-bench-peers: $(READY) $(PEERS_READY) ## Our encoders beside torch, onnxruntime and OpenVINO: ARGS='--encoder minilm --file PARQUET'
+bench-peers: $(READY) $(PEERS_READY) ## Compare our encoders with torch, onnxruntime and OpenVINO: ARGS='--encoder minilm --file PARQUET'
 	@$(PY) -m benchmarks.peers $(ARGS)
 
 peers-lock: $(UV) ## Pin what bench-peers measures in benchmarks/peers.lock
@@ -185,10 +185,10 @@ peers-lock: $(UV) ## Pin what bench-peers measures in benchmarks/peers.lock
 quality: $(READY) ## Train recipes on real data and measure them: ARGS='--data DIR [--jobs …]'
 	@$(PY) -m benchmarks.quality $(ARGS)
 
-lock: $(UV) ## Pin all versions with hashes in requirements*.lock (ARGS=--upgrade takes newer ones)
+lock: $(UV) ## Pin all versions with hashes in requirements*.lock (ARGS=--upgrade for newer ones)
 	@$(call compile,.)
 
-lock-check: $(UV) ## Check that the lock files are what setup.py asks for
+lock-check: $(UV) ## Check that the lock files match setup.py
 	@folder=$$(mktemp -d) && trap 'rm -rf "$$folder"' EXIT && cp --parents $(ALL_LOCKS) "$$folder" \
 		&& $(call compile,"$$folder") \
 		$(foreach lock,$(ALL_LOCKS),&& diff -u -I '^ *#' $(lock) "$$folder/$(lock)") \
@@ -213,7 +213,7 @@ flink-lock: $(READY) ## Pin Flink's and the job server's jars in deploy/flink/ja
 test-flink: $(READY) ## Start a Flink cluster, run the pipelines on it, kill parts of it (needs Java)
 	@$(PY) -m pytest -q -m flink tests/flink $(ARGS)
 
-airflow-up: $(READY) $(AIRFLOW_READY) ## Start a real Airflow on loopback, with sample data and a night run: [PORT=8080]
+airflow-up: $(READY) $(AIRFLOW_READY) ## Start a real Airflow on loopback, with sample data, after one nightly run: [PORT=8080]
 	@$(PY) -m deploy.airflow.local up $(call flag,--port,$(PORT))
 
 airflow-cli: $(READY) $(AIRFLOW_READY) ## Run a command of Airflow's against airflow-up: ARGS="dags list"
@@ -230,16 +230,16 @@ spark-lock: $(UV) ## Pin Spark's own environment, of tests, in tests/spark/requi
 	@$(subst make lock,make spark-lock,$(COMPILE)) tests/spark/requirements.in \
 		-o tests/spark/requirements.lock $(ARGS)
 
-test-airflow: $(READY) $(AIRFLOW_READY) ## Run both DAGs for real: here, on a scheduler, and against a stand-in for Dataflow
+test-airflow: $(READY) $(AIRFLOW_READY) ## Run all DAGs for real: locally, on a scheduler, and against a fake Dataflow
 	@$(AIRFLOW_VENV)/bin/python -m pytest -q -c tests/airflow/pytest.ini $(or $(ARGS),tests/airflow)
 
-mutants: $(READY) ## Put small faults into the code, count those that tests notice: ARGS='[GROUP] --each 12'
+mutants: $(READY) ## Put small faults into the code, count those that tests detect: ARGS='[GROUP] --each 12'
 	@$(PY) -m tests.mutants $(ARGS)
 
 test-spark: $(READY) $(SPARK_READY) ## Let a real Spark write pairs and read scores (needs Java)
 	@$(PY) -m pytest -q -m slow tests/spark $(ARGS)
 
-test-cloud: $(READY) ## Run everything against Google Cloud's stand-ins on loopback, slow tests too
+test-cloud: $(READY) ## Run everything against fake Google Cloud services on loopback, slow tests too
 	@$(PY) -m pytest -q -m "slow or not slow" tests/cloud $(ARGS)
 
 image: $(READY) ## Build the worker image, after its checks: IMAGE= [DEVICE=cpu|gpu ARGS=--push]

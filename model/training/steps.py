@@ -210,7 +210,7 @@ def _similarities(recipe: Recipe, output: Any) -> dict[str, tf.Tensor]:
     return found
 
 
-def _with_strangers(
+def _with_unrelated(
     recipe: Recipe, batch: Batch, output: Any, found: dict[str, tf.Tensor]
 ) -> dict[str, tf.Tensor]:
     """Similar pairs alone have no threshold: each first side also meets the next pair's second.
@@ -256,7 +256,7 @@ def make_eval_step(
         }
         if recipe.task == "classes":
             found["predicted"] = tf.cast(tf.argmax(output, axis=-1), tf.float32)
-        return _with_strangers(recipe, batch, output, found) if recipe.reads_positives else found
+        return _with_unrelated(recipe, batch, output, found) if recipe.reads_positives else found
 
     @tf.function(input_signature=[element_spec])
     def step(batch: Any) -> dict[str, tf.Tensor]:

@@ -11,7 +11,7 @@ from model.dataset.batches import training_batches
 from model.network.losses import make_loss
 from model.training.evaluation import evaluate
 from model.training.step_batches import labelled, taught
-from model.training.steps import _similarities, _with_strangers
+from model.training.steps import _similarities, _with_unrelated
 from tests.model.tiny_examples import serialise
 from tests.model.tiny_recipes import recipe
 from transforms.errors import UserError
@@ -79,7 +79,7 @@ def test_weights_and_scores_come_with_their_rows(tmp_path):
         assert found == pytest.approx(((row - 2) / 2, (row - 2) / 10))
 
 
-def test_positives_alone_are_measured_against_strangers():
+def test_positives_alone_are_measured_against_unrelated_pairs():
     rules = recipe(**POSITIVES)
     assert rules.reads_positives and rules.label_range == (0, 1)
     # Three pairs of equal unit vectors x, y and z; the third pair's second sentence is the first's.
@@ -91,7 +91,7 @@ def test_positives_alone_are_measured_against_strangers():
     output = {"u": tf.eye(3), "v": tf.eye(3)}
     found = {**_similarities(rules, output), "loss": tf.constant([3.0, 4, 5])}
     found |= {"label": batch["label"], "weight": batch["weight"]}
-    seen = _with_strangers(rules, batch, output, found)
+    seen = _with_unrelated(rules, batch, output, found)
     assert seen["label"].numpy().tolist() == [1, 1, 1, 0, 0, 0]
     # First sides meet 6, 5 and 5: the last stands in the third pair itself.
     assert seen["weight"].numpy().tolist() == [1, 1, 1, 1, 1, 0]
