@@ -110,14 +110,14 @@ def add_flags(parser: argparse.ArgumentParser) -> None:
         nargs="+",
         required=True,
         metavar="DIR",
-        help="scores of labelled pairs that it made",
+        help="labelled pairs that it scored",
     )
     parser.add_argument("--output", required=True, metavar="DIR", help="the new bundle")
     parser.add_argument(
-        "--method", choices=("platt", "isotonic"), default="platt", help="of the calibration"
+        "--method", choices=("platt", "isotonic"), default="platt", help="calibration method"
     )
     for side in PairColumns().sides:
-        parser.add_argument(f"--{side}_column", default=side, help="a sentence")
+        parser.add_argument(f"--{side}_column", default=side, help="column of a sentence")
     parser.add_argument("--label_column", default="label", help="the true label")
     parser.add_argument("--similarity_column", default="similarity", help="similarity")
     parser.add_argument("--overwrite", action="store_true", help="replace a bundle in --output")

@@ -203,7 +203,7 @@ def add_flags(parser: argparse.ArgumentParser) -> None:
     text.add_argument(
         "--format",
         choices=("csv", "tsv", "jsonl"),
-        help="what the files are (default: by their endings)",
+        help="format of the files (default: by their endings)",
     )
     text.add_argument(
         "--delimiter",
@@ -228,7 +228,7 @@ def add_flags(parser: argparse.ArgumentParser) -> None:
         help="the character before a quote inside quotes: '\\' for Spark's CSV",
     )
     text.add_argument(
-        "--encoding", help="such as gb18030 (default: the byte order mark's, else utf-8)"
+        "--encoding", help="encoding, such as gb18030 (default: by the byte order mark, else utf-8)"
     )
     columns = parser.add_argument_group("columns", "a name, or a number from 1")
     for name, what in (

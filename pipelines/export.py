@@ -91,7 +91,7 @@ def add_flags(parser: argparse.ArgumentParser) -> None:
     """Adds the flags of an export."""
     parser.add_argument("--model", required=True, metavar="BUNDLE", help="the bundle to start from")
     parser.add_argument(
-        "--examples", required=True, metavar="DIR", help="the examples it was trained on"
+        "--examples", required=True, metavar="DIR", help="the examples the bundle was trained on"
     )
     parser.add_argument("--output", required=True, metavar="DIR", help="the new bundle")
     parser.add_argument(

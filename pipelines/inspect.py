@@ -49,7 +49,9 @@ def flags() -> argparse.ArgumentParser:
         "folder", help="a bundle, examples, scores, a report or a Parquet file; local or gs://"
     )
     parser.add_argument("--json", action="store_true", help="print JSON")
-    parser.add_argument("--no_sums", action="store_true", help="do not read files to check sums")
+    parser.add_argument(
+        "--no_sums", action="store_true", help="do not read the files to verify checksums"
+    )
     return parser
 
 

@@ -165,7 +165,9 @@ def flags() -> argparse.ArgumentParser:
     """All flags of `template`."""
     parser = CommandParser("template", (__doc__ or "").splitlines()[0], EXAMPLE)
     parser.add_argument("step", choices=STEPS, help="the command")
-    parser.add_argument("--image", help="the image to start; without it metadata alone is written")
+    parser.add_argument(
+        "--image", help="the image to start; without it only the metadata is written"
+    )
     parser.add_argument("--output", required=True, metavar="FILE", help="local or gs://")
     return parser
 

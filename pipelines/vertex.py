@@ -194,20 +194,22 @@ def flags() -> argparse.ArgumentParser:
     )
     parser.add_argument("--output", required=True, metavar="DIR", help="gs:// folder of the bundle")
     parser.add_argument(
-        "--checkpoints", metavar="DIR", help="gs:// folder; when not given OUTPUT-checkpoints"
+        "--checkpoints",
+        metavar="DIR",
+        help="gs:// folder for checkpoints (default: OUTPUT-checkpoints)",
     )
     job = parser.add_argument_group("job")
     job.add_argument("--project", required=True, help="Google Cloud project")
-    job.add_argument("--region", required=True, help="where the machines are")
-    job.add_argument("--image", required=True, help="the scoring worker's image, with CUDA")
-    job.add_argument("--name", default=VertexJob.name, help="what the job is called")
+    job.add_argument("--region", required=True, help="region of the machines")
+    job.add_argument("--image", required=True, help="image of the scoring workers, with CUDA")
+    job.add_argument("--name", default=VertexJob.name, help="name of the job")
     job.add_argument(
         "--workers",
         type=shared_flags.positive,
         default=1,
-        help="machines: the chief and the others",
+        help="number of machines, including the chief",
     )
-    job.add_argument("--machine", default=VertexJob.machine, help="machine type of each")
+    job.add_argument("--machine", default=VertexJob.machine, help="machine type of each machine")
     job.add_argument(
         "--accelerator", default=VertexJob.accelerator, help="GPUs of each machine, or none"
     )
@@ -218,7 +220,10 @@ def flags() -> argparse.ArgumentParser:
         help="number of GPUs in each machine",
     )
     job.add_argument(
-        "--boot_disk_gb", type=shared_flags.positive, default=100, help="holds image and examples"
+        "--boot_disk_gb",
+        type=shared_flags.positive,
+        default=100,
+        help="size of the boot disk, which holds the image and the examples",
     )
     job.add_argument(
         "--max_hours",
@@ -228,7 +233,7 @@ def flags() -> argparse.ArgumentParser:
     )
     job.add_argument("--spot", action="store_true", help="cheaper machines that may be preempted")
     job.add_argument("--service_account", help="account with which the job accesses the buckets")
-    job.add_argument("--endpoint", help="of the service, when it is not the region's own")
+    job.add_argument("--endpoint", help="address of the service (default: the region's)")
     job.add_argument("--dry_run", action="store_true", help="print the request and exit")
     return parser
 

@@ -98,7 +98,7 @@ def add_flags(to: argparse.ArgumentParser) -> None:
     group.add_argument(
         "--pairs_per_second",
         type=above_zero,
-        help="of one vCPU, as you measured it (default: what the prices file says)",
+        help="speed of one vCPU that you measured (default: that of the prices file)",
     )
 
 

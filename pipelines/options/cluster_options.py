@@ -135,7 +135,7 @@ def _add_input_flags(parser: argparse.ArgumentParser) -> None:
     group.add_argument("--id2_column", help="second id (default: id2)")
     group.add_argument("--sentence1_column", default="sentence1", help="first sentence")
     group.add_argument("--sentence2_column", default="sentence2", help="second sentence")
-    group.add_argument("--similarity_column", default="similarity", help="the similarity")
+    group.add_argument("--similarity_column", default="similarity", help="column of the similarity")
     group.add_argument(
         "--min_similarity",
         type=shared_flags.finite,
@@ -146,7 +146,7 @@ def _add_input_flags(parser: argparse.ArgumentParser) -> None:
         nargs="+",
         default=[],
         metavar="GLOB",
-        help="Parquet files of all rows: those in no pair become clusters of one",
+        help="Parquet files of all rows; rows in no pair become clusters of one",
     )
     group.add_argument("--id_column", default="id", help="id of a row in --rows")
     group.add_argument("--sentence_column", default="sentence", help="the sentence in --rows")
@@ -154,7 +154,7 @@ def _add_input_flags(parser: argparse.ArgumentParser) -> None:
         "--shard_rows",
         type=shared_flags.positive,
         default=shared_flags.DEFAULT_SHARD_ROWS,
-        help="rows of a shard of input; row groups are not split",
+        help="rows per input shard; row groups are not split",
     )
 
 
@@ -173,7 +173,7 @@ def _add_cluster_flags(parser: argparse.ArgumentParser) -> None:
         help="report larger clusters, with the weakest edges that hold them together",
     )
     group.add_argument(
-        "--cut", action="store_true", help="cut clusters above --max_cluster at those edges"
+        "--cut", action="store_true", help="cut clusters larger than --max_cluster at these edges"
     )
     group.add_argument(
         "--edges_at_once",

@@ -67,12 +67,15 @@ def flags() -> argparse.ArgumentParser:
     )
     parser.add_argument(
         "--model", metavar="BUNDLE",
-        help="a bundle that did not train on these labels, such as that of train --recipe "
-        "universal-cosine: its vectors say which sentences are nearly the same",
+        help="a bundle that was not trained on these labels, such as that of train "
+        "--recipe universal-cosine; its vectors determine the nearest "
+        "sentences",
     )  # fmt: skip
     parser.add_argument("--output", required=True, metavar="DIR", help="folder to write to")
-    parser.add_argument("--show", type=shared_flags.positive, default=100, help="on the page")
-    parser.add_argument("--seed", type=int, default=0, help="of the folds")
+    parser.add_argument(
+        "--show", type=shared_flags.positive, default=100, help="number of labels on the page"
+    )
+    parser.add_argument("--seed", type=int, default=0, help="seed of the cross-validation folds")
     parser.add_argument("--overwrite", action="store_true", help="replace what is in --output")
     return parser
 

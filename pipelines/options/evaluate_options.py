@@ -114,9 +114,13 @@ def add_flags(parser: argparse.ArgumentParser) -> None:
         ("sentence1_column", "sentence1", "first sentence"),
         ("sentence2_column", "sentence2", "second sentence"),
         ("label_column", "label", "the true label"),
-        ("id_column", None, "what names a row among the mistakes (default: id, if it is there)"),
+        (
+            "id_column",
+            None,
+            "id of a row among the mistakes (default: the column id, if it exists)",
+        ),
         ("similarity_column", "similarity", "similarity"),
-        ("similarity_label_column", "similarity_label", "label that scoring gave"),
+        ("similarity_label_column", "similarity_label", "label that scoring assigned"),
     ):
         reading.add_argument(f"--{name}", default=default, help=what)
     reading.add_argument(
@@ -140,7 +144,7 @@ def _add_meaning_flags(parser: argparse.ArgumentParser) -> None:
     )
     meaning.add_argument("--model", metavar="BUNDLE", help="the bundle that scored")
     meaning.add_argument(
-        "--task", choices=("binary", "regression", "classes"), help="what labels are"
+        "--task", choices=("binary", "regression", "classes"), help="kind of labels"
     )
     meaning.add_argument("--classes", nargs="+", help="class names, the similar one last")
     meaning.add_argument(
@@ -148,7 +152,7 @@ def _add_meaning_flags(parser: argparse.ArgumentParser) -> None:
         nargs=2,
         type=shared_flags.finite,
         metavar=("MIN", "MAX"),
-        help="of labels that are numbers",
+        help="range of numeric labels",
     )
 
 
@@ -156,21 +160,29 @@ def _add_report_flags(parser: argparse.ArgumentParser) -> None:
     more = parser.add_argument_group("report")
     more.add_argument("--output", required=True, metavar="DIR", help="folder to write to")
     more.add_argument("--slice_column", nargs="+", default=[], help="measure each value separately")
-    more.add_argument("--train_input", nargs="+", metavar="GLOB", help="pairs it was trained on")
+    more.add_argument(
+        "--train_input", nargs="+", metavar="GLOB", help="pairs the model was trained on"
+    )
     more.add_argument("--train_label_column", help="their label (default: --label_column)")
     more.add_argument(
         "--examples",
         metavar="DIR",
-        help="examples it was trained on: measures sentences with unknown tokens separately",
+        help="examples the model was trained on: measures sentences with unknown tokens separately",
     )
     more.add_argument(
         "--doubts", metavar="DIR", help="--output of doubts: shows labels that are likely wrong"
     )
     more.add_argument(
-        "--worst", type=shared_flags.count, default=20, help="mistakes of each kind to show"
+        "--worst",
+        type=shared_flags.count,
+        default=20,
+        help="number of mistakes of each kind to show",
     )
-    more.add_argument("--redact", action="store_true", help="show no sentence")
+    more.add_argument("--redact", action="store_true", help="show no sentences")
     more.add_argument(
-        "--resamples", type=shared_flags.count, default=RESAMPLES, help="for the intervals"
+        "--resamples",
+        type=shared_flags.count,
+        default=RESAMPLES,
+        help="bootstrap resamples for the intervals",
     )
     more.add_argument("--overwrite", action="store_true", help="replace a report in --output")

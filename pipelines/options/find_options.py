@@ -153,18 +153,24 @@ def _add_input_flags(parser: CommandParser) -> None:
     group = parser.add_argument_group("input")
     tables = []
     for flag, text in (
-        ("--input", "Parquet files of one table: pairs within it; patterns in quotes"),
-        ("--against", "old rows: pairs of --input with these too, but not among these"),
-        ("--left", "Parquet files of the first of two tables: pairs between them alone"),
-        ("--right", "Parquet files of the second"),
+        ("--input", "Parquet files of one table, within which pairs are found; patterns in quotes"),
+        (
+            "--against",
+            "old rows: pairs of --input with these are found too, pairs among these are not",
+        ),
+        (
+            "--left",
+            "Parquet files of the first of two tables; only pairs between the two are found",
+        ),
+        ("--right", "Parquet files of the second table"),
     ):
         tables.append(group.add_argument(flag, nargs="+", default=[], metavar="GLOB", help=text))
     parser.need_one_of("(--input GLOB … | --left GLOB … --right GLOB …)", *tables[:1], *tables[2:])
     group.add_argument("--sentence_column", default="sentence", help="the sentence")
     group.add_argument(
         "--id_column",
-        help="what names a row (default: id, where there is such a column; else, or with '', the "
-        "file's name and the row's number)",
+        help="id of a row (default: the column id if it exists; otherwise, or with "
+        "'', file name and row number)",
     )
     group.add_argument(
         "--keep_columns",
@@ -183,14 +189,15 @@ def _add_training_flags(parser: argparse.ArgumentParser) -> None:
         nargs="+",
         default=[],
         metavar="GLOB",
-        help="labelled pairs (sentence1, sentence2, label): pairs are then written to be trained "
-        "on, near ones that are labelled apart or not at all as hard negatives",
+        help="labelled pairs (sentence1, sentence2, label): the output is then "
+        "training data, with near pairs that are labelled different, or "
+        "unlabelled, as hard negatives",
     )
     group.add_argument(
         "--max_similarity",
         type=shared_flags.finite,
-        help="with --labelled: of a pair that has no label; what is more similar may be a "
-        "positive, and is left out",
+        help="with --labelled: highest similarity of an unlabelled pair; a more "
+        "similar pair may be a positive, and is left out",
     )
 
 
@@ -200,39 +207,41 @@ def _add_search_flags(parser: argparse.ArgumentParser) -> None:
     group.add_argument(
         "--min_similarity",
         type=shared_flags.finite,
-        help="of a pair (default: the bundle's threshold)",
+        help="lowest similarity of a pair (default: the bundle's threshold)",
     )
     group.add_argument(
         "--equal_sentences",
         choices=("all", "first"),
         default="all",
-        help="rows with equal sentences: all their pairs, or each with the first of them, which "
-        "then stands for all (enough for clusters)",
+        help="rows with equal sentences: pair all of them with each other, or each "
+        "with the first only, which then represents them (enough for "
+        "clusters)",
     )
     group.add_argument(
         "--top_k",
         type=shared_flags.positive,
         metavar="K",
-        help="of each sentence only the K most similar ones; of two tables: of each left sentence "
-        "the K of the right",
+        help="keep only the K most similar partners of each sentence; with two "
+        "tables, the K in the right one for each left sentence",
     )
     group.add_argument(
         "--cells",
         type=shared_flags.count,
-        help="divide sentences into so many cells and compare only those that may be near; 0 "
-        "compares all with all (default: 0 up to two million rows)",
+        help="divide the sentences into this many cells and compare only pairs "
+        "that may be near; 0 compares all with all (default: 0 up to two "
+        "million rows)",
     )
     group.add_argument(
         "--recall",
         type=shared_flags.fraction,
-        help="find about this share of the pairs, 0 to 1, and measure it (default: find all; 0.99 "
-        "where the bundle compares by a learned head)",
+        help="find about this share of the pairs, 0 to 1, and measure it (default: "
+        "find all; 0.99 if the bundle has a learned head)",
     )
     group.add_argument(
         "--anchors",
         type=shared_flags.positive,
-        help="sentences that are searched in full to measure --recall (default: 1000, or 200 "
-        "where the bundle compares by a learned head)",
+        help="sentences that are compared with all others to measure --recall "
+        "(default: 1000, or 200 if the bundle has a learned head)",
     )
     _add_training_flags(parser)
     group = parser.add_argument_group("output")

@@ -73,9 +73,9 @@ def flags() -> argparse.ArgumentParser:
         "--measured_on",
         default=ImportOptions.measured_on,
         metavar="WORDS",
-        help="which pairs that threshold was chosen on, for the bundle's card",
+        help="the pairs on which the threshold was chosen, for the model card",
     )
-    parser.add_argument("--name", help="of the bundle (default: the file's)")
+    parser.add_argument("--name", help="name of the bundle (default: the file's name)")
     parser.add_argument("--overwrite", action="store_true", help="replace an existing bundle")
     _add_keras_flags(parser)
     _add_saved_model_flags(parser)
@@ -87,8 +87,8 @@ def _add_keras_flags(parser: argparse.ArgumentParser) -> None:
     keras.add_argument(
         "--vocabulary",
         metavar="FILE",
-        help="token → id: JSON ({token: id}, or a list), or a token a line from id 0 on; not for "
-        "models that take sentences",
+        help="token → id: JSON ({token: id}, or a list), or one token per line "
+        "from id 0; not for models that take sentences",
     )
     keras.add_argument(
         "--tokenizer",
@@ -109,32 +109,34 @@ def _add_keras_flags(parser: argparse.ArgumentParser) -> None:
     keras.add_argument(
         "--unknown_id",
         metavar="ID",
-        help=f"of tokens that the vocabulary does not hold (default: 1), or {DROP}: leave them out",
+        help=f"id of tokens that are not in the vocabulary (default: 1), or {DROP} "
+        "to leave them out",
     )
     keras.add_argument(
         "--max_tokens",
         type=shared_flags.positive,
-        help="tokens of a sentence that count (default: 256, or the model's own length)",
+        help="maximum number of tokens of a sentence (default: 256, or the model's length)",
     )
     keras.add_argument(
         "--padding",
         choices=("post", "pre"),
-        help="where a model of a fixed length has its zeros (default: post; pad_sequences: pre)",
+        help="side on which a model of fixed length is padded (default: post; pad_sequences: pre)",
     )
     keras.add_argument(
         "--cut",
         choices=("post", "pre"),
-        help="where longer sentences lose tokens (default: post; pad_sequences: pre)",
+        help="side on which longer sentences are truncated (default: post; pad_sequences: pre)",
     )
     keras.add_argument(
         "--gives",
         choices=("similarity", "distance"),
-        help="what its output is (default: similarity, 0 to 1); of a distance d, exp(−d) is taken",
+        help="meaning of the model's output (default: similarity, 0 to 1); of a "
+        "distance d, exp(−d) is used",
     )
     keras.add_argument(
         "--encoder_layer",
         metavar="NAME",
-        help="the layer that gives a sentence's vector (default: where both sides meet)",
+        help="the layer whose output is the sentence's vector (default: where both sides meet)",
     )
 
 
@@ -143,10 +145,14 @@ def _add_saved_model_flags(parser: argparse.ArgumentParser) -> None:
     saved.add_argument(
         "--comparison",
         choices=("cosine", "manhattan", "euclidean"),
-        help="of two vectors (default: cosine)",
+        help="similarity of two vectors (default: cosine)",
     )
-    saved.add_argument("--signature", metavar="NAME", help="what to call (default: the model)")
-    saved.add_argument("--vectors", metavar="NAME", help="the vectors among several outputs")
+    saved.add_argument(
+        "--signature", metavar="NAME", help="signature to call (default: the model itself)"
+    )
+    saved.add_argument(
+        "--vectors", metavar="NAME", help="name of the vectors among several outputs"
+    )
 
 
 def parse(argv: Sequence[str]) -> ImportOptions:

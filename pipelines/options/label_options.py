@@ -152,12 +152,14 @@ def add_flags(parser: CommandParser) -> None:
         reading.add_argument(f"--{name}_column", default=name, help="sentence")
     reading.add_argument(
         "--similarity_column", nargs="+", default=["similarity"],
-        help="similarity; of several columns those pairs are chosen where they differ most",
+        help="similarity; with several columns, pairs on which they differ most are chosen",
     )  # fmt: skip
-    reading.add_argument("--cluster_column", help="at most a few pairs of each value are chosen")
+    reading.add_argument(
+        "--cluster_column", help="column of which each value is in only a few chosen pairs"
+    )
     reading.add_argument(
         "--labelled", nargs="+", default=[], metavar="GLOB",
-        help="labels saved before, Parquet or CSV; their pairs are left out",
+        help="labels saved earlier, Parquet or CSV; their pairs are not chosen again",
     )  # fmt: skip
     reading.add_argument(
         "--shard_rows",
@@ -167,30 +169,34 @@ def add_flags(parser: CommandParser) -> None:
     )
     choice = parser.add_argument_group("choice")
     choice.add_argument("--output", required=True, metavar="DIR", help="folder to write to")
-    choice.add_argument("--pairs", type=shared_flags.positive, default=500, help="to choose")
+    choice.add_argument(
+        "--pairs", type=shared_flags.positive, default=500, help="number of pairs to choose"
+    )
     choice.add_argument(
         "--random_share", type=shared_flags.fraction, default=0.2,
-        help="of the pairs at random: what precision and recall are estimated from",
+        help="share of random pairs, from which precision and recall are estimated",
     )  # fmt: skip
     choice.add_argument(
         "--threshold", type=shared_flags.fraction,
         help="same from this similarity on (default: the scores' bundle's, or 0.5)",
     )  # fmt: skip
-    choice.add_argument("--seed", type=int, default=0, help="another seed is another choice")
+    choice.add_argument("--seed", type=int, default=0, help="seed of the random choice")
     choice.add_argument("--overwrite", action="store_true", help="replace a choice in --output")
     rounds = parser.add_argument_group("rounds")
     rounds.add_argument(
         "--next", action="store_true",
-        help="labels in, fine-tune, score --input, choose again: the same command each round, "
-        "with --labelled as a pattern that finds all that the pages saved",
+        help="a round: read labels, fine-tune, score --input, choose again; run "
+        "the same command each round, with --labelled as a pattern that "
+        "matches all saved labels",
     )  # fmt: skip
-    rounds.add_argument("--model", metavar="BUNDLE", help="the bundle that the rounds begin with")
+    rounds.add_argument("--model", metavar="BUNDLE", help="the bundle from which the rounds start")
     rounds.add_argument(
-        "--recipe", metavar="NAME", help="to fine-tune by (default: the bundle's own)"
+        "--recipe", metavar="NAME", help="recipe for fine-tuning (default: the bundle's)"
     )
     judging = parser.add_argument_group("what the answers say")
     answers = judging.add_argument(
         "--estimate", nargs="+", default=[], metavar="LABELS",
-        help="files that the page saved: estimates precision and recall of all scores in --output",
+        help="label files saved by the page, from which precision and recall of "
+        "all scores in --output are estimated",
     )  # fmt: skip
     parser.need_one_of("(--input DIR … | --estimate LABELS …)", scores, answers)

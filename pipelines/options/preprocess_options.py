@@ -163,26 +163,26 @@ def add_flags(parser: argparse.ArgumentParser) -> None:
     group.add_argument(
         "--negative_column",
         default="negative",
-        help="for recipes with given triplets: the sentence that is unlike the first one",
+        help="for recipes with given triplets: the sentence that differs from the first one",
     )
-    group.add_argument("--weight_column", help="numbers from 0 on: how much a row counts")
+    group.add_argument("--weight_column", help="weight of a row in the loss, a number from 0")
     group.add_argument(
         "--teacher_column",
         nargs="+",
         default=[],
-        help="similarities that other models gave the rows, for recipes with 'distill' that name "
-        "no teacher; of several the mean. The label may then be null",
+        help="similarities by other models, for recipes with 'distill' and no "
+        "teacher; the mean of several. The label may then be null",
     )
     group.add_argument(
         "--train_shards",
         type=shared_flags.positive,
-        help=f"files to train on (default: one for {FILE_ROWS:,} rows, at least "
+        help=f"number of files to train on (default: one for {FILE_ROWS:,} rows, at least "
         f"{LEAST_TRAIN_FILES})",
     )
     group.add_argument(
         "--eval_shards",
         type=shared_flags.positive,
-        help=f"files to evaluate on (default: one for {FILE_ROWS:,} rows)",
+        help=f"number of files to evaluate on (default: one for {FILE_ROWS:,} rows)",
     )
     group.add_argument(
         "--eval_fraction",
@@ -200,7 +200,7 @@ def add_flags(parser: argparse.ArgumentParser) -> None:
         nargs="+",
         default=[],
         metavar="GLOB",
-        help="Parquet that the model will be measured on: none of its pairs is inferred "
-        "(labels.transitive)",
+        help="Parquet that the model will be measured on; its pairs are never "
+        "inferred (labels.transitive)",
     )
     group.add_argument("--overwrite", action="store_true", help="replace examples in --output")

@@ -124,19 +124,20 @@ def add_flags(parser: argparse.ArgumentParser) -> None:
     group.add_argument(
         "--dimensions",
         type=shared_flags.positive,
-        help="compare this many first floats of the vectors, for bundles trained with matryoshka",
+        help="compare only the first N floats of the vectors, for bundles trained with matryoshka",
     )
     group.add_argument(
         "--embedding_cache_mb",
         type=shared_flags.count,
         default=256,
-        help="memory of each worker process for vectors of sentences met before; 0 for none",
+        help="memory per worker process for vectors of sentences seen before; 0 for none",
     )
     group.add_argument(
         "--encode_once",
         choices=("shard", "global"),
-        help="encode each distinct sentence once a shard and cache, or once in the whole input "
-        "(for heavy encoders); shard, but with --embedding_store global",
+        help="encode each distinct sentence once per shard and cache, or once for "
+        "the whole input (for heavy encoders); default: shard, or "
+        "global with --embedding_store",
     )
     shared_flags.add_embedding_store(group)
     shared_flags.add_reject_limit(group)
@@ -150,14 +151,15 @@ def add_flags(parser: argparse.ArgumentParser) -> None:
         "--on_long_sentence",
         choices=("reject", "truncate"),
         default="reject",
-        help="whether the row of a longer sentence is rejected, or its beginning scored",
+        help="whether a row with a longer sentence is rejected, or scored by the "
+        "sentence's beginning",
     )
     group.add_argument(
         "--redact",
         action=Switch,
         default=True,
-        help="keep what the model says of rows it fails on, which may quote them, out of "
-        "reject details and errors",
+        help="keep the model's error messages, which may quote rows, out of reject "
+        "details and errors",
     )
     shared_flags.add_compression(group)
     group.add_argument(

@@ -52,7 +52,7 @@ def add_shard_flags(group: argparse._ArgumentGroup) -> None:
         "--on_bad_file",
         choices=("fail", "reject"),
         default="fail",
-        help="whether a file that cannot be used stops the run before it starts, or is left out",
+        help="whether an unusable file stops the run before it starts, or is left out",
     )
     add_int96_flag(group)
     group.add_argument(
@@ -61,8 +61,9 @@ def add_shard_flags(group: argparse._ArgumentGroup) -> None:
         nargs="+",
         default=[],
         metavar="NAME[=TYPE]",
-        help="write these columns of folders NAME=VALUE into the files, as text or "
-        f"{', '.join(kind for kind in TYPES if kind != TEXT)}; else the output keeps the folders",
+        help="write these columns of NAME=VALUE folders into the files, as text or "
+        f"{', '.join(kind for kind in TYPES if kind != TEXT)}; otherwise the "
+        "output keeps the folders",
     )
 
 
@@ -90,7 +91,8 @@ def add_embedding_store(group: argparse._ArgumentGroup) -> None:
     group.add_argument(
         "--embedding_store",
         metavar="DIR",
-        help="keep vectors here and take them from here: a nightly run encodes only new sentences",
+        help="folder that keeps vectors from run to run, so that a nightly run "
+        "encodes only new sentences",
     )
 
 
@@ -100,7 +102,7 @@ def add_compression(group: argparse._ArgumentGroup) -> None:
         "--compression",
         choices=("zstd", "snappy", "gzip", "lz4", "none"),
         default="zstd",
-        help="codec of the Parquet that is written",
+        help="compression codec of the Parquet output",
     )
 
 
@@ -110,8 +112,9 @@ def add_int96_flag(group: argparse._ArgumentGroup) -> None:
         "--int96",
         choices=("us", "ns"),
         default="us",
-        help="how times that are INT96 are written: as microseconds, or as nanoseconds (1677 to "
-        "2262, and Spark does not read them); a time that cannot be kept stops the run",
+        help="unit in which INT96 times are written: microseconds, or nanoseconds "
+        "(1677 to 2262 only, and not read by Spark); a time that the unit "
+        "cannot represent stops the run",
     )
 
 

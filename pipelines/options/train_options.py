@@ -44,7 +44,8 @@ def flags() -> argparse.ArgumentParser:
     recipe = source.add_argument(
         "--recipe",
         metavar="NAME",
-        help="without examples: the pre-trained model of a recipe or its file, as it is",
+        help="without --examples: a recipe or its file, whose pre-trained model is "
+        "used without fine-tuning",
     )
     parser.need_one_of("(--examples DIR | --recipe NAME)", examples, recipe)
     parser.add_argument(
@@ -60,16 +61,19 @@ def flags() -> argparse.ArgumentParser:
 def _add_training_flags(parser: argparse.ArgumentParser) -> None:
     training = parser.add_argument_group("training", "what is not given the recipe decides")
     training.add_argument("--epochs", type=shared_flags.positive, help="passes over all examples")
-    training.add_argument("--seed", type=int, help="of weights, order and dropout")
+    training.add_argument("--seed", type=int, help="seed of weights, order and dropout")
     training.add_argument(
-        "--global_batch_size", type=shared_flags.positive, help="pairs of a step, over all replicas"
+        "--global_batch_size",
+        type=shared_flags.positive,
+        help="batch size of a step, over all replicas",
     )
     training.add_argument("--strategy", choices=STRATEGIES, default="auto", help="where to train")
     training.add_argument(
         "--threshold_rule",
         type=threshold_rule,
         metavar="RULE",
-        help=f"chooses the label threshold on the eval part (default: the recipe's): {EXPECTED}",
+        help=f"rule that chooses the label threshold on the evaluation part "
+        f"(default: the recipe's): {EXPECTED}",
     )
     training.add_argument(
         "--init_from", metavar="BUNDLE", help="start from its weights (fine-tuning)"
@@ -79,8 +83,9 @@ def _add_training_flags(parser: argparse.ArgumentParser) -> None:
         nargs="+",
         default=[],
         metavar="DIR",
-        help="further examples, each with the loss of its own recipe, mixed in step by step; their "
-        "text and encoder are those of --examples, which decide all else",
+        help="further examples, each with the loss of its own recipe, in "
+        "steps mixed with the others; text and encoder must equal those of "
+        "--examples, which decide everything else",
     )
     training.add_argument(
         "--eval_input",
@@ -95,16 +100,18 @@ def _add_training_flags(parser: argparse.ArgumentParser) -> None:
 def _add_kept_flags(parser: argparse.ArgumentParser) -> None:
     kept = parser.add_argument_group("checkpoints and logs")
     kept.add_argument(
-        "--checkpoints", metavar="DIR", help="keep checkpoints here, and resume from the last one"
+        "--checkpoints",
+        metavar="DIR",
+        help="folder for checkpoints; a run resumes from the last one",
     )
     kept.add_argument(
-        "--checkpoint_steps", type=shared_flags.positive, help="save every so many steps"
+        "--checkpoint_steps", type=shared_flags.positive, help="save after this many steps"
     )
     kept.add_argument(
         "--checkpoint_minutes",
         type=shared_flags.not_negative,
         default=10,
-        help="save after so many minutes; 0: never",
+        help="save after this many minutes; 0: never",
     )
     kept.add_argument("--log_json", metavar="FILE", help="add a JSON line after each epoch")
     kept.add_argument("--tensorboard", metavar="DIR", help="write TensorBoard logs")

@@ -34,14 +34,14 @@ def flags() -> argparse.ArgumentParser:
         "sentences",
         nargs="*",
         metavar="SENTENCE1 SENTENCE2",
-        help="the two sentences; without them a pair a line from stdin",
+        help="the two sentences; without them, one pair per line from stdin",
     )
     group = parser.add_argument_group("explanation")
     group.add_argument(
         "--explain",
         action="store_true",
-        help="show tokens, unknown ones, and what leaving out a word does to the similarity; "
-        "on a terminal it is shown for two sentences anyway",
+        help="show tokens, unknown tokens, and the effect of removing a word on "
+        "the similarity; for two sentences this is the default on a terminal",
     )
     group.add_argument(
         "--known",
@@ -52,7 +52,9 @@ def flags() -> argparse.ArgumentParser:
         "nearest to each of the two",
     )
     group.add_argument(
-        "--embedding_store", metavar="DIR", help="the vectors of --known, as score and find left"
+        "--embedding_store",
+        metavar="DIR",
+        help="embedding store of score or find with the vectors of --known",
     )
     return parser
 
