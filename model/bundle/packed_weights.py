@@ -20,10 +20,8 @@ from model.network.universal import NGRAMS
 from model.recipe import parts
 from model.recipe.recipe import Recipe
 
-ACROSS, HEAD = (
-    32,
-    16,
-)  # what a BERT's or Transformer's size and the width of its heads must be multiples of
+# What the size of a BERT or Transformer, and the width of its heads, must be multiples of.
+ACROSS, HEAD = 32, 16
 
 
 def write_packed_weights(path: Path, siamese: Siamese, recipe: Recipe) -> None:

@@ -161,6 +161,8 @@ def begin(
     """
     seen = seen or open_output(output, shards, key, overwrite=overwrite)
     replacing = seen.replaces
+    # Looked at again after the claim was taken: what another run had revealed until then is seen
+    # here, and later it can reveal nothing.
     claim = take(output, replacing=replacing)
     found = _look(output, seen.contents)
     same = _check_same(found, shards, key, output, overwrite=overwrite)
@@ -264,9 +266,7 @@ def _accounts(output: str, versions: dict[str, str], known: _Contents) -> dict[s
         if name.startswith(SHARDS_FOLDER + "/") and name.endswith(suffix)
     ]
 
-    def look(
-        name: str,
-    ) -> ShardAccount | None:  # without what only the sums need: there may be very many
+    def look(name: str) -> ShardAccount | None:
         place = account_name(name)
         if name in known.accounts and known.versions[place] == versions[place]:
             return known.accounts[name]
@@ -274,6 +274,7 @@ def _accounts(output: str, versions: dict[str, str], known: _Contents) -> dict[s
             account = read_account(output, name)
         except FileNotFoundError:  # a run that was superseded just now is still deleting
             return None
+        # Without what only the sums need: there may be very many accounts in memory.
         return replace(account, profile={}, counts={}, rejected_by_reason={})
 
     threads = LOCAL_THREADS if files.is_local(output) else ACCOUNT_THREADS

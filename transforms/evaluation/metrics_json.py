@@ -126,9 +126,8 @@ def slice_table(tallies: dict[Slice, Tally], resamples: int) -> list[dict[str, A
 
 
 def _in_order(name: Slice) -> tuple[str, float, str]:
-    number = "".join(
-        c for c in name[1].split("-")[0] if c.isdecimal()
-    )  # not ², which is a digit and no number
+    # isdecimal, not isdigit: ² is a digit that float() does not read.
+    number = "".join(c for c in name[1].split("-")[0] if c.isdecimal())
     return name[0], float(number or "inf"), name[1]
 
 

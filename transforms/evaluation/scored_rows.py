@@ -127,8 +127,7 @@ def _predicted(batch: pa.RecordBatch, score: np.ndarray, columns: ScoredColumns)
         return (score.astype(np.float32) >= np.float32(columns.threshold)).astype(np.int64)
     given = batch.column(columns.predicted)
     found = parse_labels(given, columns.labels)
-    if (
-        columns.task == "binary" and found.null_count
-    ):  # scoring writes 0 and 1, whatever their names
+    # Scoring writes 0 and 1, whatever the names of the two classes.
+    if columns.task == "binary" and found.null_count:
         found = pc.coalesce(found, parse_labels(given, _AS_NUMBERS))
     return pc.fill_null(found, -1).to_numpy(zero_copy_only=False).astype(np.int64)

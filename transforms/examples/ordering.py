@@ -13,9 +13,8 @@ import pyarrow.compute as pc
 
 from transforms.hashing import text_hash
 
-ORDERED_BYTES = (
-    32 << 20
-)  # of records that are in memory at once; ordering takes about four times it
+# Of records that are in memory at once; ordering takes about four times as much.
+ORDERED_BYTES = 32 << 20
 RANGES = 256  # of hashes, each in a file of its own once records are too many
 _HASH_KEY = "twinbeam-order-1"  # 16 characters, as SipHash wants; another key is another order
 _SCHEMA = pa.schema([("hash", pa.uint64()), ("record", pa.large_binary())])
@@ -77,7 +76,7 @@ def _spill(first: pa.Table, parts: Iterator[pa.LargeBinaryArray], folder: Path) 
         table, more = first, True
         while True:
             table = table.take(pc.sort_indices(table.column("hash")))
-            ranges = table.column("hash").to_numpy() >> np.uint64(56)
+            ranges = table.column("hash").to_numpy() >> np.uint64(56)  # 8 bits: RANGES of them
             bounds = np.searchsorted(ranges, np.arange(RANGES + 1, dtype=np.uint64))
             for number, writer in enumerate(writers):
                 rows = int(bounds[number + 1] - bounds[number])

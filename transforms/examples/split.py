@@ -43,9 +43,8 @@ class EvalSplit:
         """
         if self.by == "pairs":
             return _place(pair_hash(*map(self.keys, sides[:2]))) < self.fraction
-        hashes = text_hash(
-            self.keys(sides[0])
-        )  # np.isin would sort all that are held out for each batch
+        hashes = text_hash(self.keys(sides[0]))
+        # Looked up in the sorted hashes: np.isin would sort all of them again for each batch.
         first, past = (np.searchsorted(self.held_out, hashes, side) for side in ("left", "right"))
         return past > first
 

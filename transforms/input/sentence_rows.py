@@ -170,6 +170,8 @@ def _parted(
     batch: pa.RecordBatch, columns: SentenceColumns, max_chars: int
 ) -> tuple[pa.RecordBatch, pa.RecordBatch, np.ndarray]:
     """Rows that can be used, rows that cannot, and which are the first: bool [n]."""
+    # Numbered on the way, as ids from the file need the rows' own numbers, and so that the rejects
+    # of both checks can be put back in the order of the file.
     numbers = pa.array(np.arange(batch.num_rows))
     numbered = batch.append_column("twinbeam row", numbers)
     good, bad = split_rows(numbered, columns, max_chars=max_chars)

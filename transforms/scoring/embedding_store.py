@@ -124,6 +124,8 @@ class EmbeddingStore:
             )
             if len(merged[0]):
                 written.add(self.add(*merged))
+        # Only files that were read: one that a run has added meanwhile stays. Names follow from the
+        # content, so a file that came out the same is among both.
         files.delete([files.join(self.folder, name) for name in before if name not in written])
         return len(before), len(self._files())
 

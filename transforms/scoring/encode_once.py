@@ -178,6 +178,7 @@ class EncodeOnce(beam.PTransform):
         )
         shards_with_vectors = (
             {"shard": named, "vectors": encoded.vectors}
+            # A shard that has no usable sentence gets no vectors, but is joined all the same.
             | "Bring vectors home" >> beam.CoGroupByKey()
             | "Join" >> beam.MapTuple(_join)
         )

@@ -104,9 +104,8 @@ def open_unpacked(path: str) -> Iterator[Callable[[int], bytes]]:
             except (EOFError, zlib.error, lzma.LZMAError, gzip.BadGzipFile, pa.ArrowException):
                 pass
             except OSError as error:
-                if (
-                    error.errno is not None or packing is None
-                ):  # the store's trouble, not the file's
+                # An error of the disk or the bucket, not of the file's content.
+                if error.errno is not None or packing is None:
                     raise RunError(f"{path} cannot be read: {files.reason(error)}") from None
             raise UserError(f"{path} is a {packing} file that is cut or damaged; fetch it again")
 

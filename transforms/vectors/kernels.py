@@ -42,6 +42,7 @@ def scan(tile: np.ndarray, limits: np.ndarray, diagonal: int, out: np.ndarray) -
         limit = limits[row]
         for begin in range(max(0, row + diagonal + 1), columns, LANES):
             end = min(begin + LANES, columns)
+            # First whether a stretch reaches it at all, without a branch; the slow loop is rare.
             reached = 0
             for column in range(begin, end):
                 reached += tile[row, column] >= limit
@@ -77,6 +78,7 @@ def near_manhattan(
     found = 0
     for block in range(len(lanes)):
         first = block * LANES
+        # Beyond that row no partner of this block is past the diagonal.
         for row in range(min(rows, first + LANES - 1 - diagonal)):
             sums[:] = 0
             alive = 1
@@ -119,6 +121,8 @@ def greatest(tile: np.ndarray, out: np.ndarray) -> None:
         taken = 0
         for begin in range(0, columns, LANES):
             end = min(begin + LANES, columns)
+            # Whether any value of this stretch is among the best so far: a loop without branches,
+            # which compiles to vector instructions. Few stretches need the second loop.
             limit = best[wanted - 1]
             reached = 0
             for column in range(begin, end):

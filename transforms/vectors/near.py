@@ -175,6 +175,7 @@ class _Join:
 
     def strip(self, start: int) -> tuple[np.ndarray, np.ndarray]:
         """What is near to the rows from `start` on, ROWS of them."""
+        # Sorted, since tiles are found column by column: the order must not show the tile's size.
         if self._lanes is None:
             found = self._by_products(start)
         else:
