@@ -18,11 +18,12 @@ def publish_folder(
     """Makes `source` appear as `target`.
 
     On this machine the folder is renamed, or swapped with the old one, which is deleted after that.
-    A link stays, and the folder that it names is replaced; a mount point stays, and its content is
-    replaced file by file, as in a bucket. A bucket has no folders to rename: objects are copied one
-    by one, those in `last`, by which readers recognise a complete folder, after all others. Each is
-    created only if it does not exist, so of two runs that publish to one place at the same time one
-    is refused. Copying again what a died attempt has copied is harmless.
+    A link stays, and the folder that it names is replaced; a mount point stays, as does the current
+    folder, and its content is replaced file by file, as in a bucket. A bucket has no folders to
+    rename: objects are copied one by one, those in `last`, by which readers recognise a complete
+    folder, after all others. Each is created only if it does not exist, so of two runs that publish
+    to one place at the same time one is refused. Copying again what a died attempt has copied is
+    harmless.
 
     Args:
         source: a finished folder; on this machine on the target's file system.
