@@ -73,12 +73,12 @@ def doubts_page(shown: Mapping[str, Any]) -> str:
     Args:
         shown: see `shown_doubts`.
     """
-    return static_page("Labels to doubt", f"<h1>Labels to doubt</h1>{_sections(shown)}")
+    return static_page("Suspect labels", f"<h1>Suspect labels</h1>{_sections(shown)}")
 
 
 def doubts_section(shown: Mapping[str, Any] | None) -> str:
     """The part of an evaluation's report; empty without doubts."""
-    return f"<h2>Labels to doubt</h2>{_sections(shown)}" if shown else ""
+    return f"<h2>Suspect labels</h2>{_sections(shown)}" if shown else ""
 
 
 def format_counts(counts: Mapping[str, Any]) -> str:
@@ -86,7 +86,7 @@ def format_counts(counts: Mapping[str, Any]) -> str:
     return (
         f"{counts['rows']:,} labels: {counts['doubt_over_half']:,} more likely wrong than right, "
         f"{counts['in_contradictions']:,} in a contradiction, {counts['labelled_apart']:,} of "
-        "equal sentences labelled apart"
+        "equal sentences with different labels"
     )
 
 
@@ -96,7 +96,11 @@ def _sections(shown: Mapping[str, Any]) -> str:
         _part(title, note, [_cells(row) for row in shown[name]])
         for name, title, note in (
             ("first", "Most likely wrong", "By a model that was not fitted on the label."),
-            ("apart", "Equal sentences, labelled apart", "The two labels cannot both be right."),
+            (
+                "apart",
+                "Equal sentences with different labels",
+                "The two labels cannot both be right.",
+            ),
         )
     ]
     rows = [cells for triangle in shown["triangles"] for cells in _triangle(triangle)]

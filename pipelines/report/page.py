@@ -119,7 +119,7 @@ def headline(found: dict[str, Any]) -> str:
         f'<div class="range">{interval(found["intervals"].get(name))}</div></div>'
         for name, value in found["metrics"].items()
     )
-    note = "Below each number its 95 % bootstrap interval; pairs count as independent."
+    note = "Below each number: its 95 % bootstrap interval; pairs are treated as independent."
     return f'<div class="cards">{cards}</div><p class="soft">{note}</p>'
 
 
@@ -181,7 +181,7 @@ def baseline_section(found: dict[str, Any]) -> str:
     if len(rows) == 1:
         return ""
     note = (
-        "What needs no model: always the commonest label; and the sentence prior, which looks up "
+        "Without a model: always the most common label; and the sentence prior, which looks up "
         "the labels each sentence had in training and never compares the two."
     )
     heads = ["", *(readable(name) for name in measures)]

@@ -41,7 +41,7 @@ def test_what_is_shown(folder: Path):
     assert len(shown["first"]) == 20
     page = doubts_page(shown)
     assert "&lt;i&gt;x" in page and "<i>" not in page
-    assert "Contradictions" in page and "labelled apart" in page
+    assert "Contradictions" in page and "with different labels" in page
     assert read_doubts(str(folder), 0)["first"] == []
 
 
@@ -50,7 +50,7 @@ def test_in_the_report_of_an_evaluation(folder: Path, tmp_path: Path):
     flags = ["--input", str(tmp_path / "scores.parquet"), "--resamples", "20"]
     found = evaluate.run([*flags, "--doubts", str(folder), "--output", str(tmp_path / "report")])
     page = (tmp_path / "report/report.html").read_text()
-    assert "<h2>Labels to doubt</h2>" in page and "not the same?" in page
+    assert "<h2>Suspect labels</h2>" in page and "not the same?" in page
     assert json.loads((tmp_path / "report/metrics.json").read_text())["doubts"] == found["doubts"]
     with pytest.raises(UserError, match="other options or inputs"):
         evaluate.run([*flags, "--output", str(tmp_path / "report")])

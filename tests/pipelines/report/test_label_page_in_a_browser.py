@@ -196,7 +196,7 @@ def test_a_browser_that_keeps_nothing_is_reported_on_the_page(tmp_path: Path):
     found = drive(tmp_path, steps, head=FORBIDDEN)
     table = pq.read_table(io.BytesIO(base64.b64decode(found["parquet"])))
 
-    assert found["shown"] and "keeps no answers" in found["said"]
+    assert found["shown"] and "cannot store answers" in found["said"]
     assert found["count"] == "3 / 20 · 2 ✓" and table["label"].to_pylist() == [1, 0]
 
 
