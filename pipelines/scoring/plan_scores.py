@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any
@@ -11,6 +12,7 @@ import pyarrow as pa
 from model.scoring.bundle_scorer import BundleScorer
 from pipelines.running import run_inputs, trained_on
 from pipelines.running.phases import phase
+from pipelines.scoring.commit_scores import trained_profile
 from transforms.accounts import shard_account
 from transforms.errors import UserError
 from transforms.input.shards import Plan, Shard
@@ -79,6 +81,11 @@ def plan_scores(options: ScoreOptions) -> ScorePlan:
         bundle = scorer.verify()
     run_inputs.check_pin(options.model, options.model_sha256, bundle["fingerprint"])
     check_threshold(options.scoring.threshold, bundle)
+    if options.max_drift is not None and not trained_profile(options.model):
+        raise UserError(
+            f"--max_drift: {options.model} keeps no profile of its training data, so drift cannot "
+            "be measured; leave it out"
+        )
     planned = run_inputs.plan_input(
         options, options.inputs, options.columns, named_after_input=True
     )
@@ -141,7 +148,9 @@ def check_threshold(threshold: float | None, bundle: dict[str, Any]) -> None:
 def check_clashes(
     options: ScoreOptions, schemas: dict[str, pa.Schema], added: Sequence[pa.Field]
 ) -> None:
-    """Checks that nothing the run writes clashes with what it reads.
+    """Checks that nothing the run writes clashes with what it reads, or with something else of it.
+
+    Names that differ only in case clash too: Spark, Hive and DuckDB do not distinguish them.
 
     Raises:
         UserError: names the clash and the flag that fixes it.
@@ -150,16 +159,23 @@ def check_clashes(
         options.scoring.similarity_column: "--similarity_column",
         options.scoring.label_column: "--similarity_label_column",
     }
+    own = Counter(new.name.lower() for new in added)
+    for new in added:
+        if not new.name or own[new.name.lower()] > 1:
+            raise UserError(
+                f"{flags.get(new.name, '--similarity_column')} {new.name!r}: expected a name that "
+                "no other added column has"
+            )
     for source, schema in schemas.items():
         if files.is_inside(source, options.output):
             raise UserError(
                 f"--output {options.output} holds the input {source}; choose another folder"
             )
-        names = set(schema.names)
+        names = {name.lower(): name for name in schema.names}
         for new in (*added, *REJECT_FIELDS):
-            if new.name in names:
+            if new.name.lower() in names:
                 fix = flags.get(new.name)
                 raise UserError(
-                    f"{source} has a column {new.name!r} already; "
+                    f"{source} has a column {names[new.name.lower()]!r} already; "
                     + (f"choose another name with {fix}" if fix else "rename it first")
                 )

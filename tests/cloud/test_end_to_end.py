@@ -6,7 +6,7 @@ import json
 import subprocess
 import sys
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import pyarrow.parquet as pq
@@ -14,7 +14,8 @@ import pytest
 
 from model.dataset.examples import open_examples
 from pipelines import calibrate, cluster, evaluate, find, inspect, preprocess, score, train
-from pipelines.options import command_line
+from pipelines.options import command_line, score_options
+from pipelines.scoring.score_pairs import score_pairs
 from tests.cloud.fakes import BUCKET, PROJECT, REGION, FakeCloud
 from tests.cloud.tls import tls_proxy
 from tests.e2e.conftest import RECIPE, pairs
@@ -260,9 +261,10 @@ def test_an_error_of_a_worker_comes_back_as_its_one_line(
     runs: Runs, cloud: FakeCloud, capsys: pytest.CaptureFixture
 ):
     cloud.dataflow.execute = True
-    flags = [*dataflow_flags(cloud, "scores-refused"), "--max_drift=-1"]
+    options = score_options.parse(dataflow_flags(cloud, "scores-refused"))
+    never = replace(options, max_reject_fraction=-1.0)  # no flag says so
 
-    assert command_line.run_main(lambda: score.run(flags)) == 1
+    assert command_line.run_main(lambda: score_pairs(never)) == 1
     error = capsys.readouterr().err
-    assert "more than --max_drift -1" in error.splitlines()[-1]
+    assert "--max_reject_fraction -1.0 allows" in error.splitlines()[-1]
     assert "_SUCCESS" not in cloud.names(f"{BASE}/scores-refused")

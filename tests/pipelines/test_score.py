@@ -159,6 +159,31 @@ def test_a_complete_folder_is_judged_again_by_stricter_limits(tmp_path):
     assert (tmp_path / "out" / "_SUCCESS").exists()
 
 
+def test_names_that_clash_are_refused_whatever_their_case(tmp_path, capsys):
+    table = pairs(3).append_column("SIMILARITY", pa.array([1, 2, 3]))
+    write(tmp_path / "in.parquet", table)
+    write(tmp_path / "plain.parquet", pairs(3))
+    for name, flags, message in (
+        ("in", (), "has a column 'SIMILARITY' already; choose another name with --similarity_col"),
+        ("in", ("--similarity_column=s", "--similarity_label_column=Id"), "a column 'id' already"),
+        (
+            "plain",
+            ("--similarity_column=s", "--similarity_label_column=S"),
+            "no other added column",
+        ),
+        ("plain", ("--similarity_column=",), "no other added column"),
+    ):
+        with pytest.raises(UserError, match=message):
+            run_score(tmp_path / f"{name}.parquet", tmp_path / "out", *flags)
+    assert not (tmp_path / "out").exists()
+
+
+def test_a_limit_of_drift_needs_a_bundle_that_drift_is_measured_against(tmp_path):
+    write(tmp_path / "in.parquet", pairs(3))
+    with pytest.raises(UserError, match="--max_drift: bundle keeps no profile"):
+        run_score(tmp_path / "in.parquet", tmp_path / "out", "--max_drift=0.5")
+
+
 def test_names_of_columns_can_be_chosen(tmp_path):
     table = pairs(3).rename_columns(["id", "左", "right side"])
     write(tmp_path / "in.parquet", table)

@@ -28,7 +28,7 @@ class Gates:
         """Judges what a manifest says, before the commit or when a folder is met again.
 
         Raises:
-            RunError: too many rows were rejected, or too much has drifted.
+            RunError: too many rows were rejected, or the drift is too great or not known.
         """
         rows, rejected = manifest["rows_in"], manifest["rows_rejected"]
         if rejected > self.max_reject_fraction * rows:
@@ -38,8 +38,15 @@ class Gates:
                 f"--max_reject_fraction {self.max_reject_fraction} allows; not committed: see "
                 f"{output}/{REJECTS_FOLDER}/, fix the input or raise the fraction and run again"
             )
+        if self.max_drift is None or not manifest["rows_scored"]:
+            return
         found = manifest.get("drift") or {}
-        if self.max_drift is not None and found.get("drift", 0.0) > self.max_drift:
+        if not found:
+            raise RunError(
+                f"{drift.format_drift(found)}, so --max_drift {self.max_drift} cannot be judged; "
+                "not committed: leave it out, or score with a bundle that was trained here"
+            )
+        if not found["drift"] <= self.max_drift:
             raise RunError(
                 f"{drift.format_drift(found)}, more than --max_drift {self.max_drift} allows; not "
                 f"committed, see {output}/{DRIFT_PAGE}: train on pairs like these, or raise "

@@ -141,6 +141,8 @@ _WILD = {"**/": r"(?:.*/)?", "**": r".*", "*": r"[^/]*", "?": r"[^/]"}
 @cache
 def _as_regex(pattern: str) -> str:
     def translate(token: str) -> str:
+        if token in ("[]", "[!]", "[^]"):  # sets of nothing: plain characters, as for the shell
+            return re.escape(token)
         if token in _WILD:
             return _WILD[token]
         if len(token) == 1:
@@ -148,7 +150,15 @@ def _as_regex(pattern: str) -> str:
         inside = token[1:-1].replace("\\", r"\\").replace("[", r"\[")
         return f"[^{inside[1:]}]" if inside[0] in "!^" else f"[{inside}]"
 
-    return "".join(map(translate, _TOKEN.findall(pattern)))
+    found = "".join(map(translate, _TOKEN.findall(pattern)))
+    try:
+        re.compile(found)
+    except re.error as error:
+        raise UserError(
+            f"--input {pattern!r} is not a pattern ({error.msg}); expected one such as "
+            "'data/[a-z]*.parquet'"
+        ) from None
+    return found
 
 
 def _is_hidden(below: str) -> bool:

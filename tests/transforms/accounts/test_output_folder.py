@@ -202,3 +202,13 @@ def test_a_link_is_followed_and_what_is_no_folder_refused(tmp_path: Path):
             output_folder.claim_output(f"{tmp_path}/{name}", [], "key", overwrite=True),
         ):
             raise AssertionError("nothing may be begun")
+
+
+@pytest.mark.parametrize("found", [{}, {"drift": float("nan")}, {"drift": 0.3}])
+def test_drift_that_is_too_much_or_not_known_is_not_committed(found: dict[str, float]):
+    manifest = {"rows_in": 9, "rows_scored": 9, "rows_rejected": 0, "drift": found}
+    commits.Gates(0.1).judge(manifest, "out")
+    commits.Gates(0.1, max_drift=0.2).judge({**manifest, "drift": {"drift": 0.2}}, "out")
+    commits.Gates(0.1, max_drift=0.2).judge({**manifest, "rows_scored": 0, "drift": {}}, "out")
+    with pytest.raises(RunError, match="--max_drift 0.2"):
+        commits.Gates(0.1, max_drift=0.2).judge(manifest, "out")

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from transforms.errors import UserError
 from transforms.input.input_files import _as_regex, find
 from transforms.input.partitions import Partition, output_name, partition_folders, partitions_of
 
@@ -22,8 +23,15 @@ PATTERNS: dict[str, tuple[list[str], list[str]]] = {
     "[]].p": (["].p"], ["a.p"]),
     "[[]": (["["], ["]"]),
     "a[": (["a["], ["a"]),
+    "[]*": (["[]x"], ["x", "]x"]),
+    "[!]*": (["[!]x"], ["x"]),
     "a\\d": (["a\\d"], ["a1"]),
 }
+
+
+def test_what_is_no_pattern_is_reported():
+    with pytest.raises(UserError, match="is not a pattern .bad character range z-a"):
+        find(["[z-a]*"])
 
 
 @pytest.mark.parametrize("pattern", PATTERNS)
