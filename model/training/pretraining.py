@@ -75,7 +75,7 @@ class LanguageModel:
         for number, layer in enumerate(self.layers, start=1):
             states = self._drop(bilstm(layer, states, packing)[0], training, number)
         ahead, back = tf.split(states, 2, axis=1)
-        current, following = neighbours(packing)
+        current, following = following_tokens(packing)
         losses = [
             self._predictions(
                 self.heads[0], tf.gather(ahead, current), tf.gather(tokens, following)
@@ -99,7 +99,7 @@ class LanguageModel:
         return tf.nn.experimental.stateless_dropout(values, DROPOUT, seed=key)
 
 
-def neighbours(packing: Packing) -> tuple[tf.Tensor, tf.Tensor]:
+def following_tokens(packing: Packing) -> tuple[tf.Tensor, tf.Tensor]:
     """Places in the list of tokens: of all that have one after them, and of that one; int32 [m]."""
     # Rows are sorted from long to short, so at each step those that still have a token come first:
     # a token is followed by another if its row is among the active ones of the next step.

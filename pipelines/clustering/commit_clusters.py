@@ -47,7 +47,7 @@ class CommitClusters:
             parts: sums of the accounts of all shards.
             notes: what is shown of each bucket, and counts of merged and split earlier clusters.
         """
-        summary = dict(commit.merge(parts, self.names, len(self.names)).summary)
+        summary = dict(commit.merge_complete(parts, self.names, len(self.names)).summary)
         for name in ("sentences", "sentences_encoded"):
             summary.pop(name)
         summary["pairs_read"] = summary.pop("rows_scored")

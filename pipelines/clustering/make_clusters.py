@@ -24,7 +24,7 @@ from transforms.clustering.clusters import ClusterSettings, cluster_shard
 from transforms.clustering.tables import ReadSettings
 from transforms.storage import files
 from transforms.storage.exchange import Exchange
-from transforms.vector_blocks.units import fingerprint
+from transforms.vector_blocks.units import inputs_fingerprint
 from transforms.versions import versions
 
 if TYPE_CHECKING:
@@ -46,7 +46,7 @@ def make_clusters(options: ClusterOptions) -> dict[str, Any]:
     dataflow.configure(beam_options, step="cluster", paths=options.paths())
     tables = plan_pair_tables(options)
     key = shard_account.run_key(step="cluster", versions=versions(PACKAGES), **options.identity())
-    inputs = fingerprint([table.shard for table in tables.shards])
+    inputs = inputs_fingerprint([table.shard for table in tables.shards])
     buckets = max(1, -(-tables.pairs // options.edges_at_once))
     if jobs.adopt(beam_options, step="cluster", output=options.output, identity=[key, inputs]):
         same_run.check_made(files.join(options.output, shard_account.MANIFEST), "run_key", key)
@@ -103,7 +103,7 @@ def run_clustering(
     settings = ClusterSettings(
         options.output,
         key,
-        fingerprint([table.shard for table in tables.shards]),
+        inputs_fingerprint([table.shard for table in tables.shards]),
         tables.names("pairs"),
         tables.names("rows"),
         tables.names("previous"),

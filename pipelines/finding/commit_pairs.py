@@ -55,7 +55,7 @@ class CommitPairs:
         Raises:
             RunError: an account is missing, or the pairs do not add up.
         """
-        summary = dict(commit.merge(parts, self.names, len(self.names)).summary)
+        summary = dict(commit.merge_complete(parts, self.names, len(self.names)).summary)
         summary["rows_used"] = summary.pop("rows_scored")
         summary |= self._sentences(list(made), summary)
         measured = [found.to_json() for found in chosen]

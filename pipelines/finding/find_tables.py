@@ -63,7 +63,7 @@ class FindTables:
 
     def inputs(self) -> str:
         """A fingerprint of all that is read."""
-        return units.fingerprint([table.shard for table in self.shards])
+        return units.inputs_fingerprint([table.shard for table in self.shards])
 
 
 def plan_sentence_tables(options: FindOptions) -> tuple[FindOptions, FindTables]:

@@ -90,13 +90,13 @@ def plan_search(
         tables.shards,
         tables.blocks,
         tables.cells,
-        open_store(options, bundle),
+        open_embedding_store(options, bundle),
         measure_settings(options, tables, least),
         tables.visited,
     )
 
 
-def open_store(options: FindOptions, bundle: dict[str, Any]) -> EmbeddingStore | None:
+def open_embedding_store(options: FindOptions, bundle: dict[str, Any]) -> EmbeddingStore | None:
     """The vectors that are kept from run to run, where they are."""
     if not options.embedding_store:
         return None

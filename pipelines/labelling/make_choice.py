@@ -30,7 +30,7 @@ from transforms.input.shards import plan
 from transforms.labelling.candidates import Candidates, ChoiceSettings
 from transforms.labelling.choice import CHOSEN_FOR, RANDOM, choose
 from transforms.labelling.choose_pairs import ChooseCandidates
-from transforms.labelling.label_files import labelled_pairs
+from transforms.labelling.label_files import labelled_hashes
 from transforms.storage import files
 
 if TYPE_CHECKING:
@@ -83,7 +83,7 @@ def choice_settings(options: LabelOptions) -> ChoiceSettings:
         threshold=bundle_threshold(options) if options.threshold is None else options.threshold,
         cluster=options.cluster,
         seed=options.seed,
-        labelled=labelled_pairs(options.labelled, options.columns),
+        labelled=labelled_hashes(options.labelled, options.columns),
     )
 
 

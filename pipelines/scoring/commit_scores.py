@@ -44,7 +44,7 @@ class Commit:
             parts: blocks of all shards of the plan.
             encoded: counts of sentences that were encoded for all shards together.
         """
-        total = commit.merge(parts, self.names, self.shards)
+        total = commit.merge_complete(parts, self.names, self.shards)
         drifted = drift.drift(self.trained, total.profile)
         page = self._page(total.profile, drifted) if drifted else None
         return commit.publish(

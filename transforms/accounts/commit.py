@@ -66,7 +66,9 @@ def commit(
     )
 
 
-def merge(parts: Iterable[AccountBlock], names: Collection[str], shards: int) -> AccountBlock:
+def merge_complete(
+    parts: Iterable[AccountBlock], names: Collection[str], shards: int
+) -> AccountBlock:
     """The accounts of a plan as one, once each shard is seen to have one.
 
     Args:

@@ -14,7 +14,7 @@ import apache_beam as beam
 from transforms.clustering.clusters import ClusterSettings, label_nodes, write_clusters
 from transforms.clustering.components import TaskDone, converged, gather, plan_steps, run_step
 from transforms.clustering.descent import claim, follow_claims
-from transforms.clustering.tables import ClusterShard, ReadSettings, read_table
+from transforms.clustering.tables import ClusterShard, ReadSettings, read_cluster_table
 from transforms.storage.exchange import Exchange
 
 
@@ -102,7 +102,7 @@ class _ReadTable(beam.DoFn):
         self._settings = settings
 
     def process(self, table: ClusterShard) -> Iterator[Any]:
-        done, account = read_table(table, self._exchange, self._settings)
+        done, account = read_cluster_table(table, self._exchange, self._settings)
         yield done
         yield beam.pvalue.TaggedOutput("accounts", account)
 

@@ -18,7 +18,7 @@ from transforms.clustering import identity, stars
 from transforms.clustering.components import Before
 from transforms.clustering.graph_tables import as_array, distinct_nodes
 from transforms.clustering.shown import describe, summarise_clusters
-from transforms.clustering.weakest import Edges, cut, strongest_forest
+from transforms.clustering.weakest import Edges, cut_weakest, strongest_forest
 from transforms.input.shards import Shard
 from transforms.storage.exchange import Exchange
 
@@ -136,7 +136,7 @@ def gather_clusters(bucket: int, exchange: Exchange, settings: ClusterSettings) 
     edges = Edges.join([]) if held is None else Edges(as_array(held), held["similarity"].to_numpy())
     members = as_frame(table)
     if settings.cut and settings.most:
-        forest, gone = cut(edges, settings.most)
+        forest, gone = cut_weakest(edges, settings.most)
         # A cut edge divides the component, so the pieces are found anew, from the edges that are
         # left.
         members["cluster"] = component_of(

@@ -107,7 +107,7 @@ def id_kind(found: pa.DataType, name: str, source: str) -> pa.DataType:
     raise UserError(f"{source}: {name!r} is {found}, expected whole numbers or text")
 
 
-def read_pairs(
+def read_edges(
     shard: Shard, table: PairTable, schema: pa.Schema, exchange: Exchange, key: str, claim: Claim
 ) -> ShardAccount:
     """Hands on the edges, stars and nodes of a shard of pairs, and accounts for its rows."""
@@ -135,8 +135,8 @@ def read_pairs(
             shard.to_json(), key, used + rejects.rows, used, rejects.rows, dict(reasons),
             {"pairs_below": below, "pairs_used": used - below}, written, started, time.time(),
         )  # fmt: skip
-    # First what the next steps read, the stars last, then the account: `read_table` takes a shard
-    # that has both of these for done.
+    # First what the next steps read, the stars last, then the account: `read_cluster_table` takes a
+    # shard that has both of these for done.
     _hand_on(shard.name, edges, nodes, schema, exchange)
     if find_account(claim.folder, shard, key) is None:
         write_account(claim, account)

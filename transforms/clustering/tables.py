@@ -12,7 +12,7 @@ import pyarrow.compute as pc
 from transforms.accounts.claims import Claim
 from transforms.accounts.shard_account import ShardAccount, find_account, write_account
 from transforms.clustering.components import FIRST, NO_EDGES, TaskDone
-from transforms.clustering.edges import PairTable, read_pairs
+from transforms.clustering.edges import PairTable, read_edges
 from transforms.clustering.graph_tables import distinct_nodes, node_numbers
 from transforms.columns import as_ids, as_text
 from transforms.errors import RunError
@@ -66,7 +66,7 @@ class ReadSettings:
         return Claim(self.output, self.run)
 
 
-def read_table(
+def read_cluster_table(
     table: ClusterShard, exchange: Exchange, settings: ReadSettings
 ) -> tuple[TaskDone, ShardAccount]:
     """Reads a shard of any table, passes on what is in it, and accounts for its rows."""
@@ -75,7 +75,7 @@ def read_table(
         account = find_account(settings.output, shard, key)
         notes = exchange.done(FIRST, shard.name)
         if account is None or notes is None:
-            account = read_pairs(
+            account = read_edges(
                 shard, settings.pairs, settings.schema, exchange, key, settings.claim
             )
             notes = exchange.done(FIRST, shard.name) or {}

@@ -40,7 +40,7 @@ def strongest_forest(edges: Edges) -> Edges:
     return edges.take(kept)
 
 
-def cut(edges: Edges, most: int) -> tuple[Edges, Edges]:
+def cut_weakest(edges: Edges, most: int) -> tuple[Edges, Edges]:
     """Takes the weakest edges out of a forest until no tree has more than `most` nodes.
 
     An edge of the forest joins two trees of stronger edges. It goes where both together are too

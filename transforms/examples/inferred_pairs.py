@@ -65,7 +65,7 @@ def pair_hashes(pairs: pa.RecordBatch) -> np.ndarray:
     return pair_hash(*sides(pairs))
 
 
-def labelled_pairs(pairs: pa.RecordBatch) -> HashedPairs:
+def hashed_pairs(pairs: pa.RecordBatch) -> HashedPairs:
     """What raw pairs say."""
     return HashedPairs(pair_hashes(pairs), pairs.column("label").flatten().to_numpy() > 0.5)
 
@@ -255,7 +255,7 @@ def _inferred_by_pair(
 
 
 def _labels_by_pair(pairs: pa.RecordBatch, count: int) -> Iterator[tuple[int, HashedPairs]]:
-    labelled = labelled_pairs(pairs)
+    labelled = hashed_pairs(pairs)
     for bucket, rows in split_by_hash(labelled.hashes, count):
         yield bucket, labelled.rows(rows)
 

@@ -117,7 +117,7 @@ def _proposed(u: np.ndarray, v: np.ndarray, count: int, search: PartnerSearch) -
     """Pairs that may be among the best: the nearest or, for a head, all within its reach."""
     reach, threads = search.reach, search.threads
     if not reach.proposes:
-        places = nearest(u, v, count, reach.distance, threads)
+        places = nearest_vectors(u, v, count, reach.distance, threads)
         first, second = np.repeat(np.arange(len(u)), places.shape[1]), places.ravel()
         yield first[second >= 0], second[second >= 0]
         return
@@ -141,7 +141,7 @@ def within_reach(u: np.ndarray, v: np.ndarray, pairs: Pairs, reach: Reach) -> Pa
     return first[near], second[near]
 
 
-def nearest(
+def nearest_vectors(
     u: np.ndarray, v: np.ndarray, count: int, distance: Distance, threads: int
 ) -> np.ndarray:
     """The nearest of v [m, d] to each of u [n, d]: places int64 [n, min(count, m)], by faiss.

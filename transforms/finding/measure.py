@@ -12,7 +12,7 @@ from apache_beam.utils.shared import Shared
 
 from transforms.errors import RunError
 from transforms.finding.anchors import NEVER, Anchors, Needed, choose_anchors, search_block
-from transforms.finding.recall import Recall, least_effort, measure
+from transforms.finding.recall import Recall, least_effort, measure_recall
 from transforms.finding.search import Place
 from transforms.vector_blocks.vector_block import BlockAccount, block_name, read_block
 from transforms.vectors.near import Distance, Reach
@@ -110,7 +110,7 @@ def choose_search(
     # [1::2]: the odd anchors, which chose nothing; those without any pair count as zeros.
     judged = pairs.anchors[~chooses], pairs.anchors[~chooses & found]
     total, hits = (np.bincount(part, minlength=count)[1::2] for part in judged)
-    return ChosenSearch(chosen, radius, measure(total, hits))
+    return ChosenSearch(chosen, radius, measure_recall(total, hits))
 
 
 def _pairs_of(needed: Sequence[Needed], top_k: int | None) -> Needed:

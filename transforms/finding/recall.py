@@ -43,7 +43,7 @@ class Recall:
         )
 
 
-def measure(pairs: np.ndarray, found: np.ndarray) -> Recall:
+def measure_recall(pairs: np.ndarray, found: np.ndarray) -> Recall:
     """The recall over anchors, whose pairs are found or missed together more than by chance.
 
     Wilson's interval (1927) with the effective number of pairs of Korn and Graubard (Survey

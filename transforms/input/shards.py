@@ -151,7 +151,7 @@ def plan(
     shards = tuple(
         replace(shard, int96=int96, partitions=partitions)
         for name, (file, (footer, partitions)) in zip(names, usable, strict=True)
-        for shard in cut(file.path, name, footer, shard_rows)
+        for shard in cut_file(file.path, name, footer, shard_rows)
     )
     _check_names(shards)
     _check_partitions(partition_columns, [looked for _, looked in usable])
@@ -197,7 +197,7 @@ def _format_rejected(rejected: Sequence[RejectedFile], found: int, *, choice: bo
     return f"{rejected[0].reason}{more}{fix}"
 
 
-def cut(source: str, name: str, footer: Footer, shard_rows: int) -> list[Shard]:
+def cut_file(source: str, name: str, footer: Footer, shard_rows: int) -> list[Shard]:
     """Cuts one file into shards of complete row groups, each of about `shard_rows` rows."""
     bounds, taken = [0], 0
     for group, rows in enumerate(footer.rows):

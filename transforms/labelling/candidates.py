@@ -159,7 +159,7 @@ def usable_rows(batch: pa.RecordBatch, settings: ChoiceSettings) -> tuple[pa.Tab
             # By the pair alone: however often and wherever it occurs, it is drawn once or not at
             # all.
             DRAW: mix(key ^ mix(np.full(1, settings.seed, np.uint64))),
-            DOUBT: doubt(scores, settings.threshold),
+            DOUBT: uncertainty(scores, settings.threshold),
             FIRST: text_hash(sides[0]),
             PREDICTED: (score >= np.float32(settings.threshold)).astype(np.int64),
             SENTENCE1: sides[0],
@@ -173,7 +173,7 @@ def usable_rows(batch: pa.RecordBatch, settings: ChoiceSettings) -> tuple[pa.Tab
     return table.filter(pa.array(keep)), +Counter({k: int(v.sum()) for k, v in counts.items()})
 
 
-def doubt(scores: np.ndarray, threshold: float) -> np.ndarray:
+def uncertainty(scores: np.ndarray, threshold: float) -> np.ndarray:
     """How sure the models are, the least sure first: [models, n] → [n].
 
     One model: the distance to the threshold. Several: the spread of their similarities, negative,

@@ -39,7 +39,7 @@ def chances_of_same(pairs: LabelledPairs, *, seed: int = 0) -> np.ndarray:
     with threadpool_limits(1):  # OpenMP's threads wait busily for one another
         trust = np.ones(len(folds), np.float32)
         words = evidence.words_apart(pairs)
-        near = evidence.nearest(pairs)
+        near = evidence.nearest_sentences(pairs)
         fixed = evidence.text_evidence(pairs)
         for _ in range(PASSES):
             by_words = cross_fit(

@@ -124,7 +124,7 @@ def _sums(matrix: sparse.spmatrix) -> np.ndarray:
     return np.asarray(matrix.sum(axis=1)).ravel()
 
 
-def nearest(pairs: LabelledPairs) -> sparse.csr_matrix | None:
+def nearest_sentences(pairs: LabelledPairs) -> sparse.csr_matrix | None:
     """The nearest sentences of each by their vectors, or by n-grams: weights, [s, s], symmetric.
 
     None where there are more than `MOST_SENTENCES`.

@@ -38,7 +38,7 @@ def read_labels(patterns: Sequence[str], columns: Sequence[str]) -> pa.Table:
     return pa.concat_tables([_read(file.path, columns) for file in find(patterns)])
 
 
-def labelled_pairs(patterns: Sequence[str], columns: PairColumns) -> np.ndarray:
+def labelled_hashes(patterns: Sequence[str], columns: PairColumns) -> np.ndarray:
     """`pair_hash` of the pairs in files of labels, sorted, each once: uint64 [n]."""
     found = [np.empty(0, np.uint64)]
     for file in find(patterns) if patterns else ():

@@ -102,12 +102,12 @@ def as_shard(unit: Unit, inputs: str) -> Shard:
 
     Args:
         unit: the unit.
-        inputs: see `fingerprint`.
+        inputs: see `inputs_fingerprint`.
     """
     return Shard(SOURCE, inputs, unit.name, unit.first, unit.end, 0)
 
 
-def fingerprint(shards: Sequence[Shard]) -> str:
+def inputs_fingerprint(shards: Sequence[Shard]) -> str:
     """A fingerprint of all that is read: every unit depends on all of it."""
     content = [asdict(shard) for shard in shards]
     return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()[:32]

@@ -13,7 +13,7 @@ from model.network.encoders import build_encoder
 from model.network.packed_lstm import pack
 from model.training import pretraining
 from model.training.checkpoints import CheckpointOptions
-from model.training.pretraining import LanguageModel, batches, neighbours, pretrain
+from model.training.pretraining import LanguageModel, batches, following_tokens, pretrain
 from tests.model.tiny_examples import write_shards
 from tests.model.tiny_recipes import recipe
 from transforms.errors import RunError, UserError
@@ -30,7 +30,7 @@ def encoder(**changes) -> keras.Model:
 
 def test_neighbours_are_the_tokens_side_by_side():
     packing = pack(IDS)
-    current, after = (np.asarray(places) for places in neighbours(packing))
+    current, after = (np.asarray(places) for places in following_tokens(packing))
     order, rows, times = (np.asarray(x) for x in (packing.order, packing.rows, packing.times))
     found = {
         (int(order[rows[h]]), int(times[h]), int(order[rows[a]]), int(times[a]))

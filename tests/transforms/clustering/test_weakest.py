@@ -11,7 +11,7 @@ from scipy.sparse import coo_matrix
 from scipy.sparse.csgraph import minimum_spanning_tree
 
 from tests.transforms.clustering.test_stars import as_edges, least_of_components
-from transforms.clustering.weakest import Edges, cut, strongest_forest
+from transforms.clustering.weakest import Edges, cut_weakest, strongest_forest
 
 graphs = st.lists(
     st.tuples(st.integers(0, 12), st.integers(0, 12), st.integers(1, 9)).filter(
@@ -51,7 +51,7 @@ def test_the_forest_of_parts_is_the_forest_of_all(found, at):
 
 @given(graphs, st.integers(1, 14))
 def test_nothing_is_larger_than_it_may_be_after_a_cut(found, most):
-    stay, gone = cut(edges(found), most)
+    stay, gone = cut_weakest(edges(found), most)
     sizes = Counter(least_of_components(stay.ends, 13).tolist())
     assert max(sizes.values()) <= most
     forest = strongest_forest(edges(found))
@@ -61,7 +61,7 @@ def test_nothing_is_larger_than_it_may_be_after_a_cut(found, most):
 def test_a_cluster_falls_apart_at_its_weakest_edge():
     """Two triangles of 0.9 held together by 0.5: to have at most 3 nodes, 0.5 has to go."""
     graph = edges([(0, 1, 9), (1, 2, 9), (0, 2, 8), (3, 4, 9), (4, 5, 9), (2, 3, 5)])
-    stay, gone = cut(graph, 3)
+    stay, gone = cut_weakest(graph, 3)
     assert gone.ends.tolist() == [[2, 3]]
     assert gone.weights.tolist() == [np.float32(0.5)]
     assert sorted(map(sorted, stay.ends.tolist())) == [[0, 1], [1, 2], [3, 4], [4, 5]]
@@ -69,5 +69,5 @@ def test_a_cluster_falls_apart_at_its_weakest_edge():
 
 def test_what_is_small_enough_is_left_alone():
     graph = edges([(0, 1, 9), (1, 2, 1)])
-    stay, gone = cut(graph, 3)
+    stay, gone = cut_weakest(graph, 3)
     assert len(stay.weights) == 2 and not len(gone.weights)

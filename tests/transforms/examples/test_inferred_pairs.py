@@ -30,7 +30,7 @@ def raw(pairs: list[tuple[str, str, int]]) -> pa.RecordBatch:
 def new_pairs(pairs: list[tuple[str, str, int]], rounds: int = MANY) -> Known:
     batch = raw(pairs)
     inferred = inferred_pairs.infer(inferred_pairs.views(batch), rounds)
-    new, _, _ = inferred_pairs.drop_contradictions(inferred_pairs.labelled_pairs(batch), inferred)
+    new, _, _ = inferred_pairs.drop_contradictions(inferred_pairs.hashed_pairs(batch), inferred)
     rows = list(zip(*(column.flatten().to_pylist() for column in new.columns), strict=True))
     found = {frozenset((one.decode(), two.decode())): int(label) for one, two, label in rows}
     assert len(found) == len(rows), "a pair, or its mirror, stands there twice"
@@ -91,7 +91,7 @@ def test_pairs_that_are_there_tell_whether_labels_are_transitive():
     batch = raw([("a", "b", 1), ("c", "b", 1), ("b", "d", 1), ("c", "a", 1), ("c", "d", 0)])
     inferred = inferred_pairs.infer(inferred_pairs.views(batch.slice(0, 3)), MANY)
     new, same, other = inferred_pairs.drop_contradictions(
-        inferred_pairs.labelled_pairs(batch), inferred
+        inferred_pairs.hashed_pairs(batch), inferred
     )
     assert (new.num_rows, same, other) == (1, 1, 1)
 

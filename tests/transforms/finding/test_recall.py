@@ -5,27 +5,27 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from transforms.finding.recall import least_effort, measure
+from transforms.finding.recall import least_effort, measure_recall
 
 
 def test_one_pair_an_anchor_is_wilsons_interval():
     """90 of 100: Wilson's 95 % interval is 0.8256 to 0.9448 (Newcombe 1998 gives the formula)."""
     found = np.array([1] * 90 + [0] * 10)
-    measured = measure(np.ones(100, int), found)
+    measured = measure_recall(np.ones(100, int), found)
     assert measured.recall == 0.9
     assert (measured.low, measured.high) == pytest.approx((0.8256, 0.9448), abs=2e-3)
 
 
 def test_nothing_missed_is_no_certainty():
     """n of n: the lower end is n / (n + z²), whatever the pairs of an anchor are."""
-    measured = measure(np.full(50, 20), np.full(50, 20))
+    measured = measure_recall(np.full(50, 20), np.full(50, 20))
     assert measured.recall == measured.high == 1
     assert measured.low == pytest.approx(50 / (50 + 1.959964**2))
 
 
 def test_pairs_missed_together_make_the_interval_wider():
-    scattered = measure(np.full(100, 10), np.full(100, 9))
-    together = measure(np.full(100, 10), np.array([10] * 90 + [0] * 10))
+    scattered = measure_recall(np.full(100, 10), np.full(100, 9))
+    together = measure_recall(np.full(100, 10), np.array([10] * 90 + [0] * 10))
     assert scattered.recall == together.recall == 0.9
     assert together.high - together.low > 2 * (scattered.high - scattered.low)
 
@@ -40,13 +40,13 @@ def test_the_interval_holds_the_truth_about_as_often_as_it_says():
     for _ in range(400):
         anchors = random.integers(50_000, size=200)
         found = random.binomial(sizes[anchors], chances[anchors])
-        measured = measure(sizes[anchors], found)
+        measured = measure_recall(sizes[anchors], found)
         inside += measured.low <= truth <= measured.high
     assert 0.92 <= inside / 400 <= 0.985
 
 
 def test_no_pairs_say_nothing():
-    measured = measure(np.zeros(5, int), np.zeros(5, int))
+    measured = measure_recall(np.zeros(5, int), np.zeros(5, int))
     assert (measured.low, measured.high) == (0, 1)
 
 

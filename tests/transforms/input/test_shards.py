@@ -26,7 +26,9 @@ COLUMNS = PairColumns()
 
 @given(groups=st.lists(st.integers(0, 50), max_size=30), most=st.integers(1, 80))
 def test_shards_are_whole_row_groups_each_once_and_in_order(groups, most):
-    cut = shards.cut("in/a.parquet", "a.parquet", Footer("f", pa.schema([]), tuple(groups)), most)
+    cut = shards.cut_file(
+        "in/a.parquet", "a.parquet", Footer("f", pa.schema([]), tuple(groups)), most
+    )
     covered = [n for shard in cut for n in range(shard.first_row_group, shard.end_row_group)]
     assert covered == list(range(len(groups)))
     assert sum(shard.rows for shard in cut) == sum(groups)
@@ -38,7 +40,7 @@ def test_shards_are_whole_row_groups_each_once_and_in_order(groups, most):
 
 
 def test_names_tell_the_file_and_the_place():
-    cut = shards.cut("x/a.b.parquet", "a.b.parquet", Footer("f", pa.schema([]), (5, 5, 5)), 10)
+    cut = shards.cut_file("x/a.b.parquet", "a.b.parquet", Footer("f", pa.schema([]), (5, 5, 5)), 10)
     assert [shard.name for shard in cut] == [
         "a.b-00000-of-00002.parquet",
         "a.b-00001-of-00002.parquet",
@@ -46,7 +48,7 @@ def test_names_tell_the_file_and_the_place():
 
 
 def test_a_file_without_row_groups_is_one_shard_without_rows():
-    (shard,) = shards.cut("a", "a", Footer("f", pa.schema([]), ()), 10)
+    (shard,) = shards.cut_file("a", "a", Footer("f", pa.schema([]), ()), 10)
     assert (shard.first_row_group, shard.end_row_group, shard.rows) == (0, 0, 0)
 
 

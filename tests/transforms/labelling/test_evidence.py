@@ -34,7 +34,7 @@ def dense(pairs: LabelledPairs, values: np.ndarray) -> np.ndarray:
 def test_neighbours_say_what_dense_matrices_say():
     pairs = some_pairs()
     trust = np.linspace(0.2, 1, len(pairs.label)).astype(np.float32)
-    near = evidence.nearest(pairs)
+    near = evidence.nearest_sentences(pairs)
     s = near.toarray()
     found = evidence.neighbour_evidence(pairs, near, trust)
     at = pairs.first, pairs.second
@@ -56,16 +56,16 @@ def test_the_nearest_by_their_cosines(monkeypatch):
         expected[row, columns] = np.exp(8 * (cosine[row, columns] - 1))
     expected = np.maximum(expected, expected.T)
 
-    np.testing.assert_allclose(evidence.nearest(pairs).toarray(), expected, rtol=1e-5)
+    np.testing.assert_allclose(evidence.nearest_sentences(pairs).toarray(), expected, rtol=1e-5)
     monkeypatch.setattr(evidence, "MOST_SENTENCES", SENTENCES - 1)
-    assert evidence.nearest(pairs) is None
+    assert evidence.nearest_sentences(pairs) is None
 
 
 def test_without_vectors_nearest_are_those_that_share_rare_bigrams():
     pairs = LabelledPairs.from_columns(
         ["where is it", "how much"], ["where is it?", "how much?"], np.ones(2)
     )
-    near = evidence.nearest(pairs).toarray()
+    near = evidence.nearest_sentences(pairs).toarray()
     where1, how1, where2, how2 = (
         pairs.texts.index(t) for t in ("where is it", "how much", "where is it?", "how much?")
     )
@@ -78,7 +78,7 @@ def test_no_label_is_evidence_for_itself(seed: int):
     keys = list(zip(pairs.low, pairs.high, strict=True))
     once = [n for n, key in enumerate(keys) if keys.count(key) == 1]
     trust = np.ones(len(pairs.label), np.float32)
-    near = evidence.nearest(pairs)
+    near = evidence.nearest_sentences(pairs)
     before = everything(pairs, near, trust)
     for place in once:
         label = pairs.label.copy()
