@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import difflib
 import os
+import signal
 import sys
 from collections.abc import Sequence
 from importlib.metadata import PackageNotFoundError, version
@@ -29,6 +30,8 @@ def main(argv: Sequence[str] | None = None) -> int:
         # What was begun is undone; a runner's threads would hold the process, and say so at length.
         sys.stdout.flush()
         os._exit(code)
+    if argv is None:  # the command has ended: Ctrl-C while Python shuts down changes nothing
+        signal.signal(signal.SIGINT, signal.SIG_IGN)
     return code
 
 

@@ -11,6 +11,7 @@ import tensorflow as tf
 
 from model.network.pooling import PACKAGE
 from transforms.errors import UserError
+from transforms.storage.local import PlainName
 
 
 @keras.saving.register_keras_serializable(package=PACKAGE)
@@ -122,7 +123,8 @@ def _open(folder: str) -> Any:
             "TensorFlow SavedModel from strings to vectors"
         )
     try:
-        return tf.saved_model.load(folder)
+        with PlainName(folder) as plain:
+            return tf.saved_model.load(plain)
     except Exception as error:  # whatever a foreign or damaged file makes of it
         raise UserError(
             f"encoder.path {folder!r}: TensorFlow cannot load it ({_line(error)})"

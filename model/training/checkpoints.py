@@ -15,6 +15,7 @@ import tensorflow as tf
 
 from transforms.errors import UserError
 from transforms.storage import files
+from transforms.storage.local import PlainName
 
 KEEP = 2
 LATEST = "checkpoint"  # TensorFlow's file that names the last complete checkpoint
@@ -159,14 +160,19 @@ def _read_text(path: str) -> str:
 class CheckpointFolder:
     """TensorFlow writes to `local`; for a bucket that is a temporary folder, copied after a save.
 
+    A folder on this machine may have another name for TensorFlow (see `PlainName`).
     `checkpoint` is copied after the files that it names, and what it does not name any more goes
     last. So whoever is killed while copying leaves the checkpoint before.
     """
 
     def __init__(self, folder: str):
         """Fetches what is in the folder."""
-        self.folder = self.local = folder
-        if not files.is_local(folder):
+        self.folder = folder
+        if files.is_local(folder):
+            Path(folder).mkdir(parents=True, exist_ok=True)
+            self._name = PlainName(folder)
+            self.local = self._name.folder
+        else:
             self._temporary = tempfile.TemporaryDirectory(prefix="twinbeam-checkpoints-")
             self.local = self._temporary.name
             files.copy_tree(folder, self.local)

@@ -7,6 +7,7 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import asdict
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import apache_beam as beam
@@ -36,6 +37,7 @@ from transforms.examples.transform_pairs import TransformPairs
 from transforms.input.shards import plan_shards
 from transforms.quiet_tensorflow import import_tensorflow
 from transforms.storage import files
+from transforms.storage.local import PlainName
 
 if TYPE_CHECKING:
     from pipelines.options.preprocess_options import PreprocessOptions
@@ -90,8 +92,12 @@ def run_preprocessing(
 
     features = text_features(options.recipe, plan.vocabulary)
     how, staging, scratch = options.reading, commit.staging.folder, commit.staging.scratch
-    temp = files.join(commit.graph, files.TEMPORARY_FOLDER)
-    with running(beam_options) as pipeline, tft_beam.Context(temp_dir=temp):
+    temporary = files.join(commit.graph, files.TEMPORARY_FOLDER)
+    with (
+        graphs_between(temporary) as temp,
+        running(beam_options) as pipeline,
+        tft_beam.Context(temp_dir=temp),
+    ):
         shards = pipeline | "List" >> ListShards(listing(scratch, "given", plan.shards))
         held_out = held_out_groups(shards, options)
         graph, graph_written = shards | "Learn vocabulary" >> LearnVocabulary(
@@ -114,6 +120,17 @@ def run_preprocessing(
             written=beam.pvalue.AsIter(written),
             counts=beam.pvalue.AsSingleton(counts),
         )
+
+
+@contextmanager
+def graphs_between(folder: str) -> Iterator[str]:
+    """Where tf.Transform may keep the graphs of its phases, which it reads by TensorFlow."""
+    if not files.is_local(folder):
+        yield folder
+        return
+    Path(folder).mkdir(parents=True, exist_ok=True)
+    with PlainName(folder) as plain:
+        yield plain
 
 
 def held_out_groups(shards: beam.PCollection, options: PreprocessOptions) -> Any:

@@ -58,7 +58,7 @@ def interrupted(words: list[str], cwd: Path, *, after: str, typed: str = "") -> 
 @pytest.mark.parametrize(
     ("name", "after", "flags"),
     [
-        ("score", "pairs", ["--input", "LABELLED", "--model", "BUNDLE", "--output", "OUT"]),
+        ("score", "to score", ["--input", "LABELLED", "--model", "BUNDLE", "--output", "OUT"]),
         ("preprocess", "to preprocess",
          ["--input", "LABELLED", "--recipe", "cnn", "--output", "OUT"]),
         ("train", "", ["--examples", "EXAMPLES", "--output", "OUT", "--epochs", "900"]),
@@ -81,3 +81,17 @@ def test_ctrl_c_in_the_middle(
     assert error.splitlines()[-1] == LINE
     assert "Traceback" not in error and "W0000" not in error and "I0000" not in error
     assert not (tmp_path / "out/_SUCCESS").exists()
+
+
+def test_ctrl_c_after_the_end_changes_nothing(tmp_path: Path):
+    """The command has ended, and Python shuts down, which takes its threads a moment."""
+    program = (
+        "import atexit, os, signal, sys\n"
+        "from twinbeam.cli import main\n"
+        "atexit.register(os.kill, os.getpid(), signal.SIGINT)\n"
+        "sys.argv = ['twinbeam', '--help']\n"
+        "sys.exit(main())\n"
+    )
+    done = subprocess.run([sys.executable, "-c", program], cwd=ROOT, capture_output=True, text=True)
+    assert (done.returncode, done.stderr) == (0, "")
+    assert "score" in done.stdout

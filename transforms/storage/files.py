@@ -415,9 +415,13 @@ def copy_tree(source: str, target: str) -> None:
 
 @contextmanager
 def local_copy(folder: str) -> Iterator[str]:
-    """The folder as a local one: itself where it is local, else a copy that goes at the end."""
+    """The folder as a local one that TensorFlow can read: itself, or a copy that goes at the end.
+
+    A local folder whose name TensorFlow would take for a pattern comes by another name.
+    """
     if is_local(folder):
-        yield folder
+        with local.PlainName(folder) as plain:
+            yield plain
         return
     with tempfile.TemporaryDirectory(prefix="twinbeam-") as copy:
         copy_tree(folder, copy)

@@ -6,6 +6,7 @@ import ctypes
 import errno
 import os
 import shutil
+import tempfile
 import uuid
 from contextlib import suppress
 from pathlib import Path
@@ -15,6 +16,32 @@ TAKEN = "was written by another run meanwhile"
 _NO_LINKS = {errno.EPERM, errno.ENOTSUP, errno.EOPNOTSUPP, errno.EMLINK, errno.ENOSYS, errno.EXDEV}
 
 _HERE, _EXCHANGE = -100, 2  # AT_FDCWD and RENAME_EXCHANGE of Linux
+
+
+class PlainName:
+    """A folder under a name that TensorFlow does not take for a pattern: `[1]` is one to it.
+
+    The name is a link in the temporary folder, and goes with this object or at the end of its
+    `with` block. A folder that is to be written to must exist.
+
+    Attributes:
+        folder: the folder itself where its own name will do, else the link.
+    """
+
+    def __init__(self, folder: str):
+        self.folder = folder
+        self._temporary = None
+        if "[" in os.path.abspath(folder):  # a name with `*` or `?` matches itself
+            self._temporary = tempfile.TemporaryDirectory(prefix="twinbeam-name-")
+            self.folder = os.path.join(self._temporary.name, "folder")
+            os.symlink(os.path.abspath(folder), self.folder)
+
+    def __enter__(self) -> str:
+        return self.folder
+
+    def __exit__(self, *_: object) -> None:
+        if self._temporary is not None:
+            self._temporary.cleanup()
 
 
 def list_folder(folder: str) -> list[str]:

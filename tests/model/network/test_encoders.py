@@ -189,7 +189,7 @@ def text_recipe(path, **options):
 
 @pytest.mark.parametrize("options", [{}, {"signature": "serving_default"}])
 def test_a_saved_model_reads_text(tmp_path, options):
-    rules = text_recipe(save_text_model(tmp_path / "m"), **options)
+    rules = text_recipe(save_text_model(tmp_path / "m[1]"), **options)
     siamese = build_siamese(rules, vocabulary_size=0)
     text = tf.constant(["abc", "d"])
     np.testing.assert_array_equal(siamese.encoder(text), [[3, 6], [1, 2]])

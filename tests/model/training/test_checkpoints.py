@@ -34,7 +34,9 @@ def values(model, optimizer):
     return [variable.numpy() for variable in model.variables + optimizer.variables]
 
 
-def test_a_fresh_process_gets_back_all_that_was_saved(tmp_path):
+@pytest.mark.parametrize("name", ["plain", "a[1]*"])
+def test_a_fresh_process_gets_back_all_that_was_saved(tmp_path, name):
+    tmp_path = tmp_path / name
     model, optimizer = trained(1, 3)
     progress = Progress(epoch=2, step=5, loss_sum=0.1 + 0.2, history=[{"epoch": 1, "loss": 0.3}])
     best = [np.full(v.shape, 7, np.float32) for v in model.trainable_variables]

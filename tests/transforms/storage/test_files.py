@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import errno
+import glob
 import hashlib
 import json
+from pathlib import Path
 from types import SimpleNamespace
 
 import pyarrow as pa
@@ -137,3 +139,20 @@ def test_a_store_of_neither_kind_is_listed_and_emptied_through_beam(monkeypatch)
     assert objects == {"s3://b/out/deep/b", "s3://b/other"}
     files.delete(["s3://b/out/deep/b", "s3://b/out/none"])
     assert objects == {"s3://b/other"}
+
+
+@pytest.mark.parametrize("name", ["a[1]", "plain"])
+def test_a_local_folder_has_a_name_that_matches_itself(tmp_path: Path, name: str):
+    """TensorFlow looks for files by patterns."""
+    folder = tmp_path / name
+    folder.mkdir()
+    (folder / "weights").write_text("w")
+    with files.local_copy(str(folder)) as plain:
+        assert glob.glob(f"{plain}/weight*") == [f"{plain}/weights"]
+        (Path(plain) / "more").write_text("m")
+    assert {path.name for path in folder.iterdir()} == {"weights", "more"}
+    assert (plain == str(folder)) == (name == "plain")
+    assert Path(plain).exists() == (name == "plain")
+    with files.local_copy(str(tmp_path / "no" / name)):
+        pass
+    assert not (tmp_path / "no").exists()
