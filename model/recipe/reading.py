@@ -109,6 +109,7 @@ def with_training(recipe: Recipe, **overrides: Any) -> Recipe:
     Raises:
         UserError: a value is not allowed.
     """
+    # Parsed again rather than copied: a copy would skip the checks that its new values may fail.
     values = recipe.model_dump()
     values["training"] |= {key: value for key, value in overrides.items() if value is not None}
     return parse_recipe(values, source=f"{recipe.name} (with changed training values)")

@@ -73,6 +73,7 @@ def next_round(options: LabelOptions, steps: RoundSteps) -> dict[str, Any]:
         rounds = read_rounds(options)
         labels, counts = read_answers(options, rounds)
         if rounds.done and rounds.done[-1].labels_key == labels_key(labels):
+            # No new round, but answers to the last round's random pairs may say more of its model.
             print(f"{options.output} is complete already: there are no new labels")
             rounds = commit_rounds(options.output, None, rounds, labels)
         else:

@@ -128,6 +128,7 @@ def begin_round(options: LabelOptions, folder: str, labels: pa.Table) -> str:
             sink = pa.BufferOutputStream()
             pq.write_table(labels, sink, compression="zstd")
             files.write_bytes(files.join(folder, LABELS), sink.getvalue().to_pybytes())
+        # Written after the labels: a folder that has it, with the same content, has them complete.
         files.write_json(path, begun)
     return str(begun["bundle"])
 

@@ -89,6 +89,7 @@ class DelimitedReader:
             spoilt.append(row)
             return "skip"
 
+        # One block for all of the text: a character has at most four bytes in UTF-8.
         reading = pa_csv.ReadOptions(
             column_names=self.names, block_size=4 * len(text) + 1, use_threads=False
         )
@@ -105,6 +106,8 @@ class DelimitedReader:
             table = pa_csv.read_csv(content, reading, parsing, converting)
         except (pa.ArrowException, UnicodeEncodeError):
             return None
+        # A line with another number of columns, or an empty one, which Arrow skips: then the block
+        # is read again by the pattern, which accounts for each line.
         if spoilt or table.num_rows != lines:
             return None
         self.account.rows += lines
@@ -113,6 +116,9 @@ class DelimitedReader:
         return Rows(batch, places, np.ones(lines, np.int64))
 
     def _is_plain(self, text: str) -> bool:
+        # Where Arrow's reader gives the rows that the pattern would give: there is no quote to
+        # interpret, no lone carriage return, which Arrow takes for a line's end, and no second
+        # header to reject.
         delimiter = self.layout.delimiter
         return (
             len(text) > 1

@@ -63,6 +63,7 @@ class _Rest:
         self._size = 0
 
     def add(self, text: str) -> None:
+        # Beyond the limit only the size still grows: of such a line a beginning is kept, to show.
         if self._size <= MOST_LINE_CHARS:
             self._parts.append(text)
         elif len(self._parts) > 1 or len(self._parts[0]) > _KEPT:

@@ -91,6 +91,10 @@ def _field_pattern(layout: Layout) -> str:
     other = f"[^\n{delimiter}]" if len(layout.delimiter) == 1 else f"(?:(?!{delimiter})[^\n])"
     if not layout.quotes:
         return f"{other}*+"
+    # `*+` is possessive: what it has matched is never given back, so a value whose quote is not
+    # closed fails in one pass over the text. Three alternatives: a value in quotes; one that begins
+    # with no quote; and nothing, which at an open quote makes the record fail there, so `first` can
+    # say why.
     escape = re.escape(layout.escape) if layout.escape else ""
     inner = rf"(?:[^{QUOTE}{escape}]|{QUOTE}{QUOTE}{f'|{escape}.' if escape else ''})*+"
     return f"{QUOTE}{inner}{QUOTE}|(?!{QUOTE}){other}*+|"
