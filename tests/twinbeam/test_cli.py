@@ -27,8 +27,8 @@ def in_a_new_process(*words: str) -> subprocess.CompletedProcess[str]:
     """Runs the command, and prints at its end which heavy packages it has loaded."""
     code = (
         "import atexit, sys\n"
-        f"said = lambda: print('loaded', sorted(set({HEAVY!r}) & set(sys.modules)))\n"
-        "atexit.register(said)\n"
+        f"show = lambda: print('loaded', sorted(set({HEAVY!r}) & set(sys.modules)))\n"
+        "atexit.register(show)\n"
         "from twinbeam.cli import main\n"
         f"raise SystemExit(main({[*words]!r}))\n"
     )

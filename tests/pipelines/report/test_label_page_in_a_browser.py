@@ -80,7 +80,7 @@ def test_twenty_pairs_by_keys_a_reload_in_between_and_what_is_saved(tmp_path: Pa
       async () => {{ out.reloaded = text("count"); out.sentence = text("first");
         press("ArrowLeft"); press("0"); press("Backspace"); press("1");
         for (let n = 10; n < 20; n++) press("0");
-        out.end = text("count"); out.said = text("answer"); {SAVED} }}"""
+        out.end = text("count"); out.message = text("answer"); {SAVED} }}"""
     found = drive(tmp_path, steps)
     table = pq.read_table(io.BytesIO(base64.b64decode(found["parquet"]))).to_pandas()
     expected = [*MEANT[:9], 1, *[0] * 10]  # the tenth was changed twice
@@ -88,7 +88,7 @@ def test_twenty_pairs_by_keys_a_reload_in_between_and_what_is_saved(tmp_path: Pa
 
     assert (found["half"], found["reloaded"]) == ("11 / 20 · 10 ✓",) * 2
     assert found["sentence"] == '花呗怎么还款 "10", <b>'
-    assert found["end"] == "20 / 20 · 20 ✓" and "All pairs have an answer" in found["said"]
+    assert found["end"] == "20 / 20 · 20 ✓" and "All pairs have an answer" in found["message"]
     assert table["label"].tolist() == [expected[n] for n in kept]
     for name in ("sentence1", "sentence2", "pair", "chosen_for", "similarity", "predicted"):
         assert table[name].tolist() == [PAIRS[name][n].as_py() for n in kept]
@@ -111,13 +111,13 @@ def test_twenty_pairs_by_keys_a_reload_in_between_and_what_is_saved(tmp_path: Pa
 
 
 def test_the_models_opinion_is_hidden_until_asked_for_and_hidden_again(tmp_path: Path):
-    steps = """async () => { out.before = text("answer"); press("m"); out.asked = text("answer");
+    steps = """async () => { out.before = text("answer"); press("m"); out.model = text("answer");
       press("ArrowRight"); out.next = text("answer"); press("1"); press("ArrowLeft");
       out.mine = text("answer"); }"""
     found = drive(tmp_path, steps)
 
     assert found["before"] == found["next"] == ""
-    assert found["asked"] == "The model: not the same (0.000)"
+    assert found["model"] == "The model: not the same (0.000)"
     assert found["mine"] == "Your answer: same"
 
 
@@ -166,13 +166,13 @@ def test_two_selections_and_two_tabs_of_one(tmp_path: Path):
         const open = (name) => new Promise((done) => {
           const made = document.createElement("iframe");
           made.src = name; made.onload = () => done(made); document.body.append(made); });
-        const said = (from, id) => from.contentDocument.getElementById(id).textContent;
+        const textOf = (from, id) => from.contentDocument.getElementById(id).textContent;
         const key = (to, key) =>
           to.contentDocument.dispatchEvent(new KeyboardEvent("keydown", { key }));
         const other = await open("other.html"), tab = await open("label.html");
-        out.other = said(other, "count"); out.tab = said(tab, "count");
+        out.other = textOf(other, "count"); out.tab = textOf(tab, "count");
         key(other, "1"); key(tab, "u"); press("1");
-        key(tab, "ArrowLeft"); out.kept = said(tab, "answer"); },
+        key(tab, "ArrowLeft"); out.kept = textOf(tab, "answer"); },
       async () => { out.count = text("count"); press("ArrowLeft"); press("ArrowLeft");
         press("ArrowLeft"); out.first = text("answer"); press("ArrowRight");
         out.second = text("answer"); press("ArrowRight"); out.third = text("answer"); }"""
@@ -191,12 +191,12 @@ FORBIDDEN = """<script>Object.defineProperty(window, "localStorage",
 
 def test_a_browser_that_keeps_nothing_is_reported_on_the_page(tmp_path: Path):
     steps = f"""async () => {{ const alarm = frame.contentDocument.getElementById("alarm");
-      press("1"); press("0"); out.shown = !alarm.hidden; out.said = alarm.textContent;
+      press("1"); press("0"); out.shown = !alarm.hidden; out.warning = alarm.textContent;
       out.count = text("count"); {SAVED} }}"""
     found = drive(tmp_path, steps, head=FORBIDDEN)
     table = pq.read_table(io.BytesIO(base64.b64decode(found["parquet"])))
 
-    assert found["shown"] and "cannot store answers" in found["said"]
+    assert found["shown"] and "cannot store answers" in found["warning"]
     assert found["count"] == "3 / 20 · 2 ✓" and table["label"].to_pylist() == [1, 0]
 
 
@@ -225,7 +225,7 @@ def test_what_was_kept_and_cannot_be_read_is_left_behind(tmp_path: Path, kept: s
 def test_pairs_that_were_passed_over_come_back_after_the_last(tmp_path: Path):
     steps = """async () => { press("1"); press("ArrowRight");
       for (let n = 2; n < 20; n++) press("0");
-      out.count = text("count"); press("1"); out.said = text("answer"); }"""
+      out.count = text("count"); press("1"); out.message = text("answer"); }"""
     found = drive(tmp_path, steps)
 
     assert found["count"] == "2 / 20 · 19 ✓"
