@@ -37,10 +37,10 @@ def read_text_table(path: str, table: TextTable, account: Account) -> Iterator[R
         UserError: the file as a whole cannot be read: what it is, and what to do.
         RunError: it can be no more, or lines are not accounted for.
     """
-    kind = format_of(path, table)
     with open_unpacked(path) as read:
         head = _head(read)
-        refuse_other_kinds(path, head)
+        refuse_other_kinds(path, head)  # before its name is looked at: an .xlsx has no format
+        kind = format_of(path, table)
         encoding, mark = encoding_of(path, head, table.encoding)
         pieces = decoded(read, head[mark:], encoding)
         first = next(pieces)

@@ -102,6 +102,16 @@ def test_a_new_input_uncommits_without_touching_the_old(output):
     assert (output / A.name).exists()
 
 
+def test_an_overwriting_run_that_is_tried_again_keeps_what_it_has_finished(output):
+    commit(output, finish(output, A, key="older"))
+    assert begin(output, A, B, overwrite=True).todo == (A, B)
+    finish(output, A)  # and then it died
+    written = (output / A.name).stat()
+    again = begin(output, A, B, overwrite=True)
+    assert (again.todo, again.done) == ((B,), (A,))
+    assert (output / A.name).stat() == written
+
+
 def test_an_account_without_its_file_is_done_again(output):
     finish(output, A)
     (output / A.name).unlink()

@@ -76,6 +76,14 @@ def test_other_files_are_named_with_what_to_do(tmp_path: Path, content: bytes, m
         read(tmp_path, "p.csv", content)
 
 
+def test_other_files_are_named_whatever_they_are_called(tmp_path: Path):
+    workbook = zipped("[Content_Types].xml", "xl/workbook.xml")
+    with pytest.raises(UserError, match="p.xlsx is an Excel workbook; save it as"):
+        read(tmp_path, "p.xlsx", workbook)
+    with pytest.raises(UserError, match="its name does not show the format"):
+        read(tmp_path, "p.xlsx", TEXT.encode())
+
+
 @pytest.mark.parametrize("encoding", ["utf-8-sig", "utf-16", "utf-32", "utf-16-be"])
 def test_a_byte_order_mark_is_enough(tmp_path: Path, encoding: str):
     content = TEXT.encode(encoding)
