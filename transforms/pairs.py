@@ -7,7 +7,7 @@ a batch into rows that can be used and rows that are rejected with a reason.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from itertools import combinations
 from typing import Protocol
@@ -153,6 +153,29 @@ def _shortened(names: list[str], most: int = 12) -> str:
 def rejected_schema(schema: pa.Schema) -> pa.Schema:
     """The schema of rejected rows: the input's, then why."""
     return extended_schema(schema, REJECT_FIELDS)
+
+
+def check_reject_names(schemas: Mapping[str, pa.Schema]) -> None:
+    """Checks that rejected rows can be written with every column of the input.
+
+    Raises:
+        UserError: a column has the name of one that rejected rows get, as in a table of them.
+    """
+    added = {field.name for field in REJECT_FIELDS}
+    for source, schema in schemas.items():
+        for name in schema.names:
+            if name.lower() in added:
+                raise UserError(
+                    f"{source} has a column {name!r} already, which rejected rows get; rename it "
+                    "or leave it out"
+                )
+
+
+def reject_reasons(rejected: pa.RecordBatch) -> list[str]:
+    """Why rows were rejected; an input column of the same name stands before it."""
+    place = rejected.schema.get_all_field_indices(REJECT_REASON)[-1]
+    found: list[str] = rejected.column(place).to_pylist()
+    return found
 
 
 def sentences(batch: pa.RecordBatch, name: str) -> pa.Array:

@@ -15,6 +15,7 @@ from transforms.clustering.tables import ClusterShard, Kind
 from transforms.errors import UserError
 from transforms.input.input_files import FoundFile
 from transforms.input.shards import Plan, plan
+from transforms.pairs import check_reject_names
 
 if TYPE_CHECKING:
     from pipelines.options.cluster_options import ClusterOptions
@@ -93,13 +94,15 @@ def pair_table(options: ClusterOptions, pairs: Plan) -> PairTable:
 
 
 def _planned(patterns: Sequence[str | FoundFile], options: ClusterOptions) -> Plan:
-    return plan(
+    planned = plan(
         patterns,
         PairTable(),
         shard_rows=options.shard_rows,
         on_bad_file=None,
         named_after_input=False,
     )
+    check_reject_names(planned.schemas)
+    return planned
 
 
 def _same_nodes(pairs: Plan, table: PairTable) -> pa.Schema:

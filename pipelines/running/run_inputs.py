@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 from transforms.errors import UserError
 from transforms.input.shards import Plan, plan
+from transforms.pairs import check_reject_names
 
 if TYPE_CHECKING:
     from pipelines.options.run_options import RunOptions
@@ -39,7 +40,7 @@ def plan_input(
     Raises:
         UserError: names the file that cannot be used and why.
     """
-    return plan(
+    planned = plan(
         patterns,
         columns,
         shard_rows=options.shard_rows,
@@ -48,6 +49,8 @@ def plan_input(
         partition_columns=options.partition_columns,
         named_after_input=named_after_input,
     )
+    check_reject_names(planned.schemas)
+    return planned
 
 
 def print_left_out(rejected: Sequence[RejectedFile]) -> None:

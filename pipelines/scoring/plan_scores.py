@@ -16,7 +16,6 @@ from pipelines.scoring.commit_scores import trained_profile
 from transforms.accounts import shard_account
 from transforms.errors import UserError
 from transforms.input.shards import Plan, Shard
-from transforms.pairs import REJECT_FIELDS
 from transforms.scoring.embedding_store import EmbeddingStore
 from transforms.scoring.encode_once import bucket_count
 from transforms.storage import files
@@ -172,7 +171,7 @@ def check_clashes(
                 f"--output {options.output} holds the input {source}; choose another folder"
             )
         names = {name.lower(): name for name in schema.names}
-        for new in (*added, *REJECT_FIELDS):
+        for new in added:
             if new.name.lower() in names:
                 fix = flags.get(new.name)
                 raise UserError(

@@ -9,6 +9,7 @@ import duckdb
 import pyarrow as pa
 import pytest
 
+from pipelines import cluster, preprocess, score
 from pipelines.scoring import plan_scores
 from tests.scoring_kit import EqualBundle, exit_code, pairs, read_parts, run_score, write
 from transforms.errors import RunError, UserError
@@ -175,6 +176,25 @@ def test_names_that_clash_are_refused_whatever_their_case(tmp_path, capsys):
     ):
         with pytest.raises(UserError, match=message):
             run_score(tmp_path / f"{name}.parquet", tmp_path / "out", *flags)
+    assert not (tmp_path / "out").exists()
+
+
+@pytest.mark.parametrize(
+    "command",
+    [
+        "score --model bundle --input {}/in --output {}/out",
+        "preprocess --recipe char-bilstm-manhattan --input {}/in --output {}/out",
+        "cluster --min_similarity 0.5 --input {}/in --output {}/out",
+    ],
+)
+def test_rejected_rows_given_again_are_refused_before_the_work(tmp_path, command):
+    more = {"label": [1, 0, 1], "similarity": [0.5, 0.6, 0.7], "Reject_Reason": ["", "", ""]}
+    table = pairs(3, **{name: pa.array(values) for name, values in more.items()})
+    write(tmp_path / "in" / "a.parquet", table)
+    name, *flags = command.format(tmp_path, tmp_path).split()
+    commands = {"score": score, "preprocess": preprocess, "cluster": cluster}
+    with pytest.raises(UserError, match="'Reject_Reason' already, which rejected rows get"):
+        commands[name].run(flags)
     assert not (tmp_path / "out").exists()
 
 

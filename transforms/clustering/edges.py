@@ -29,7 +29,7 @@ from transforms.columns import as_floats, as_ids, as_text, id_type, is_number
 from transforms.errors import UserError
 from transforms.input.read_shards import ShardReader
 from transforms.input.shards import Shard
-from transforms.pairs import keep_rows, rejected_schema, with_reject
+from transforms.pairs import keep_rows, reject_reasons, rejected_schema, with_reject
 from transforms.storage.exchange import Exchange
 
 ID_NULL = "id_null"
@@ -123,7 +123,7 @@ def read_edges(
             good, *bad = _checked(batch, table)
             for part in bad:
                 rejects.write(part)
-                reasons.update(part.column("reject_reason").to_pylist())
+                reasons.update(reject_reasons(part))
             used += good.num_rows
             near = _near(good, table)
             below += good.num_rows - near.num_rows

@@ -12,7 +12,7 @@ import pyarrow.compute as pc
 
 from transforms.columns import plain
 from transforms.labels import LabelRule, parse_labels
-from transforms.pairs import REJECT_REASON, PairColumns, keep_rows, sentences, split_rows
+from transforms.pairs import PairColumns, keep_rows, reject_reasons, sentences, split_rows
 
 SIMILARITY_NULL = "similarity_null"
 PREDICTED_INVALID = "predicted_label_invalid"
@@ -90,7 +90,7 @@ class ScoredRows:
 def read_scored(batch: pa.RecordBatch, columns: ScoredColumns) -> tuple[ScoredRows, Counter[str]]:
     """Parts a batch into rows to judge and counts of those that cannot be, by reason."""
     good, bad = split_rows(batch, columns.pairs, max_chars=_NO_LIMIT, labels=columns.labels)
-    skipped = Counter(bad.column(REJECT_REASON).to_pylist())
+    skipped = Counter(reject_reasons(bad))
     score = _numbers(good.column(columns.similarity))
     predicted = _predicted(good, score, columns)
     scored, called = np.isfinite(score), predicted >= 0

@@ -16,7 +16,7 @@ import pyarrow.compute as pc
 from transforms.accounts.shard_account import WrittenFile
 from transforms.errors import RunError
 from transforms.labels import LabelRule
-from transforms.pairs import REJECT_REASON
+from transforms.pairs import reject_reasons
 
 Counts = Counter[tuple[Any, ...]]
 BINS = 10
@@ -24,7 +24,7 @@ BINS = 10
 
 def count_read(rows_in: int, rejected: pa.RecordBatch) -> Counts:
     """Rows read, and rows rejected by reason."""
-    reasons = Counter(rejected.column(REJECT_REASON).to_pylist())
+    reasons = Counter(reject_reasons(rejected))
     return Counter({("rows_in",): rows_in}) + Counter(
         {("rejected", reason): rows for reason, rows in reasons.items()}
     )

@@ -34,6 +34,7 @@ from transforms.output_schema import extended_schema
 from transforms.pairs import (
     PairColumns,
     cut_sentences,
+    reject_reasons,
     rejected_schema,
     split_rows,
     with_reject,
@@ -124,7 +125,7 @@ def score_shard(shard: Shard, scorer: Scorer, settings: ScoreSettings) -> ShardA
                 profiles.append(_profile(scored, scorer, settings))
             for part in (bad, *outcome.failed):
                 rejects.write(part)
-                reasons.update(part.column("reject_reason").to_pylist())
+                reasons.update(reject_reasons(part))
             counts.update(outcome.counts)
         done = find_account(settings.claim.folder, shard, settings.run_key)
         if done:  # another attempt was faster; its files stay

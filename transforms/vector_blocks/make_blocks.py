@@ -27,7 +27,7 @@ from transforms.input.read_shards import ShardReader
 from transforms.input.search_names import ID, SENTENCE, Side
 from transforms.input.sentence_rows import SentenceColumns, read_rows
 from transforms.input.shards import Shard
-from transforms.pairs import rejected_schema
+from transforms.pairs import reject_reasons, rejected_schema
 from transforms.scoring.embedding_store import EmbeddingStore
 from transforms.scoring.encode_once import encode_stored
 from transforms.vector_blocks.vector_block import (
@@ -152,7 +152,7 @@ def read_table_shard(
         ):  # fmt: skip
             used += read.good.num_rows
             rejects.write(read.rejected)
-            reasons.update(read.rejected.column("reject_reason").to_pylist())
+            reasons.update(reject_reasons(read.rejected))
             hashes = text_hash(read.good.column(SENTENCE))
             for number, places in split_by_hash(hashes, settings.counts[table.side]):
                 parts.append((number, read.good.take(pa.array(places))))
