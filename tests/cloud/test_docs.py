@@ -23,7 +23,7 @@ def shell(command: str) -> str:
     block = DOC.split("```console\n")[1].split("```")[0].replace("$ export", "export")
     done = subprocess.run(
         ["bash", "-euc", f"{block}\n{command}"],
-        cwd=ROOT, env={"PATH": os.environ["PATH"]}, capture_output=True, text=True, timeout=60,
+        cwd=ROOT, env={"PATH": os.environ["PATH"]}, capture_output=True, text=True, timeout=250,
     )  # fmt: skip
     assert done.returncode == 0, done.stderr
     return done.stdout

@@ -32,7 +32,7 @@ def run(gcloud: Path, **more: str) -> list[list[str]]:
     path = f"{gcloud.parent / 'bin'}:{os.environ['PATH']}"
     done = subprocess.run(
         [ROOT / "infra/setup.sh"], env={"PATH": path, **GIVEN, **more},
-        capture_output=True, text=True, timeout=60,
+        capture_output=True, text=True, timeout=250,
     )  # fmt: skip
     assert done.returncode == 0, done.stderr
     return [shlex.split(line) for line in gcloud.read_text().splitlines()]
@@ -86,6 +86,6 @@ def test_every_command_names_the_project(gcloud: Path):
 def test_without_its_variables_it_does_nothing(gcloud: Path):
     done = subprocess.run(
         [ROOT / "infra/setup.sh"], env={"PATH": os.environ["PATH"]},
-        capture_output=True, text=True, timeout=60,
+        capture_output=True, text=True, timeout=250,
     )  # fmt: skip
     assert done.returncode != 0 and "PROJECT" in done.stderr and not gcloud.exists()

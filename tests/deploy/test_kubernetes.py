@@ -43,7 +43,7 @@ def started(pod, tmp_path):
             [*container["command"], *container["args"]],
             env=environ, stdout=subprocess.PIPE, text=True,
         )  # fmt: skip
-        out, _ = process.communicate(timeout=30)
+        out, _ = process.communicate(timeout=250)
         pid, config, *arguments = out.splitlines()
         assert process.returncode == 0
         return int(pid) == process.pid, config, arguments

@@ -17,7 +17,7 @@ def test_results_come_in_order_and_only_some_calls_are_under_way():
 
 
 def test_calls_are_made_side_by_side():
-    together = threading.Barrier(5, timeout=60)
+    together = threading.Barrier(5, timeout=250)
     assert len(list(in_threads(lambda _: together.wait(), range(20), 5))) == 20
 
 

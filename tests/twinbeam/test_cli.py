@@ -161,7 +161,7 @@ def test_bash_takes_the_completion(tmp_path: Path, capsys: pytest.CaptureFixture
     ask = "source ./script; COMP_WORDS=(twinbeam score --thr); COMP_CWORD=2; _shtab_twinbeam; "
     done = subprocess.run(
         ["bash", "-c", ask + 'echo "${COMPREPLY[@]}"'],
-        cwd=tmp_path, capture_output=True, text=True, timeout=60,
+        cwd=tmp_path, capture_output=True, text=True, timeout=250,
     )  # fmt: skip
     assert done.stdout.split() == ["--threshold"], done.stderr
 

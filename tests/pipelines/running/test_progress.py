@@ -92,7 +92,7 @@ def test_accounts_are_read_side_by_side(tmp_path, monkeypatch):
     names = [f"{number}.parquet" for number in range(40)]
     for name in names:
         leave_account(tmp_path, name, 2, 1)
-    together = threading.Barrier(8, timeout=60)
+    together = threading.Barrier(8, timeout=250)
     read = shard_account.read_account
 
     def slow(output, name):

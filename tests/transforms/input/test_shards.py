@@ -117,7 +117,7 @@ def test_a_file_that_is_gone_or_another_is_noticed(tmp_path):
 
 def test_footers_are_read_side_by_side_and_schemas_kept_once(tmp_path, monkeypatch):
     """Object storage takes its time for each answer, and a plan may hold very many files."""
-    together = threading.Barrier(32, timeout=60)
+    together = threading.Barrier(32, timeout=250)
     names = [f"{number:02d}.parquet" for number in range(32)]
     for name in names:
         write(tmp_path / name, pairs(1))
