@@ -10,7 +10,7 @@ import pyarrow as pa
 
 from pipelines.options.scored_inputs import is_folder, score_inputs
 from transforms.accounts import output_folder
-from transforms.clustering.edges import PairTable, id_kind, node_schema
+from transforms.clustering.edges import PairTable, check_text, id_kind, node_schema
 from transforms.clustering.tables import ClusterShard, Kind
 from transforms.errors import UserError
 from transforms.input.input_files import FoundFile
@@ -122,6 +122,8 @@ def _checked_rows(options: ClusterOptions, schema: pa.Schema) -> Plan:
         for name in wanted:
             if name not in found.names:
                 raise UserError(f"--rows: {path} has no column {name!r}; name yours (see --help)")
+        for name in wanted[1:]:
+            check_text(found.field(name).type, name, path)
         kind = id_kind(found.field(options.id_column).type, options.id_column, path)
         if kind != schema.field("id").type:
             raise UserError(

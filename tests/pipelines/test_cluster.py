@@ -197,6 +197,21 @@ def test_ids_and_sentences_of_any_kind_of_text_and_similarities_of_any_kind_of_n
     }  # fmt: skip
 
 
+@pytest.mark.parametrize("sentences", [[["a"], ["b"]], [1, 2], [{"a": 1}, {"a": 2}]])
+def test_sentences_that_are_no_text_are_refused_before_the_work(tmp_path, sentences):
+    plain = as_table([(1, 2), (3, 4)], [0.9, 0.9])
+    at = plain.schema.get_field_index("sentence1")
+    write(tmp_path / "in.parquet", plain.set_column(at, "sentence1", pa.array(sentences)))
+    write(tmp_path / "plain.parquet", plain)
+    write(tmp_path / "rows.parquet", pa.table({"id": [1, 2], "sentence": pa.array(sentences)}))
+    for name, flags in (("in", ()), ("plain", ("--rows", tmp_path / "rows.parquet"))):
+        with pytest.raises(UserError, match="'sentence1?' is .*, expected text"):
+            run_cluster(
+                tmp_path / f"{name}.parquet", tmp_path / "out", "--min_similarity=0.5", *flags
+            )
+    assert not (tmp_path / "out").exists()
+
+
 def test_ids_that_are_no_text_are_rejected_with_their_rows(tmp_path):
     pairs = as_table([(1, 2), (3, 4)], [0.9, 0.9])
     odd = pairs.set_column(0, "id1", pa.array([b"one", b"\xff"])).set_column(

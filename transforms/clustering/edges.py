@@ -25,7 +25,7 @@ from transforms.clustering.graph_tables import (
     node_numbers,
     write_edges,
 )
-from transforms.columns import as_floats, as_ids, as_text, id_type, is_number
+from transforms.columns import as_floats, as_ids, as_text, holds_text, id_type, is_number
 from transforms.errors import UserError
 from transforms.input.read_shards import ShardReader
 from transforms.input.shards import Shard
@@ -92,8 +92,20 @@ def node_schema(schema: pa.Schema, table: PairTable, source: str) -> pa.Schema:
     similarity = schema.field(table.similarity).type
     if not is_number(similarity):
         raise UserError(f"{source}: {table.similarity!r} is {similarity}, expected numbers")
+    for name in table.sentences or ():
+        check_text(schema.field(name).type, name, source)
     fields = [pa.field("node", pa.uint64()), pa.field("id", types[0])]
     return pa.schema(fields + ([pa.field("sentence", pa.string())] if table.sentences else []))
+
+
+def check_text(found: pa.DataType, name: str, source: str) -> None:
+    """Checks that a column can hold sentences.
+
+    Raises:
+        UserError: it cannot.
+    """
+    if not holds_text(found):
+        raise UserError(f"{source}: {name!r} is {found}, expected text; name yours (see --help)")
 
 
 def id_kind(found: pa.DataType, name: str, source: str) -> pa.DataType:
