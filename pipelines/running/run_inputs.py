@@ -5,9 +5,12 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
+from transforms.accounts.staging import workshop
 from transforms.errors import UserError
+from transforms.input.input_files import FoundFile, find
 from transforms.input.shards import Plan, plan
 from transforms.pairs import check_reject_names
+from transforms.storage import files
 
 if TYPE_CHECKING:
     from pipelines.options.run_options import RunOptions
@@ -37,11 +40,14 @@ def plan_input(
 ) -> Plan:
     """The files of a table, checked and cut into shards as the options say; see `plan`.
 
+    What the run itself writes into a folder that it reads is no input: the same command again finds
+    the same files.
+
     Raises:
         UserError: names the file that cannot be used and why.
     """
     planned = plan(
-        patterns,
+        outside(find(patterns), options.output),
         columns,
         shard_rows=options.shard_rows,
         on_bad_file=options.on_bad_file,
@@ -51,6 +57,28 @@ def plan_input(
     )
     check_reject_names(planned.schemas)
     return planned
+
+
+def outside(found: Sequence[FoundFile], output: str) -> list[FoundFile]:
+    """The files without those of an output that lies in a folder, or a pattern's, that is read.
+
+    A file that was named itself, or found in a folder within the output, stays: that is a mistake,
+    which others report.
+    """
+    own = [output, workshop(output)] if output else []
+    starts = {file.path: file.path.removesuffix(file.below) for file in found}
+    around = {
+        start
+        for start in set(starts.values())
+        if any(files.is_inside(folder, start) and not files.is_inside(start, folder)
+               for folder in own)
+    }  # fmt: skip
+    return [
+        file
+        for file in found
+        if starts[file.path] not in around
+        or not any(files.is_inside(file.path, folder) for folder in own)
+    ]
 
 
 def print_left_out(rejected: Sequence[RejectedFile]) -> None:

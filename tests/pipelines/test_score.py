@@ -198,6 +198,23 @@ def test_rejected_rows_given_again_are_refused_before_the_work(tmp_path, command
     assert not (tmp_path / "out").exists()
 
 
+@pytest.mark.parametrize("pattern", ["{}/in", "{}/in/**", "{}/in/"])
+def test_an_output_within_the_folder_that_is_read_is_no_input(tmp_path, pattern, capsys):
+    write(tmp_path / "in" / "a.parquet", pairs(9), row_group_size=3)
+    write(tmp_path / "in" / "out" / "mine.parquet", pairs(2))
+    output, source = tmp_path / "in" / "scores" / "new", pattern.format(tmp_path)
+    first = run_score(source, output, "--shard_rows=3")
+    assert first["rows_in"] == 11
+    (output / "_SUCCESS").unlink()  # as a run leaves it that died at its end
+    (output / "_manifest.json").unlink()
+    assert run_score(source, output, "--shard_rows=3")["shards_this_run"] == 0
+    run_score(source, output, "--shard_rows=3")
+    assert "is complete already" in capsys.readouterr().out
+    named = output / "a-00000-of-00003.parquet"
+    with pytest.raises(UserError, match="holds the input .*choose another folder"):
+        run_score(next(output.rglob("*a-00000-of-00003.parquet"), named), output)
+
+
 def test_a_limit_of_drift_needs_a_bundle_that_drift_is_measured_against(tmp_path):
     write(tmp_path / "in.parquet", pairs(3))
     with pytest.raises(UserError, match="--max_drift: bundle keeps no profile"):
