@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from transforms import drift
 from transforms.storage import files
 
 TRAINED_ON = "trained_on"  # in a bundle's metrics.json: input files and their fingerprints
@@ -41,3 +42,9 @@ def rows_trained_on(manifest: Mapping[str, Any]) -> int:
     seen = set(manifest.get(INPUTS_SEEN, ()))
     scored = (file for file in manifest.get("files", ()) if file.get("source") in seen)
     return sum(file["rows"] for file in scored if not file["name"].startswith("_"))
+
+
+def trained_profile(bundle: str) -> drift.Profile:
+    """What the bundle's metrics keep of its training data; nothing in bundles without it."""
+    path = files.join(bundle, METRICS)
+    return files.read_json(path).get("profile", {}) if files.exists(path) else {}

@@ -11,7 +11,6 @@ from pipelines.report.drift_page import drift_page
 from transforms import drift
 from transforms.accounts import blocks, commit, output_folder
 from transforms.accounts.claims import Claim
-from transforms.storage import files
 
 
 @dataclass(frozen=True)
@@ -71,12 +70,6 @@ class Commit:
             "bundle": f"{bundle.get('path', '')} {str(bundle.get('fingerprint', ''))[:12]}".strip(),
         }
         return drift_page(self.trained, scored, drifted, about).encode()
-
-
-def trained_profile(bundle: str) -> drift.Profile:
-    """What the bundle's metrics keep of its training data; nothing in bundles without it."""
-    path = files.join(bundle, "metrics.json")
-    return files.read_json(path).get("profile", {}) if files.exists(path) else {}
 
 
 def _times(total: blocks.AccountBlock, started: float) -> dict[str, float]:

@@ -12,7 +12,6 @@ import pyarrow as pa
 from model.scoring.bundle_scorer import BundleScorer
 from pipelines.running import run_inputs, trained_on
 from pipelines.running.phases import phase
-from pipelines.scoring.commit_scores import trained_profile
 from transforms.accounts import shard_account
 from transforms.errors import UserError
 from transforms.input.shards import Plan, Shard
@@ -80,7 +79,7 @@ def plan_scores(options: ScoreOptions) -> ScorePlan:
         bundle = scorer.verify()
     run_inputs.check_pin(options.model, options.model_sha256, bundle["fingerprint"])
     check_threshold(options.scoring.threshold, bundle)
-    if options.max_drift is not None and not trained_profile(options.model):
+    if options.max_drift is not None and not trained_on.trained_profile(options.model):
         raise UserError(
             f"--max_drift: {options.model} keeps no profile of its training data, so drift cannot "
             "be measured; leave it out"

@@ -16,7 +16,7 @@ from pipelines.options import beam_interface
 from pipelines.running import run_inputs, trained_on
 from pipelines.running.progress import show_progress
 from pipelines.running.run_graph import commit_once, running
-from pipelines.scoring.commit_scores import Commit, trained_profile
+from pipelines.scoring.commit_scores import Commit
 from pipelines.scoring.plan_scores import ScorePlan, check_clashes, plan_scores
 from transforms import drift
 from transforms.accounts import blocks, output_folder, shard_account
@@ -118,7 +118,7 @@ def run_scoring(
             plan.header(),
             plan.options.gates,
             started,
-            trained=trained_profile(plan.options.model),
+            trained=trained_on.trained_profile(plan.options.model),
         )
         commit_once(
             pipeline,
