@@ -55,7 +55,9 @@ FOLDERS = {
     "model": {"transforms", "transforms.evaluation"},
     "model.recipe": {"model", "transforms"},
     "model.kernels": set(),
-    "model.network": {"model", "model.recipe", "transforms", "transforms.text"},
+    "model.network": {
+        "model", "model.recipe", "transforms", "transforms.storage", "transforms.text",
+    },
     "model.dataset": {
         "model", "model.recipe", "transforms", "transforms.storage", "transforms.text",
         "transforms.scoring",
