@@ -47,7 +47,7 @@ folder, cases, found = Path(sys.argv[1]), json.loads(sys.argv[2]), {}
 placements = {name: choose_strategy(name) for name in ("one", "mirrored")}
 for name, parts in cases.items():
     training = TINY["training"] | {"epochs": 1, "batch_size": 46} | parts.pop("training", {})
-    rules = parse_recipe(TINY | {"training": training} | parts, where="here")
+    rules = parse_recipe(TINY | {"training": training} | parts, source="here")
     examples = open_examples(str(write_examples(folder / name, rules.to_yaml(), rows=92)))
     for strategy, placement in placements.items():
         keras.utils.set_random_seed(5)
