@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import argparse
 import glob
+import math
 import sys
 from collections.abc import Sequence
 from datetime import UTC, datetime
@@ -19,6 +20,7 @@ from transforms.accounts.output_folder import find_manifest, read_manifest
 from transforms.errors import UserError
 from transforms.storage import files
 
+_LAST_START = 1e11  # seconds: the year 5138
 EXAMPLE = "twinbeam drift --input 'out/scores-*' --output out/drift.html"
 
 
@@ -85,12 +87,28 @@ def read_nights(named: Sequence[str]) -> list[Night]:
     for folder, manifest in runs:
         if "rows_scored" not in manifest:
             raise UserError(f"{folder} holds no scores; expected the --output of score")
+        if not _is_night(manifest):
+            raise UserError(f"{folder}: its manifest was changed; score again")
     runs.sort(key=lambda run: (run[1].get("started", 0.0), run[0]))
     days = [_day(manifest) for _, manifest in runs]
     return [
         _night(folder, manifest, day if day and days.count(day) == 1 else folder.split("/")[-1])
         for (folder, manifest), day in zip(runs, days, strict=True)
     ]
+
+
+def _is_night(manifest: dict[str, Any]) -> bool:
+    """Whether a manifest has what is drawn of it, as scoring writes it."""
+    counts = [manifest.get(name) for name in ("rows_in", "rows_rejected")]
+    found, started = manifest.get("drift") or {}, manifest.get("started", 0.0)
+    return (
+        all(isinstance(count, int) and count >= 0 for count in counts)
+        and isinstance(found, dict)
+        and all(isinstance(v, int | float) and math.isfinite(v) for v in found.values())
+        and isinstance(started, int | float)
+        and 0 <= started < _LAST_START
+        and isinstance(manifest.get("bundle", {}), dict)
+    )
 
 
 def _day(manifest: dict[str, Any]) -> str | None:

@@ -110,3 +110,15 @@ def test_a_link_to_the_page_stays(nights: Path, tmp_path: Path):
     page.symlink_to("elsewhere.html")
     drift.run(["--input", f"{nights}/*", "--output", str(page)])
     assert page.is_symlink() and "<html" in (tmp_path / "elsewhere.html").read_text()
+
+
+@pytest.mark.parametrize(
+    "change",
+    [{"rows_in": "a"}, {"rows_in": None}, {"drift": [1]}, {"drift": {"drift": float("nan")}},
+     {"started": "x"}, {"started": 1e300}, {"bundle": []}],
+)  # fmt: skip
+def test_a_manifest_that_was_changed_is_reported(tmp_path: Path, change: dict):
+    path = scores(tmp_path / "scores", 0, 0.02) / "_manifest.json"
+    path.write_text(json.dumps({**json.loads(path.read_text()), **change}))
+    with pytest.raises(UserError, match="its manifest was changed; score again"):
+        drift.run(["--input", str(path.parent), "--output", str(tmp_path / "drift.html")])
