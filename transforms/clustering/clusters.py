@@ -191,7 +191,6 @@ def write_clusters(
         shard.to_json(), settings.run_key, 0, 0, 0, {}, counts, written, started, time.time()
     )
     write_account(settings.claim, account)
-    exchange.note("shown", bucket, shown)
     return account, shown
 
 
