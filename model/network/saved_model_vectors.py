@@ -86,8 +86,9 @@ class SavedModelVectors(keras.layers.Layer):
         function = self.model.signatures[name]
         arguments = function.structured_input_signature[1]
         if len(arguments) != 1:
+            names = ", ".join(sorted(arguments))
             raise UserError(
-                f"encoder.signature: {name!r} of {self.folder} takes {', '.join(arguments)}; "
+                f"encoder.signature: {name!r} of {self.folder} takes {names}; "
                 "expected one argument, sentences"
             )
         (argument,) = arguments

@@ -409,7 +409,7 @@ REFUSALS: dict[str, tuple[Callable[[Path], object], str, list[str], str]] = {
     "output holds the input": (nothing, "in/*.parquet", ["--output={folder}/in"], "choose another folder"),
     "output above the input": (nothing, "in/*.parquet", ["--output={folder}"], "choose another folder"),
     "output holds the input, with dots": (nothing, "in/*", ["--output={folder}/x/../in/."], "choose another folder"),
-    "output is a file": (lambda f: (f / "out").write_text("x"), "in/*", [], "cannot be written"),
+    "output is a file": (lambda f: (f / "out").write_text("x"), "in/*", [], "expected a folder"),
     "output holds what is not ours": (foreign_output, "in/*", [], "thesis.doc"),
     "not ours, even with --overwrite": (foreign_output, "in/*", ["--overwrite"], "thesis.doc"),
     "an unknown flag": (nothing, "in/*", ["--no_such_flag=1"], "unknown flag '--no_such_flag=1'"),
