@@ -73,7 +73,8 @@ GROUPS = {
         ("tests/transforms/input", "tests/transforms/scoring/test_score_shards.py"),
     ),
     "engine": Group(
-        _in("model/scoring", "engine", "length_batches", "short_vectors", "vector_cache"),
+        _in("model/scoring", "batch_encoder", "engine", "length_batches", "short_vectors",
+            "vector_cache"),
         ("tests/model/scoring",),
     ),
     "losses": Group(
