@@ -74,7 +74,7 @@ def serve() -> None:
                     for job in service.jobs
                 ]
             elif what == "job":
-                answer = service.job(arguments[0]).description()
+                answer = service.job(arguments[0]).described()
             elif what == "forget":
                 service.jobs.clear()
             print(json.dumps(answer), flush=True)
