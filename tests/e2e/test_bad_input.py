@@ -405,7 +405,7 @@ REFUSALS: dict[str, tuple[Callable[[Path], object], str, list[str], str]] = {
     "one column for both": (nothing, "in/*", ["--sentence2_column=sentence1"], "expected two columns"),
     "the similarity's name is taken": (column("similarity"), "in/*", [], "--similarity_column"),
     "the label's name is taken": (column("similarity_label"), "in/*", [], "--similarity_label_column"),
-    "reject_reason is taken": (column("reject_reason"), "in/*", [], "rename it first"),
+    "reject_reason is taken": (column("reject_reason"), "in/*", [], "rename it or leave it out"),
     "output holds the input": (nothing, "in/*.parquet", ["--output={folder}/in"], "choose another folder"),
     "output above the input": (nothing, "in/*.parquet", ["--output={folder}"], "choose another folder"),
     "output holds the input, with dots": (nothing, "in/*", ["--output={folder}/x/../in/."], "choose another folder"),
