@@ -14,7 +14,7 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from transforms.errors import UserError
+from transforms.errors import UserError, kind_and_line
 
 _SAMPLE, _LENGTH, _IDS = 8, 12, 4  # sentences, tokens and ids that the halves are tried on
 _CLOSE = 1e-5
@@ -92,9 +92,8 @@ def split_twins(model: keras.Model, layer: str | None = None) -> ForeignTwins:
     except UserError:
         raise
     except Exception as error:  # whatever a foreign model makes of its own kind of input
-        reason = " ".join(str(error).split())[:200]
         raise UserError(
-            f"the model fails on sentences of its own shape ({type(error).__name__}: {reason})"
+            f"the model fails on sentences of its own shape ({kind_and_line(error)})"
         ) from None
     return twins
 

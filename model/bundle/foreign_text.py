@@ -11,7 +11,7 @@ from typing import Any
 
 import tensorflow as tf
 
-from transforms.errors import UserError
+from transforms.errors import UserError, one_line
 from transforms.storage import files
 from transforms.text.features import TextFeatures, never_empty, normalize, spell
 
@@ -126,9 +126,9 @@ def read_vocabulary(path: str) -> dict[str, int]:
             token.encode()  # half of a surrogate pair is no text
         return found
     except (ValueError, RecursionError) as error:
-        reason = " ".join(str(error).split())
         raise UserError(
-            f"--vocabulary {path}: expected JSON of token and id, or a token a line; {reason}"
+            f"--vocabulary {path}: expected JSON of token and id, or a token a line; "
+            f"{one_line(error)}"
         ) from None
 
 

@@ -10,7 +10,7 @@ from typing import Any
 
 import keras
 
-from transforms.errors import UserError
+from transforms.errors import UserError, kind_and_line
 
 _CONFIG = "config.json"
 _CONFIG_BYTES = 32 << 20  # a model of a thousand layers has about one
@@ -39,10 +39,7 @@ def read_model(path: str) -> keras.Model:
     except UserError:
         raise
     except Exception as error:  # whatever a foreign file makes of it
-        reason = " ".join(str(error).split())[:200]
-        raise UserError(
-            f"{path}: Keras cannot read it ({type(error).__name__}: {reason})"
-        ) from None
+        raise UserError(f"{path}: Keras cannot read it ({kind_and_line(error)})") from None
 
 
 def _read_config(path: str) -> dict[str, Any]:

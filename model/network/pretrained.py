@@ -20,7 +20,7 @@ from model.recipe import parts
 from model.recipe.paths import resolve_path
 from model.recipe.presets import read_preset
 from model.recipe.recipe import Recipe
-from transforms.errors import UserError
+from transforms.errors import UserError, kind_and_line
 
 WEIGHTS = "model.safetensors"
 # SentencePiece's <unk>, <s> and </s> are 0, 1 and 2, in our ids one more; fairseq, which
@@ -109,9 +109,8 @@ def read_backbone(folder: Path) -> Any:
         with _as_keras_hub_reads(folder, preset.family) as readable:
             backbone = keras_hub.models.Backbone.from_preset(str(readable))
     except Exception as error:  # whatever a foreign file makes of it
-        reason = " ".join(str(error).split())[:200]
         raise UserError(
-            f"encoder.preset: {folder} cannot be read ({type(error).__name__}: {reason})"
+            f"encoder.preset: {folder} cannot be read ({kind_and_line(error)})"
         ) from None
     _set_epsilon(backbone, folder)
     return backbone

@@ -10,7 +10,7 @@ import numpy as np
 import tensorflow as tf
 
 from model.network.pooling import PACKAGE
-from transforms.errors import UserError
+from transforms.errors import UserError, kind_and_line
 from transforms.storage.local import PlainName
 
 
@@ -58,7 +58,7 @@ class SavedModelVectors(keras.layers.Layer):
         except Exception as error:  # whatever a foreign model makes of it
             raise UserError(
                 f"encoder.path {self.folder!r}: the model does not make vectors of sentences "
-                f"({_line(error)})"
+                f"({kind_and_line(error)})"
             ) from None
         if not np.isfinite(vectors).all():
             raise UserError(f"encoder.path {self.folder!r}: the model's vectors are no numbers")
@@ -128,9 +128,5 @@ def _open(folder: str) -> Any:
             return tf.saved_model.load(plain)
     except Exception as error:  # whatever a foreign or damaged file makes of it
         raise UserError(
-            f"encoder.path {folder!r}: TensorFlow cannot load it ({_line(error)})"
+            f"encoder.path {folder!r}: TensorFlow cannot load it ({kind_and_line(error)})"
         ) from None
-
-
-def _line(error: Exception) -> str:
-    return f"{type(error).__name__}: {' '.join(str(error).split())[:200]}"

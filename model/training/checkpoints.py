@@ -169,8 +169,7 @@ class CheckpointFolder:
         """Fetches what is in the folder."""
         self.folder = folder
         if files.is_local(folder):
-            Path(folder).mkdir(parents=True, exist_ok=True)
-            self._name = PlainName(folder)
+            self._name = PlainName(folder, create=True)
             self.local = self._name.folder
         else:
             self._temporary = tempfile.TemporaryDirectory(prefix="twinbeam-checkpoints-")

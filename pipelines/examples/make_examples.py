@@ -5,9 +5,8 @@ from __future__ import annotations
 import tempfile
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from dataclasses import asdict
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import apache_beam as beam
@@ -93,8 +92,11 @@ def run_preprocessing(
     features = text_features(options.recipe, plan.vocabulary)
     how, staging, scratch = options.reading, commit.staging.folder, commit.staging.scratch
     temporary = files.join(commit.graph, files.TEMPORARY_FOLDER)
+    # TensorFlow reads there what tf.Transform keeps between its phases.
+    local = files.is_local(temporary)
+    named = PlainName(temporary, create=True) if local else nullcontext(temporary)
     with (
-        graphs_between(temporary) as temp,
+        named as temp,
         running(beam_options) as pipeline,
         tft_beam.Context(temp_dir=temp),
     ):
@@ -120,17 +122,6 @@ def run_preprocessing(
             written=beam.pvalue.AsIter(written),
             counts=beam.pvalue.AsSingleton(counts),
         )
-
-
-@contextmanager
-def graphs_between(folder: str) -> Iterator[str]:
-    """Where tf.Transform may keep the graphs of its phases, which it reads by TensorFlow."""
-    if not files.is_local(folder):
-        yield folder
-        return
-    Path(folder).mkdir(parents=True, exist_ok=True)
-    with PlainName(folder) as plain:
-        yield plain
 
 
 def held_out_groups(shards: beam.PCollection, options: PreprocessOptions) -> Any:

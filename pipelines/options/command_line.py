@@ -8,7 +8,7 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 from pipelines.options import beam_interface
-from transforms.errors import RunError, UserError
+from transforms.errors import RunError, UserError, one_line
 
 if TYPE_CHECKING:
     pass
@@ -52,6 +52,6 @@ def run_main(run: Callable[[], object]) -> int:
 
 
 def _print_error(error: object, code: int) -> int:
-    line = " ".join(str(error).split()).split(" [while running ")[0]
+    line = one_line(error).split(" [while running ")[0]
     print(f"twinbeam: {line}", file=sys.stderr)
     return code

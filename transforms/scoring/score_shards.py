@@ -27,7 +27,7 @@ from transforms.accounts.shard_account import (
 )
 from transforms.accounts.shard_writer import ShardWriter
 from transforms.drift import Profile, add_up
-from transforms.errors import RunError, UserError
+from transforms.errors import RunError, UserError, one_line
 from transforms.input.read_shards import ShardReader
 from transforms.input.shards import Shard
 from transforms.output_schema import extended_schema
@@ -216,7 +216,7 @@ def _scored(
 
 def _reason(error: Exception, settings: ScoreSettings) -> str:
     kind = type(error).__name__
-    return kind if settings.redact else f"{kind}: {' '.join(str(error).split())}"
+    return kind if settings.redact else f"{kind}: {one_line(error)}"
 
 
 class ScoreShards(beam.PTransform):

@@ -22,18 +22,21 @@ class PlainName:
     """A folder under a name that TensorFlow does not take for a pattern: `[1]` is one to it.
 
     The name is a link in the temporary folder, and goes with this object or at the end of its
-    `with` block. A folder that is to be written to must exist.
+    `with` block.
 
     Attributes:
         folder: the folder itself where its own name will do, else the link.
     """
 
-    def __init__(self, folder: str):
+    def __init__(self, folder: str, *, create: bool = False):
+        """With `create` the folder is made where it gets a link, which must lead somewhere."""
         self.folder = folder
         self._temporary = None
         if "[" in os.path.abspath(folder):  # a name with `*` or `?` matches itself
             self._temporary = tempfile.TemporaryDirectory(prefix="twinbeam-name-")
             self.folder = os.path.join(self._temporary.name, "folder")
+            if create:
+                os.makedirs(folder, exist_ok=True)
             os.symlink(os.path.abspath(folder), self.folder)
 
     def __enter__(self) -> str:
