@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any
 
 from pipelines.options import command_line
 from pipelines.options.import_options import DROP, ImportOptions, parse
+from pipelines.running.trained_on import read_metrics
 from transforms.accounts.staging import Staging, claim_folder
 from transforms.errors import UserError
 from transforms.quiet_tensorflow import import_tensorflow
@@ -102,14 +103,6 @@ def finished(options: ImportOptions, identity: str) -> dict[str, Any] | None:
             "--overwrite"
         )
     print(f"{options.output} is complete already: same model and options")
-    return metrics
-
-
-def read_metrics(bundle: str) -> dict[str, Any]:
-    """What is known of a bundle."""
-    from model.bundle import loading
-
-    metrics: dict[str, Any] = files.read_json(files.join(bundle, loading.METRICS))
     return metrics
 
 

@@ -13,17 +13,21 @@ INPUTS_SEEN = "inputs_trained_on"  # in the manifest of scores: the names of suc
 METRICS = "metrics.json"
 
 
-def inputs_trained_on(bundle: str, inputs: Mapping[str, str]) -> list[str]:
-    """The names of those input files that the bundle was trained on.
+def read_metrics(bundle: str) -> dict[str, Any]:
+    """What is known of a bundle; nothing where it has no such file."""
+    path = files.join(bundle, METRICS)
+    found: dict[str, Any] = files.read_json(path) if files.exists(path) else {}
+    return found
+
+
+def inputs_trained_on(metrics: Mapping[str, Any], inputs: Mapping[str, str]) -> list[str]:
+    """The names of those input files that a bundle was trained on.
 
     Args:
-        bundle: its folder.
+        metrics: see `read_metrics`.
         inputs: files by name, with fingerprints; a file that was moved has the one that it had.
     """
-    path = files.join(bundle, METRICS)
-    known: Mapping[str, str] = (
-        files.read_json(path).get(TRAINED_ON, {}) if files.exists(path) else {}
-    )
+    known: Mapping[str, str] = metrics.get(TRAINED_ON, {})
     fingerprints = set(known.values())
     return [name for name, mark in inputs.items() if name in known or mark in fingerprints]
 
@@ -44,7 +48,7 @@ def rows_trained_on(manifest: Mapping[str, Any]) -> int:
     return sum(file["rows"] for file in scored if not file["name"].startswith("_"))
 
 
-def trained_profile(bundle: str) -> drift.Profile:
-    """What the bundle's metrics keep of its training data; nothing in bundles without it."""
-    path = files.join(bundle, METRICS)
-    return files.read_json(path).get("profile", {}) if files.exists(path) else {}
+def trained_profile(metrics: Mapping[str, Any]) -> drift.Profile:
+    """What a bundle's metrics keep of its training data; nothing in bundles without it."""
+    profile: drift.Profile = metrics.get("profile", {})
+    return profile

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from typing import TYPE_CHECKING, Any
 
 import pyarrow as pa
@@ -12,6 +12,7 @@ import pyarrow as pa
 from model.scoring.bundle_scorer import BundleScorer
 from pipelines.running import run_inputs, trained_on
 from pipelines.running.phases import phase
+from transforms import drift
 from transforms.accounts import shard_account
 from transforms.errors import UserError
 from transforms.input.shards import Plan, Shard
@@ -39,6 +40,7 @@ class ScorePlan:
         inputs_seen: names of input files that the bundle was trained on.
         encode_once: how sentences are encoded for the whole input; None for shard by shard.
         key: see `run_key`.
+        trained: what the bundle keeps of its training data, for drift.
     """
 
     options: ScoreOptions
@@ -48,6 +50,7 @@ class ScorePlan:
     inputs_seen: list[str]
     encode_once: EncodePlan | None
     key: str
+    trained: drift.Profile = field(default_factory=dict)
 
     def identity(self) -> list[str]:
         """All that decides what is written."""
@@ -79,7 +82,9 @@ def plan_scores(options: ScoreOptions) -> ScorePlan:
         bundle = scorer.verify()
     run_inputs.check_pin(options.model, options.model_sha256, bundle["fingerprint"])
     check_threshold(options.scoring.threshold, bundle)
-    if options.max_drift is not None and not trained_on.trained_profile(options.model):
+    metrics = trained_on.read_metrics(options.model)
+    trained = trained_on.trained_profile(metrics)
+    if options.max_drift is not None and not trained:
         raise UserError(
             f"--max_drift: {options.model} keeps no profile of its training data, so drift cannot "
             "be measured; leave it out"
@@ -88,14 +93,14 @@ def plan_scores(options: ScoreOptions) -> ScorePlan:
         options, options.inputs, options.columns, named_after_input=True
     )
     inputs = {shard.source: shard.fingerprint for shard in planned.shards}
-    seen = trained_on.inputs_trained_on(options.model, inputs)
+    seen = trained_on.inputs_trained_on(metrics, inputs)
     # With the versions, since vectors may differ between them by rounding: a run that was begun
     # with others is not resumed, so all shards of an output are made by the same ones.
     key = shard_account.run_key(
         bundle=bundle["fingerprint"], versions=versions(PACKAGES), **options.identity()
     )
     encode_once = plan_encoding(options, bundle, planned.shards)
-    return ScorePlan(options, scorer, bundle, planned, seen, encode_once, key)
+    return ScorePlan(options, scorer, bundle, planned, seen, encode_once, key, trained)
 
 
 @dataclass(frozen=True)

@@ -118,7 +118,7 @@ def run_scoring(
             plan.header(),
             plan.options.gates,
             started,
-            trained=trained_on.trained_profile(plan.options.model),
+            trained=plan.trained,
         )
         commit_once(
             pipeline,
